@@ -1,0 +1,171 @@
+//! The recorded history: one JSON object a line, in the order of time, written while the run goes on.
+//!
+//! Operations follow Jepsen's semantics: an `invoke`, then at most one completion by the same process: `ok`, `fail`
+//! (definitely did not happen) or `info` (unknown: it may happen at any later time, or never). After `info` a client goes
+//! on under a new process number. Times are nanoseconds since the run began, on one monotonic clock.
+
+use serde::{Deserialize, Serialize};
+
+/// One line of a history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "kebab-case")]
+pub enum Record {
+    /// The first line.
+    Header(Header),
+    /// An operation is invoked or completes.
+    Op(Op),
+    /// A fault was injected or healed.
+    Nemesis(Nemesis),
+    /// A phase of the run began.
+    Phase(Phase),
+}
+
+/// What the history is of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// Name of the workload.
+    pub workload: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Reading of the machine's clock (CLOCK_BOOTTIME, nanoseconds) at time 0: joins history and traces.
+    pub origin: u64,
+    /// Values that keys held before the first operation; keys that are not listed were absent.
+    pub initial: Vec<(Key, String)>,
+}
+
+/// A key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Key {
+    /// An integer.
+    Integer(i64),
+    /// A text.
+    String(String),
+}
+
+/// An operation is invoked or completes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Op {
+    /// When.
+    pub time: u64,
+    /// Logical process: one operation at a time.
+    pub process: u64,
+    /// The client that runs it; survives `info`.
+    pub client: u64,
+    /// The node that the client asked.
+    pub node: u64,
+    /// Invocation or completion.
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// What was asked; the same in invocation and completion.
+    #[serde(flatten)]
+    pub function: Function,
+    /// What came back; only in `ok`.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub result: Option<OpResult>,
+    /// Why it did not succeed; only in `fail` and `info`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+}
+
+/// Invocation or completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Asked.
+    Invoke,
+    /// Answered.
+    Ok,
+    /// Definitely did not happen.
+    Fail,
+    /// Unknown.
+    Info,
+}
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "f", rename_all = "kebab-case")]
+pub enum Function {
+    /// Read.
+    Get {
+        /// The key.
+        key: Key,
+    },
+    /// Write.
+    Put {
+        /// The key.
+        key: Key,
+        /// The value.
+        value: String,
+    },
+    /// Compare and swap.
+    Cas {
+        /// The key.
+        key: Key,
+        /// What the key must hold; `null`: absent.
+        expected: Option<String>,
+        /// The new value.
+        new: String,
+    },
+    /// Remove.
+    Delete {
+        /// The key.
+        key: Key,
+    },
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpResult {
+    /// GET: the value read; CAS that did not swap: the value seen; `null`: absent. Also `null` for PUT, DELETE and a CAS
+    /// that swapped.
+    pub returned: Option<String>,
+    /// CAS only: whether it swapped.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub swapped: Option<bool>,
+    /// Version of the key that the answer reflects.
+    pub version: u64,
+    /// The leader that answered.
+    pub leader: u64,
+    /// Its ballot, as text.
+    pub ballot: String,
+    /// A read that was answered without the group.
+    pub fast: bool,
+}
+
+/// A fault was injected or healed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Nemesis {
+    /// When it was in effect.
+    pub time: u64,
+    /// When it was asked for.
+    pub requested: u64,
+    /// Number of the fault: its beginning and its end share it.
+    pub fault: u64,
+    /// True at its beginning, false at its end (healed, restarted, resumed).
+    pub begins: bool,
+    /// What: `kill`, `pause`, `isolate`, …
+    pub action: String,
+    /// The target as the workload names it: `leader(1)`, `node 3`.
+    pub target: String,
+    /// The nodes that it came down to.
+    pub nodes: Vec<u64>,
+}
+
+/// A phase of the run began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    /// When.
+    pub time: u64,
+    /// Its name: `boot`, `warm-up`, `faults`, `heal`, `final-reads`, `end`.
+    pub name: String,
+}
+
+impl Function {
+    /// The key that it is about.
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Get { key } | Self::Put { key, .. } | Self::Cas { key, .. } | Self::Delete { key } => key,
+        }
+    }
+}

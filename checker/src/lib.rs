@@ -1,0 +1,7 @@
+//! Decides of recorded histories whether they are linearizable, and of recorded traces whether the leases were safe.
+//!
+//! The checker knows nothing of the store's code: [`history`] and [`trace`] are its own definitions of the two recorded
+//! formats, so that the oracle is independent of what it judges.
+
+pub mod history;
+pub mod trace;

@@ -1,0 +1,3 @@
+//! The checker's command line.
+
+fn main() {}

@@ -1,0 +1,295 @@
+//! What clients and nodes say to one another about operations: keys, operations, answers and errors.
+//!
+//! The one rule that matters most is [`StoreError::is_definite`]: an error is definite only when the operation certainly
+//! did not and will not happen. Everything else is indefinite, and a tester must count such an operation as "maybe".
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// Number of a node, from 1.
+pub type NodeId = u64;
+
+/// Number of a partition, from 1.
+pub type PartitionId = u32;
+
+/// A value. Shared, because one value travels to the log, to the followers and to the map.
+pub type Value = Arc<str>;
+
+/// A key of the store. One cluster uses one of the two kinds, and partition bounds compare in that kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Key {
+    /// Compared as a number: 9 < 10.
+    Integer(i64),
+    /// Compared as bytes: "10" < "9".
+    String(String),
+}
+
+/// The kind of a cluster's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyType {
+    /// [`Key::Integer`].
+    Integer,
+    /// [`Key::String`].
+    String,
+}
+
+impl Key {
+    /// The kind of this key.
+    pub fn key_type(&self) -> KeyType {
+        match self {
+            Self::Integer(_) => KeyType::Integer,
+            Self::String(_) => KeyType::String,
+        }
+    }
+}
+
+impl KeyType {
+    /// Reads a key of this kind from text; `None` when the text is no such key.
+    pub fn parse(self, text: &str) -> Option<Key> {
+        match self {
+            Self::Integer => text.parse().ok().map(Key::Integer),
+            Self::String => Some(Key::String(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer(number) => number.fmt(f),
+            Self::String(text) => text.fmt(f),
+        }
+    }
+}
+
+/// A ballot of leader election: who may lead, totally ordered in the order of its fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Ballot {
+    /// Configuration of the group; 0 until reconfiguration exists.
+    pub config: u32,
+    /// Grows with every take-over; 0 only in [`Ballot::BOTTOM`].
+    pub number: u64,
+    /// Configured preference among nodes that take over at once.
+    pub priority: u32,
+    /// The node that would lead; breaks ties.
+    pub node: NodeId,
+}
+
+impl Ballot {
+    /// Below every ballot that a node can announce.
+    pub const BOTTOM: Self = Self { config: 0, number: 0, priority: 0, node: 0 };
+}
+
+impl fmt::Display for Ballot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}@n{}", self.config, self.number, self.priority, self.node)
+    }
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Operation {
+    /// Read a key.
+    Get {
+        /// The key.
+        key: Key,
+    },
+    /// Write a key.
+    Put {
+        /// The key.
+        key: Key,
+        /// Its new value.
+        value: Value,
+    },
+    /// Write `new` if the key holds `expected`.
+    Cas {
+        /// The key.
+        key: Key,
+        /// What the key must hold; `None` means that it must be absent.
+        expected: Option<Value>,
+        /// Its new value.
+        new: Value,
+    },
+    /// Remove a key; removing an absent key succeeds.
+    Delete {
+        /// The key.
+        key: Key,
+    },
+}
+
+impl Operation {
+    /// The key that the operation is about.
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Get { key } | Self::Put { key, .. } | Self::Cas { key, .. } | Self::Delete { key } => key,
+        }
+    }
+
+    /// True for an operation that cannot change the store.
+    pub fn is_read(&self) -> bool {
+        matches!(self, Self::Get { .. })
+    }
+}
+
+/// What became of an operation that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// GET: the value, `None` when the key is absent.
+    Value(Option<Value>),
+    /// PUT: written.
+    Written,
+    /// CAS: the key held what was expected and holds the new value now.
+    Swapped,
+    /// CAS: the key held something else, and is unchanged.
+    NotSwapped {
+        /// What it held, `None` when absent.
+        seen: Option<Value>,
+    },
+    /// DELETE: the key is absent now.
+    Deleted,
+}
+
+/// The answer to an operation that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Answer {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Log index (from 1) of the last write of the key that the answer reflects, deletions included; 0 when the key was
+    /// never written since the cluster started.
+    pub version: u64,
+    /// The leader that answered.
+    pub leader: NodeId,
+    /// The ballot that it led under.
+    pub ballot: Ballot,
+    /// True for a read that the leader answered under its lease, without the group.
+    pub fast: bool,
+}
+
+/// Why an operation was not answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+pub enum StoreError {
+    /// The cluster is still starting.
+    #[error("the cluster is not ready: {joined} of {threshold} nodes have joined")]
+    NotReady {
+        /// Nodes heard of so far.
+        joined: u64,
+        /// Nodes needed.
+        threshold: u64,
+    },
+    /// The node that was asked does not lead the key's partition and could not forward the request.
+    #[error("not the leader of partition {partition}{}", hint.map(|node| format!(", try node {node}")).unwrap_or_default())]
+    NotLeader {
+        /// The key's partition.
+        partition: PartitionId,
+        /// Who may lead it.
+        hint: Option<NodeId>,
+    },
+    /// No partition holds the key.
+    #[error("key {key} lies outside every partition")]
+    OutOfRange {
+        /// The key.
+        key: Key,
+    },
+    /// The key is of the other kind than the cluster's.
+    #[error("this cluster's keys are of type {expected:?}")]
+    WrongKeyType {
+        /// The cluster's kind.
+        expected: KeyType,
+    },
+    /// The operation was handed to the group, and this node cannot tell what became of it.
+    #[error("the outcome is unknown: {reason}")]
+    Indefinite {
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    /// True when the operation certainly did not happen and never will. This table is the only place that says so.
+    pub fn is_definite(&self) -> bool {
+        match self {
+            Self::NotReady { .. }
+            | Self::NotLeader { .. }
+            | Self::OutOfRange { .. }
+            | Self::WrongKeyType { .. } => true,
+            Self::Indefinite { .. } => false,
+        }
+    }
+}
+
+/// What a client gets for an operation.
+pub type Response = Result<Answer, StoreError>;
+
+/// A client's frame to a node, after the handshake.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClientRequest {
+    /// Chosen by the client, unique on its connection; the reply carries it.
+    pub id: u64,
+    /// What is asked.
+    pub body: RequestBody,
+}
+
+/// What a client's frame asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum RequestBody {
+    /// An operation on the store.
+    Operation(Operation),
+    /// How the node sees itself and its groups.
+    Status,
+}
+
+/// A node's frame to a client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClientReply {
+    /// The request's `id`.
+    pub id: u64,
+    /// The answer.
+    pub body: ReplyBody,
+}
+
+/// What a node's frame to a client says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ReplyBody {
+    /// To [`RequestBody::Operation`].
+    Operation(Response),
+    /// To [`RequestBody::Status`].
+    Status(NodeStatus),
+}
+
+/// How a node sees itself and its groups.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The node.
+    pub node: NodeId,
+    /// How often it has started on this disk.
+    pub boot: u64,
+    /// True once clients are served.
+    pub open: bool,
+    /// Nodes heard of at bootstrap.
+    pub joined: u64,
+    /// Nodes that its failure detector suspects now.
+    pub suspected: Vec<NodeId>,
+    /// The partitions that it replicates.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// How a node sees one of its groups.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartitionStatus {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The ballot that its election follows.
+    pub elected: Ballot,
+    /// The ballot that it has promised.
+    pub promised: Ballot,
+    /// `leader`, `preparing`, `follower` or `recovering`.
+    pub role: String,
+    /// Remaining lease hold of this node, in milliseconds of its own clock; `None` without a hold.
+    pub hold_ms: Option<u64>,
+    /// Entries in its log.
+    pub log_length: u64,
+    /// Entries that it knows to be decided.
+    pub decided: u64,
+}

@@ -1,0 +1,3 @@
+//! The store's own command line.
+
+fn main() {}

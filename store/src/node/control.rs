@@ -1,0 +1,56 @@
+//! What a tester says to a node over its standard input, and what a node says over its standard output: one JSON object
+//! a line each. The node exits when its standard input closes, so that a dead tester leaves no orphans.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api::{Ballot, NodeId, PartitionId},
+    config::ClockSkew,
+};
+
+/// A command to a running node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Command {
+    /// Run the clock with this skew from now on: a new rate applies from here, a new offset makes the clock jump.
+    Clock(ClockSkew),
+}
+
+/// A node's line on standard output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Notice {
+    /// The node listens.
+    Listening {
+        /// The node.
+        node: NodeId,
+        /// `address:port`.
+        address: String,
+        /// How often it has started on this disk, from 1.
+        boot: u64,
+    },
+    /// The lookup table is agreed on, clients are served.
+    Open {
+        /// The lookup table: replicas of each partition.
+        table: Vec<(PartitionId, Vec<NodeId>)>,
+    },
+    /// This node leads a partition (phase Accept, and, with leases on, holding one).
+    Leading {
+        /// The partition.
+        partition: PartitionId,
+        /// The ballot.
+        ballot: Ballot,
+    },
+    /// This node no longer leads.
+    SteppedDown {
+        /// The partition.
+        partition: PartitionId,
+        /// The ballot that it led under.
+        ballot: Ballot,
+    },
+    /// A command has taken effect.
+    Done {
+        /// Which, counted from 1 over the process's life.
+        command: u64,
+    },
+}
