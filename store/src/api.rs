@@ -186,6 +186,14 @@ pub enum StoreError {
         /// Who may lead it.
         hint: Option<NodeId>,
     },
+    /// No leader of the key's partition was known, or none that lives, for as long as the node waits: timed out.
+    #[error("timed out: partition {partition} had no leader within {waited_ms} ms")]
+    NoLeader {
+        /// The key's partition.
+        partition: PartitionId,
+        /// How long the operation waited, in milliseconds.
+        waited_ms: u64,
+    },
     /// No partition holds the key.
     #[error("key {key} lies outside every partition")]
     OutOfRange {
@@ -212,6 +220,7 @@ impl StoreError {
         match self {
             Self::NotReady { .. }
             | Self::NotLeader { .. }
+            | Self::NoLeader { .. }
             | Self::OutOfRange { .. }
             | Self::WrongKeyType { .. } => true,
             Self::Indefinite { .. } => false,

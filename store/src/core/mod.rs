@@ -1,3 +1,290 @@
-//! The pure core: state machines of one node and of each of its groups, driven from outside.
+//! The pure core: the state machines of one node and of each of its groups.
+//!
+//! Nothing here reads a clock, opens a socket, draws a random number or iterates over a hash map. A driver calls
+//! [`Node::handle`] for every input of a turn, with one reading of the clock that it took after the last input was
+//! dequeued, then [`Node::finish_turn`] once, and carries out the [`Output`]s. The same core runs in a real node
+//! ([`crate::node`]), in a simulator, in a model checker and in golden scripts.
+//!
+//! Within one turn a driver must write all trace events first, then start the persist, then send. A send or a reply that
+//! names a persist leaves only once that persist is durable; sends to one peer that become free leave in their order.
 
+pub mod detector;
+pub mod durable;
+pub mod election;
+pub mod invariants;
+pub mod kv;
+pub mod lease;
+pub mod message;
+pub mod node;
+pub mod paxos;
+pub mod replica;
+pub mod routing;
 pub mod trace;
+
+use std::{
+    ops::{Add, Deref},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api::{NodeId, NodeStatus, Operation, Response},
+    config::{ClusterConfig, Mutant},
+};
+use durable::Record;
+pub use message::Message;
+pub use node::Node;
+use trace::TraceEvent;
+
+/// A reading of a node's own clock in nanoseconds; comparable only with readings of the same node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LocalTime(pub u64);
+
+impl Add<Duration> for LocalTime {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration.as_nanos() as u64))
+    }
+}
+
+impl LocalTime {
+    /// Time since an earlier reading; zero when `earlier` is later (a clock that was set back).
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// What never changes while a node runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// This node.
+    pub node: NodeId,
+    /// Every node of the cluster, this one included, ascending.
+    pub nodes: Vec<NodeId>,
+    /// Identity of this node's disk.
+    pub disk: u64,
+    /// How often this node has started on that disk, from 1.
+    pub boot: u64,
+    /// The cluster.
+    pub cluster: ClusterConfig,
+    /// A planted bug.
+    pub mutant: Option<Mutant>,
+    /// Whether trace events are wanted.
+    pub traced: bool,
+}
+
+impl Config {
+    /// Every node but this one.
+    pub fn others(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.nodes.iter().copied().filter(|node| *node != self.node)
+    }
+}
+
+/// Who waits for a reply on this node: a connection of the driver, and the client's number for the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId {
+    /// The driver's number for the connection.
+    pub connection: u64,
+    /// The client's number for the request.
+    pub request: u64,
+}
+
+/// What happens to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// A message of a peer.
+    Message {
+        /// Who sent it.
+        from: NodeId,
+        /// The message.
+        message: Message,
+    },
+    /// A new connection of a peer: messages on its earlier ones may be lost.
+    Session {
+        /// The peer.
+        from: NodeId,
+    },
+    /// A client's operation.
+    Request {
+        /// Whom to answer.
+        client: ClientId,
+        /// The operation.
+        operation: Operation,
+    },
+    /// Everything up to this persist is durable.
+    Persisted {
+        /// Its number.
+        number: u64,
+    },
+    /// A deadline may have passed.
+    Tick,
+}
+
+/// What a node wants done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// Make these records durable, atomically and in order; then say [`Input::Persisted`]. At most one a turn.
+    Persist {
+        /// Its number: one more than the one before.
+        number: u64,
+        /// The records.
+        records: Vec<Record>,
+    },
+    /// Send a message to a peer.
+    Send {
+        /// The peer.
+        to: NodeId,
+        /// The message.
+        message: Message,
+        /// The persist that must be durable first; 0: none.
+        needs: u64,
+    },
+    /// Answer a client.
+    Reply {
+        /// Whom.
+        client: ClientId,
+        /// The answer.
+        response: Response,
+        /// The persist that must be durable first; 0: none.
+        needs: u64,
+    },
+    /// Record a protocol event.
+    Trace(TraceEvent),
+    /// Clients are served from now on.
+    Open,
+}
+
+/// The records of the turn that is going on, and the number of the last persist.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Journal {
+    issued: u64,
+    records: Vec<Record>,
+    /// A record will be added before the turn ends.
+    expected: bool,
+}
+
+impl Journal {
+    /// Number of the persist that covers everything recorded so far; 0: nothing was.
+    pub fn covering(&self) -> u64 {
+        if self.records.is_empty() && !self.expected { self.issued } else { self.issued + 1 }
+    }
+
+    /// Ends a turn: the records to persist, with their number.
+    fn take(&mut self) -> Option<Output> {
+        assert!(!self.expected || !self.records.is_empty(), "what was announced to be persisted is");
+        self.expected = false;
+        if self.records.is_empty() {
+            return None;
+        }
+        self.issued += 1;
+        Some(Output::Persist { number: self.issued, records: std::mem::take(&mut self.records) })
+    }
+}
+
+/// The configuration and the one reading of the clock that a turn has.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// Static configuration.
+    pub config: &'a Config,
+    /// The clock, read after the last input of the turn was dequeued.
+    pub now: LocalTime,
+}
+
+/// What every step of a turn needs: its moment, and where records and outputs go.
+pub struct Turn<'a> {
+    moment: Moment<'a>,
+    journal: &'a mut Journal,
+    out: &'a mut Vec<Output>,
+}
+
+impl<'a> Deref for Turn<'a> {
+    type Target = Moment<'a>;
+
+    fn deref(&self) -> &Moment<'a> {
+        &self.moment
+    }
+}
+
+impl<'a> Turn<'a> {
+    /// A step of a turn.
+    pub fn new(moment: Moment<'a>, journal: &'a mut Journal, out: &'a mut Vec<Output>) -> Self {
+        Self { moment, journal, out }
+    }
+
+    /// The moment alone, for what only looks.
+    pub fn moment(&self) -> Moment<'a> {
+        self.moment
+    }
+
+    /// Has a record made durable with this turn's persist.
+    pub fn persist(&mut self, record: Record) {
+        self.journal.records.push(record);
+    }
+
+    /// Announces a record that this turn will persist at its end.
+    pub fn will_persist(&mut self) {
+        self.journal.expected = true;
+    }
+
+    /// Number of the persist that covers everything recorded so far.
+    pub fn covering(&self) -> u64 {
+        self.journal.covering()
+    }
+
+    /// Sends at once.
+    pub fn send(&mut self, to: NodeId, message: Message) {
+        self.out.push(Output::Send { to, message, needs: 0 });
+    }
+
+    /// Sends once everything recorded so far is durable.
+    pub fn send_durable(&mut self, to: NodeId, message: Message) {
+        let needs = self.covering();
+        self.out.push(Output::Send { to, message, needs });
+    }
+
+    /// Sends once a given persist is durable.
+    pub fn send_after(&mut self, to: NodeId, message: Message, needs: u64) {
+        self.out.push(Output::Send { to, message, needs });
+    }
+
+    /// Sends to every other node at once.
+    pub fn send_to_all(&mut self, message: &Message) {
+        for node in self.config.others() {
+            self.send(node, message.clone());
+        }
+    }
+
+    /// Sends to every other node once everything recorded so far is durable.
+    pub fn send_to_all_durable(&mut self, message: &Message) {
+        for node in self.config.others() {
+            self.send_durable(node, message.clone());
+        }
+    }
+
+    /// Answers a client of this node at once.
+    pub fn reply(&mut self, client: ClientId, response: Response) {
+        self.out.push(Output::Reply { client, response, needs: 0 });
+    }
+
+    /// Records a protocol event, if anyone wants it.
+    pub fn trace(&mut self, event: impl FnOnce() -> TraceEvent) {
+        if self.moment.config.traced {
+            self.out.push(Output::Trace(event()));
+        }
+    }
+
+    /// Says that a planted bug has changed what happens.
+    pub fn reached(&mut self, mutant: Mutant) {
+        self.trace(|| TraceEvent::MutantReached { name: format!("{mutant:?}") });
+    }
+
+    /// Clients are served from now on.
+    pub fn open(&mut self) {
+        self.out.push(Output::Open);
+    }
+}
+
+/// What a node tells about itself; [`Node::status`] makes it.
+pub type Status = NodeStatus;

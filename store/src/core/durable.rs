@@ -1,0 +1,99 @@
+//! What survives a crash: the records that a node persists, and the state that they add up to.
+//!
+//! A storage engine may keep records in any form, as long as loading gives what [`DurableState::apply`] gives for the
+//! batches that were synced, in their order, each batch wholly or not at all.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api::{Ballot, PartitionId},
+    core::message::{Entry, Table},
+};
+
+/// One durable change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Record {
+    /// The cluster's lookup table.
+    Table(Table),
+    /// The group's election has announced this ballot as its own: never again one at or below it.
+    Announced {
+        /// The group.
+        partition: PartitionId,
+        /// The ballot.
+        ballot: Ballot,
+    },
+    /// The group's promise has risen.
+    Promised {
+        /// The group.
+        partition: PartitionId,
+        /// The ballot.
+        ballot: Ballot,
+    },
+    /// The log is cut to `start`, entries follow, and all of it is accepted at `accepted_ballot`: atomic.
+    Accepted {
+        /// The group.
+        partition: PartitionId,
+        /// The ballot.
+        accepted_ballot: Ballot,
+        /// Length that the log is cut to.
+        start: u64,
+        /// What follows.
+        entries: Vec<Entry>,
+    },
+    /// The group's decided index has risen. Rides along; nothing waits for it.
+    Decided {
+        /// The group.
+        partition: PartitionId,
+        /// The decided index.
+        decided: u64,
+    },
+}
+
+/// What a node finds when it starts again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DurableState {
+    /// The cluster's lookup table, once agreed on.
+    pub table: Option<Table>,
+    /// The groups.
+    pub groups: BTreeMap<PartitionId, DurableGroup>,
+}
+
+/// What a replica of one group finds when it starts again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DurableGroup {
+    /// The highest ballot that its election announced as its own.
+    pub announced: Ballot,
+    /// The ballot that it promised.
+    pub promised: Ballot,
+    /// The ballot at which its log was last accepted.
+    pub accepted_ballot: Ballot,
+    /// The log.
+    pub log: Vec<Entry>,
+    /// A lower bound of the decided index.
+    pub decided: u64,
+}
+
+impl DurableState {
+    /// Adds a record.
+    pub fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Table(table) => self.table = Some(table.clone()),
+            Record::Announced { partition, ballot } => self.group(*partition).announced = *ballot,
+            Record::Promised { partition, ballot } => self.group(*partition).promised = *ballot,
+            Record::Accepted { partition, accepted_ballot, start, entries } => {
+                let group = self.group(*partition);
+                group.accepted_ballot = *accepted_ballot;
+                group.log.truncate(*start as usize);
+                assert_eq!(group.log.len() as u64, *start, "entries follow what the log holds");
+                group.log.extend_from_slice(entries);
+            }
+            Record::Decided { partition, decided } => self.group(*partition).decided = *decided,
+        }
+    }
+
+    fn group(&mut self, partition: PartitionId) -> &mut DurableGroup {
+        self.groups.entry(partition).or_default()
+    }
+}

@@ -1,0 +1,396 @@
+//! One node: bootstrap, failure detector, routing, and its replicas.
+//!
+//! **Bootstrap.** A node without a lookup table asks all others. The node with the lowest number makes the table once it
+//! has heard of as many nodes as the threshold asks for, makes it durable, and only then tells anyone; whoever has the
+//! table passes it on. So there is one table for the cluster's life. A table names the disk of each member: a node that
+//! comes back with another disk has lost its promises and is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    api::{Key, NodeId, NodeStatus, PartitionId, StoreError},
+    config::PartitionConfig,
+    core::{
+        Config, Input, Journal, LocalTime, Moment, Output, Turn,
+        detector::Detector,
+        durable::{DurableState, Record},
+        kv::KeyValues,
+        message::{GroupStatus, Message, Table},
+        paxos::Group,
+        replica::{Origin, Replica, Request},
+        routing::{Routing, Waiting},
+        trace::TraceEvent,
+    },
+};
+
+/// The state of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Node {
+    journal: Journal,
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct State {
+    detector: Detector,
+    routing: Routing,
+    membership: Membership,
+    /// The persist after which the own ballots may be told of (BLE3).
+    announced: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Membership {
+    /// No lookup table is known yet.
+    Joining { joined: BTreeMap<NodeId, u64>, ask_at: LocalTime },
+    /// The cluster is open.
+    Member { table: Table, replicas: BTreeMap<PartitionId, Replica> },
+}
+
+impl Node {
+    /// A node that starts with what it finds on its disk. What it has to say at once is in `out`.
+    pub fn start(config: &Config, durable: &DurableState, now: LocalTime, out: &mut Vec<Output>) -> Self {
+        let mut journal = Journal::default();
+        let mut turn = Turn::new(Moment { config, now }, &mut journal, out);
+        let (lease, drift_ppm) =
+            config.cluster.lease.map_or((0, 0), |lease| (lease.duration_ms * 1_000_000, lease.drift_ppm));
+        turn.trace(|| TraceEvent::Started { lease, drift_ppm });
+        let others = config.nodes.iter().copied().filter(|node| *node != config.node);
+        let detector = Detector::new(others, turn.moment());
+        let mut membership =
+            Membership::Joining { joined: BTreeMap::from([(config.node, config.disk)]), ask_at: now };
+        if let Some(table) = &durable.table {
+            membership = Membership::open(table.clone(), durable, &mut turn);
+        }
+        Self { journal, state: State { detector, routing: Routing::default(), membership, announced: 0 } }
+    }
+
+    /// One thing that happened. All inputs of a turn get the same reading of the clock, taken after the last was dequeued.
+    pub fn handle(&mut self, config: &Config, now: LocalTime, input: Input, out: &mut Vec<Output>) {
+        self.state.handle(input, &mut Turn::new(Moment { config, now }, &mut self.journal, out));
+    }
+
+    /// Ends a turn: does what is due, then hands out the persist of all that the turn has changed.
+    pub fn finish_turn(&mut self, config: &Config, now: LocalTime, out: &mut Vec<Output>) {
+        self.state.finish_turn(&mut Turn::new(Moment { config, now }, &mut self.journal, out));
+        out.extend(self.journal.take());
+    }
+
+    /// When the node wants to be woken with [`Input::Tick`] at the latest.
+    pub fn next_deadline(&self, config: &Config, now: LocalTime) -> LocalTime {
+        self.state.next_deadline(Moment { config, now })
+    }
+
+    /// Whether a peer may connect: a member that comes back with another disk has lost its promises.
+    pub fn accepts_peer(&self, node: NodeId, disk: u64) -> bool {
+        self.table().is_none_or(|table| table.members.get(&node).is_none_or(|known| *known == disk))
+    }
+
+    /// The replicas of this node.
+    pub fn replicas(&self) -> impl Iterator<Item = &Replica> {
+        self.state.membership.replicas()
+    }
+
+    /// The lookup table, once the cluster is open.
+    pub fn table(&self) -> Option<&Table> {
+        match &self.state.membership {
+            Membership::Joining { .. } => None,
+            Membership::Member { table, .. } => Some(table),
+        }
+    }
+
+    /// How the node sees itself, for people.
+    pub fn status(&self, config: &Config, now: LocalTime) -> NodeStatus {
+        let moment = Moment { config, now };
+        let joined = match &self.state.membership {
+            Membership::Joining { joined, .. } => joined.len(),
+            Membership::Member { table, .. } => table.members.len(),
+        };
+        NodeStatus {
+            node: config.node,
+            boot: config.boot,
+            open: self.table().is_some(),
+            joined: joined as u64,
+            suspected: self.state.detector.suspected(moment),
+            partitions: self.replicas().map(|replica| replica.status(moment)).collect(),
+        }
+    }
+}
+
+impl State {
+    fn handle(&mut self, input: Input, turn: &mut Turn<'_>) {
+        match input {
+            Input::Message { from, message } => match &self.membership {
+                Membership::Joining { .. } => self.handle_joining(from, message, turn),
+                Membership::Member { .. } => self.handle_member(from, message, turn),
+            },
+            Input::Session { from } => {
+                self.membership.replicas_mut().for_each(|replica| replica.on_session(from, turn));
+            }
+            Input::Request { client, operation } => {
+                self.on_request(Waiting { client, operation, received: turn.now }, turn);
+            }
+            Input::Persisted { number } => {
+                self.membership.replicas_mut().for_each(|replica| replica.on_persisted(number, turn));
+            }
+            Input::Tick => {}
+        }
+    }
+
+    fn finish_turn(&mut self, turn: &mut Turn<'_>) {
+        self.on_time(turn);
+        self.dispatch_waiting(turn);
+        self.membership.replicas_mut().for_each(|replica| replica.finish_turn(turn));
+    }
+
+    // ---- messages ------------------------------------------------------------------------------------------------
+
+    fn handle_joining(&mut self, from: NodeId, message: Message, turn: &mut Turn<'_>) {
+        let Membership::Joining { joined, .. } = &mut self.membership else { return };
+        match message {
+            Message::Join { disk } => {
+                joined.insert(from, disk);
+            }
+            Message::Table(table) => self.open(table, turn),
+            Message::HeartbeatRequest { round } => {
+                turn.send(from, Message::HeartbeatReply { round, groups: Vec::new() });
+            }
+            Message::HeartbeatReply { round, groups } => {
+                self.detector.on_reply(from, round, groups, turn.moment());
+            }
+            Message::Forward { id, .. } => {
+                let (joined, threshold) = (joined.len() as u64, turn.config.cluster.threshold);
+                let response = Err(StoreError::NotReady { joined, threshold });
+                turn.send(from, Message::Forwarded { id, response });
+            }
+            Message::Leading { partition, ballot } => self.routing.learn(partition, ballot),
+            Message::Forwarded { .. } | Message::Group { .. } => {}
+        }
+    }
+
+    fn handle_member(&mut self, from: NodeId, message: Message, turn: &mut Turn<'_>) {
+        let Membership::Member { table, replicas } = &mut self.membership else { return };
+        match message {
+            Message::Join { .. } => turn.send_durable(from, Message::Table(table.clone())),
+            Message::Table(other) => {
+                assert_eq!(*table, other, "there is one lookup table in a cluster's life");
+            }
+            Message::HeartbeatRequest { round } => {
+                let groups = replicas.values().map(Replica::heartbeat).collect();
+                turn.send_after(from, Message::HeartbeatReply { round, groups }, self.announced);
+            }
+            Message::HeartbeatReply { round, groups } => {
+                self.on_heartbeat(from, &groups);
+                self.detector.on_reply(from, round, groups, turn.moment());
+            }
+            Message::Leading { partition, ballot } => self.routing.learn(partition, ballot),
+            Message::Forward { id, operation } => {
+                let request =
+                    Request { origin: Origin::Node { node: from, id }, operation, received: turn.now };
+                self.submit(request, turn);
+            }
+            Message::Forwarded { id, response } => self.routing.on_forwarded(from, id, response, turn),
+            Message::Group { partition, message } => {
+                if let Some(replica) = replicas.get_mut(&partition) {
+                    replica.handle(from, message, turn);
+                }
+            }
+        }
+    }
+
+    fn on_heartbeat(&mut self, from: NodeId, groups: &[GroupStatus]) {
+        for group in groups {
+            if group.leading {
+                self.routing.learn(group.partition, group.ballot);
+            }
+            if let Some(replica) = self.membership.replica_mut(group.partition) {
+                replica.on_follower_decided(from, group.decided);
+            }
+        }
+    }
+
+    // ---- clients -------------------------------------------------------------------------------------------------
+
+    fn on_request(&mut self, waiting: Waiting, turn: &mut Turn<'_>) {
+        match self.partition_for(waiting.operation.key(), turn.moment()) {
+            Err(error) => turn.reply(waiting.client, Err(error)),
+            Ok(partition) => self.route(partition, waiting, turn),
+        }
+    }
+
+    /// Hands an operation to the leader: here, or to another node, or has it wait until one is known.
+    fn route(&mut self, partition: PartitionId, waiting: Waiting, turn: &mut Turn<'_>) {
+        let here = self.membership.replica(partition);
+        if here.is_some_and(|replica| replica.answers(&waiting.operation, turn.moment())) {
+            let Waiting { client, operation, received } = waiting;
+            return self.submit(Request { origin: Origin::Client(client), operation, received }, turn);
+        }
+        match self.routing.leader(partition).map(|ballot| ballot.node) {
+            Some(leader) if leader != turn.config.node && self.detector.trusts(leader, turn.moment()) => {
+                self.routing.forward(leader, waiting, turn);
+            }
+            _ => self.routing.wait(partition, waiting),
+        }
+    }
+
+    fn submit(&mut self, request: Request, turn: &mut Turn<'_>) {
+        let partition = turn.config.cluster.partition_of(request.operation.key());
+        match partition.and_then(|partition| self.membership.replica_mut(partition)) {
+            Some(replica) => replica.submit(request, turn),
+            None => {
+                let partition = partition.unwrap_or_default();
+                let hint = self.routing.leader(partition).map(|ballot| ballot.node);
+                request.origin.reply(Err(StoreError::NotLeader { partition, hint }), turn);
+            }
+        }
+    }
+
+    fn partition_for(&self, key: &Key, moment: Moment<'_>) -> Result<PartitionId, StoreError> {
+        let cluster = &moment.config.cluster;
+        if let Membership::Joining { joined, .. } = &self.membership {
+            return Err(StoreError::NotReady { joined: joined.len() as u64, threshold: cluster.threshold });
+        }
+        if key.key_type() != cluster.key_type {
+            return Err(StoreError::WrongKeyType { expected: cluster.key_type });
+        }
+        cluster.partition_of(key).ok_or_else(|| StoreError::OutOfRange { key: key.clone() })
+    }
+
+    fn dispatch_waiting(&mut self, turn: &mut Turn<'_>) {
+        for partition in self.routing.partitions_waited_for() {
+            for waiting in self.routing.take_waiting(partition) {
+                self.route(partition, waiting, turn);
+            }
+        }
+    }
+
+    // ---- time ----------------------------------------------------------------------------------------------------
+
+    fn on_time(&mut self, turn: &mut Turn<'_>) {
+        let round = self.detector.next_round(turn.moment());
+        if let Some(round) = round {
+            turn.send_to_all(&Message::HeartbeatRequest { round });
+        }
+        if let Membership::Joining { .. } = &self.membership {
+            self.join(turn);
+        }
+        if let Membership::Member { replicas, .. } = &mut self.membership {
+            for replica in replicas.values_mut() {
+                if round.is_some() {
+                    let words = self.detector.last_words(replica.paxos().group(), turn.moment());
+                    if replica.on_heartbeat_period(&words, turn) {
+                        self.announced = turn.covering();
+                    }
+                }
+                replica.on_time(turn);
+            }
+        }
+        self.routing.expire(turn);
+    }
+
+    /// Asks for the lookup table, or makes it when this is the node that does and enough have joined.
+    fn join(&mut self, turn: &mut Turn<'_>) {
+        let Membership::Joining { joined, ask_at } = &mut self.membership else { return };
+        let coordinates = turn.config.nodes.first() == Some(&turn.config.node);
+        if coordinates && joined.len() as u64 >= turn.config.cluster.threshold {
+            let table = Table::new(joined.clone(), turn.config);
+            return self.open(table, turn);
+        }
+        if *ask_at <= turn.now {
+            *ask_at = turn.now + turn.config.cluster.heartbeat();
+            turn.send_to_all(&Message::Join { disk: turn.config.disk });
+        }
+    }
+
+    /// The lookup table is known: durable here before anyone else hears of it.
+    fn open(&mut self, table: Table, turn: &mut Turn<'_>) {
+        turn.persist(Record::Table(table.clone()));
+        turn.send_to_all_durable(&Message::Table(table.clone()));
+        self.membership = Membership::open(table, &DurableState::default(), turn);
+    }
+
+    fn next_deadline(&self, moment: Moment<'_>) -> LocalTime {
+        let joining = match &self.membership {
+            Membership::Joining { ask_at, .. } => Some(*ask_at),
+            Membership::Member { .. } => None,
+        };
+        let replicas = self.membership.replicas().filter_map(|replica| replica.next_deadline(moment));
+        let first = self.detector.next_deadline();
+        replicas.chain(joining).chain(self.routing.next_deadline(moment)).fold(first, LocalTime::min)
+    }
+}
+
+impl Membership {
+    fn open(table: Table, durable: &DurableState, turn: &mut Turn<'_>) -> Self {
+        let node = turn.config.node;
+        let mut replicas = BTreeMap::new();
+        for (partition, nodes) in table.replicas.iter().filter(|(_, nodes)| nodes.contains(&node)) {
+            turn.trace(|| TraceEvent::Group { partition: *partition, replicas: nodes.clone() });
+            let group = Group { partition: *partition, node, replicas: nodes.clone() };
+            let found = durable.groups.get(partition).cloned().unwrap_or_default();
+            let replica = Replica::new(group, 0, &found, preset(*partition, turn.config), turn.moment());
+            replicas.insert(*partition, replica);
+        }
+        turn.open();
+        Self::Member { table, replicas }
+    }
+
+    fn replicas(&self) -> impl Iterator<Item = &Replica> {
+        match self {
+            Self::Joining { .. } => None,
+            Self::Member { replicas, .. } => Some(replicas.values()),
+        }
+        .into_iter()
+        .flatten()
+    }
+
+    fn replica(&self, partition: PartitionId) -> Option<&Replica> {
+        match self {
+            Self::Joining { .. } => None,
+            Self::Member { replicas, .. } => replicas.get(&partition),
+        }
+    }
+
+    fn replica_mut(&mut self, partition: PartitionId) -> Option<&mut Replica> {
+        match self {
+            Self::Joining { .. } => None,
+            Self::Member { replicas, .. } => replicas.get_mut(&partition),
+        }
+    }
+
+    fn replicas_mut(&mut self) -> impl Iterator<Item = &mut Replica> {
+        match self {
+            Self::Joining { .. } => None,
+            Self::Member { replicas, .. } => Some(replicas.values_mut()),
+        }
+        .into_iter()
+        .flatten()
+    }
+}
+
+impl Table {
+    /// Places every partition on the nodes that the configuration names, else round robin over those that joined.
+    fn new(members: BTreeMap<NodeId, u64>, config: &Config) -> Self {
+        let joined: Vec<NodeId> = members.keys().copied().collect();
+        let place = |(position, partition): (usize, &PartitionConfig)| {
+            let chosen = if partition.replicas.is_empty() {
+                (0..partition.replication as usize)
+                    .map(|copy| joined[(position + copy) % joined.len()])
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect()
+            } else {
+                partition.replicas.clone()
+            };
+            (partition.partition, chosen)
+        };
+        let replicas = config.cluster.partitions.iter().enumerate().map(place).collect();
+        Self { members, replicas }
+    }
+}
+
+fn preset(partition: PartitionId, config: &Config) -> KeyValues {
+    let mine =
+        config.cluster.preset.iter().filter(|(key, _)| config.cluster.partition_of(key) == Some(partition));
+    KeyValues::new(mine.map(|(key, value)| (key.clone(), value.as_str().into())))
+}

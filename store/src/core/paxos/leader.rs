@@ -1,0 +1,433 @@
+//! The leader's half of Sequence Paxos: prepare, adopt, accept, decide.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{Paxos, Role, resend_after};
+use crate::{
+    api::{Ballot, NodeId},
+    core::{
+        LocalTime, Moment, Turn,
+        message::{Entry, GroupMessage, Suffix},
+    },
+};
+
+/// Entries that a leader sends to one follower before the first of them is acknowledged.
+const WINDOW: u64 = 4096;
+
+/// Entries in one Accept.
+const ENTRIES_PER_MESSAGE: usize = 512;
+
+/// What only a leader knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Leader {
+    ballot: Ballot,
+    last_session: u64,
+    peers: BTreeMap<NodeId, Peer>,
+    phase: LeaderPhase,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum LeaderPhase {
+    Prepare { promises: BTreeMap<NodeId, Promised> },
+    Accept(Accepting),
+}
+
+/// What a leader in the accept phase keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Accepting {
+    /// Accepted ballot and length of the log that was adopted.
+    adopted: (Ballot, u64),
+    /// Length of the own log that is durable under this ballot.
+    durable: u64,
+    /// Persists that are under way, with the length of the log in each.
+    persisting: VecDeque<(u64, u64)>,
+}
+
+/// What a follower said in its promise.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Promised {
+    /// Ballot at which its log was last accepted.
+    pub accepted_ballot: Ballot,
+    /// Length of its log.
+    pub length: u64,
+    /// Its decided index.
+    pub decided: u64,
+    /// What it has beyond this leader.
+    pub suffix: Option<Suffix>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Peer {
+    session: u64,
+    state: PeerState,
+    /// When something is sent again; none: nothing is outstanding.
+    deadline: Option<LocalTime>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum PeerState {
+    /// A Prepare is out.
+    Preparing,
+    /// It has promised; the quorum is not complete.
+    Promised,
+    /// AcceptSync was sent; Accept and Decide follow.
+    Synced(Synced),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Synced {
+    sequence: u64,
+    sent: u64,
+    sent_decided: u64,
+    /// Length in AcceptSync.
+    synced: u64,
+    /// Durable length that it acknowledged in this session.
+    accepted: Option<u64>,
+}
+
+/// What became of a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PromiseOutcome {
+    /// It belongs to another ballot or session.
+    Ignored,
+    /// It counts.
+    Counted,
+    /// It completed the quorum: the leader is in the accept phase now.
+    Adopted,
+}
+
+impl Leader {
+    /// The ballot that it leads under.
+    pub fn ballot(&self) -> Ballot {
+        self.ballot
+    }
+
+    /// The accept phase, if it has come to that.
+    pub fn accepting(&self) -> Option<&Accepting> {
+        match &self.phase {
+            LeaderPhase::Accept(accepting) => Some(accepting),
+            LeaderPhase::Prepare { .. } => None,
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<LocalTime> {
+        self.peers.values().filter_map(|peer| peer.deadline).min()
+    }
+
+    fn next_session(&mut self) -> u64 {
+        self.last_session += 1;
+        self.last_session
+    }
+}
+
+impl Accepting {
+    /// Length of the own log that is durable under this ballot.
+    pub fn durable(&self) -> u64 {
+        self.durable
+    }
+}
+
+impl Paxos {
+    /// Starts to lead with a ballot above its promise. The caller has made sure that the lease allows it. True when this
+    /// replica alone is a quorum.
+    pub fn lead(&mut self, ballot: Ballot, turn: &mut Turn<'_>) -> bool {
+        assert!(ballot > self.promised, "a leader's ballot is above all that it promised");
+        assert_eq!(ballot.node, self.group.node, "BLE3: a ballot belongs to one node");
+        self.promise(ballot, turn);
+        let mine = Promised {
+            accepted_ballot: self.accepted_ballot,
+            length: self.length(),
+            decided: self.decided,
+            suffix: None,
+        };
+        let others: Vec<NodeId> = self.group.others().collect();
+        let promises = BTreeMap::from([(self.group.node, mine)]);
+        self.role = Role::Leader(Leader {
+            ballot,
+            last_session: 0,
+            peers: BTreeMap::new(),
+            phase: LeaderPhase::Prepare { promises },
+        });
+        for other in others {
+            self.prepare_anew(other, turn);
+        }
+        self.adopt_if_quorum(turn)
+    }
+
+    /// Opens a new session with a follower: whatever it acknowledged in earlier ones is forgotten.
+    pub fn prepare_anew(&mut self, to: NodeId, turn: &mut Turn<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let session = leader.next_session();
+        if let LeaderPhase::Prepare { promises } = &mut leader.phase {
+            promises.remove(&to);
+        }
+        leader.peers.insert(to, Peer { session, state: PeerState::Preparing, deadline: None });
+        self.send_prepare(to, turn);
+    }
+
+    /// Sends the Prepare of the current session, first or again.
+    pub fn send_prepare(&mut self, to: NodeId, turn: &mut Turn<'_>) {
+        let (decided, accepted_ballot, length) = (self.decided, self.accepted_ballot, self.length());
+        let Role::Leader(leader) = &mut self.role else { return };
+        let ballot = leader.ballot;
+        let Some(peer) = leader.peers.get_mut(&to) else { return };
+        peer.deadline = Some(turn.now + resend_after(turn.moment()));
+        let session = peer.session;
+        let prepare =
+            GroupMessage::Prepare { ballot, session, decided, accepted_ballot, length, sent_at: turn.now };
+        turn.send_durable(to, self.group.wrap(prepare));
+    }
+
+    /// A follower refuses for `wait`, since another holds its grant: tries the same ballot again after that.
+    pub fn retry_after(&mut self, from: NodeId, at: LocalTime) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if let Some(peer) = leader.peers.get_mut(&from)
+            && peer.state == PeerState::Preparing
+        {
+            peer.deadline = Some(at);
+        }
+    }
+
+    /// Sends Prepare again to all that have not promised: what kept them from it may be over.
+    pub fn retry_now(&mut self, turn: &mut Turn<'_>) {
+        let Role::Leader(leader) = &self.role else { return };
+        let waiting: Vec<NodeId> = leader
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.state == PeerState::Preparing)
+            .map(|(node, _)| *node)
+            .collect();
+        for node in waiting {
+            self.send_prepare(node, turn);
+        }
+    }
+
+    /// A promise of a follower, counted once per node.
+    pub fn on_promise(
+        &mut self,
+        from: NodeId,
+        (ballot, session): (Ballot, u64),
+        promised: Promised,
+        turn: &mut Turn<'_>,
+    ) -> PromiseOutcome {
+        let Role::Leader(leader) = &mut self.role else { return PromiseOutcome::Ignored };
+        let Some(peer) = leader.peers.get_mut(&from) else { return PromiseOutcome::Ignored };
+        if ballot != leader.ballot || session != peer.session {
+            return PromiseOutcome::Ignored;
+        }
+        match (&mut leader.phase, &peer.state) {
+            (_, PeerState::Synced(_)) => PromiseOutcome::Ignored,
+            (LeaderPhase::Prepare { .. }, PeerState::Promised) => PromiseOutcome::Counted,
+            (LeaderPhase::Prepare { promises }, PeerState::Preparing) => {
+                promises.insert(from, promised);
+                peer.state = PeerState::Promised;
+                if self.adopt_if_quorum(turn) { PromiseOutcome::Adopted } else { PromiseOutcome::Counted }
+            }
+            (LeaderPhase::Accept(_), _) => {
+                self.sync_to(from, &promised, turn);
+                PromiseOutcome::Counted
+            }
+        }
+    }
+
+    fn adopt_if_quorum(&mut self, turn: &mut Turn<'_>) -> bool {
+        let quorum = self.group.quorum();
+        let Role::Leader(leader) = &mut self.role else { return false };
+        let LeaderPhase::Prepare { promises } = &mut leader.phase else { return false };
+        if promises.len() < quorum {
+            return false;
+        }
+        let promises = std::mem::take(promises);
+        self.adopt(promises, turn);
+        true
+    }
+
+    /// Makes the most recent log of a quorum its own, and accepts it at its own ballot, atomically.
+    fn adopt(&mut self, mut promises: BTreeMap<NodeId, Promised>, turn: &mut Turn<'_>) {
+        let Role::Leader(leader) = &self.role else { unreachable!("only a leader adopts") };
+        let ballot = leader.ballot;
+        let (best, adopted) = promises
+            .iter()
+            .map(|(node, promised)| (*node, (promised.accepted_ballot, promised.length)))
+            .max_by_key(|(node, state)| (*state, *node == self.group.node))
+            .expect("a quorum is never empty");
+        let mine = (self.accepted_ballot, self.length());
+        assert!(adopted >= mine, "the own log is among those that the maximum is taken of");
+        let suffix = promises.get_mut(&best).and_then(|promised| promised.suffix.take());
+        let suffix = suffix.unwrap_or_else(|| {
+            assert!(adopted == mine, "who has a more recent log has sent it");
+            Suffix { start: self.length(), entries: Vec::new() }
+        });
+        self.replace(ballot, suffix, turn);
+        assert_eq!(self.length(), adopted.1, "the adopted log is the best one");
+        let decided = promises.values().map(|promised| promised.decided).max().unwrap_or(0);
+        assert!(
+            decided <= self.length(),
+            "SP2: what any of a quorum knows to be decided is in the adopted log"
+        );
+        self.decide(decided);
+        let Role::Leader(leader) = &mut self.role else { unreachable!("only a leader adopts") };
+        leader.phase = LeaderPhase::Accept(Accepting { adopted, durable: 0, persisting: VecDeque::new() });
+        for (node, promised) in promises {
+            if node != self.group.node {
+                self.sync_to(node, &promised, turn);
+            }
+        }
+    }
+
+    /// Brings a follower's log to this leader's: AcceptSync cuts it at the last entry that certainly is the same.
+    fn sync_to(&mut self, to: NodeId, promised: &Promised, turn: &mut Turn<'_>) {
+        let (length, decided) = (self.length(), self.decided);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let LeaderPhase::Accept(accepting) = &leader.phase else { return };
+        let (ballot, adopted) = (leader.ballot, accepting.adopted);
+        let common = if promised.accepted_ballot == ballot {
+            promised.length
+        } else if promised.accepted_ballot == adopted.0 {
+            promised.length.min(adopted.1)
+        } else {
+            promised.decided
+        };
+        let Some(peer) = leader.peers.get_mut(&to) else { return };
+        peer.state = PeerState::Synced(Synced {
+            sequence: 0,
+            sent: length,
+            sent_decided: decided,
+            synced: length,
+            accepted: None,
+        });
+        peer.deadline = Some(turn.now + turn.config.cluster.election_timeout());
+        let session = peer.session;
+        let suffix = self.suffix(common);
+        let basis = (promised.accepted_ballot, promised.length);
+        let message = GroupMessage::AcceptSync { ballot, session, basis, suffix, decided };
+        turn.send(to, self.group.wrap(message));
+    }
+
+    /// Appends an entry; the end of the turn sends it and persists it side by side. Its index.
+    pub fn propose(&mut self, entry: Entry, turn: &mut Turn<'_>) -> u64 {
+        assert!(self.in_accept_phase(), "only a leader in the accept phase proposes");
+        assert!(!self.stopped(), "no entry follows a stop-sign");
+        self.changed_from(self.length(), turn);
+        self.log.push(entry);
+        self.length()
+    }
+
+    /// A follower has everything up to `length` durably.
+    pub fn on_accepted(
+        &mut self,
+        from: NodeId,
+        (ballot, session): (Ballot, u64),
+        length: u64,
+        moment: Moment<'_>,
+    ) {
+        let own_length = self.length();
+        let Role::Leader(leader) = &mut self.role else { return };
+        if ballot != leader.ballot {
+            return;
+        }
+        let Some(peer) = leader.peers.get_mut(&from) else { return };
+        let (PeerState::Synced(synced), true) = (&mut peer.state, peer.session == session) else { return };
+        assert!(length <= own_length, "a follower has nothing that its leader did not send");
+        synced.accepted = synced.accepted.max(Some(length));
+        let done = synced.accepted == Some(synced.sent);
+        peer.deadline = (!done).then(|| moment.now + moment.config.cluster.election_timeout());
+        self.decide_by_quorum();
+    }
+
+    /// A persist of this node is durable.
+    pub fn on_persisted(&mut self, number: u64) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let LeaderPhase::Accept(accepting) = &mut leader.phase else { return };
+        while let Some((persist, length)) = accepting.persisting.front().copied() {
+            if persist > number {
+                break;
+            }
+            accepting.durable = length;
+            accepting.persisting.pop_front();
+        }
+        self.decide_by_quorum();
+    }
+
+    /// What a quorum has durably at this ballot is decided.
+    fn decide_by_quorum(&mut self) {
+        let quorum = self.group.quorum();
+        let Role::Leader(leader) = &self.role else { return };
+        let LeaderPhase::Accept(accepting) = &leader.phase else { return };
+        let accepted = leader.peers.values().filter_map(|peer| match &peer.state {
+            PeerState::Synced(synced) => synced.accepted,
+            PeerState::Preparing | PeerState::Promised => None,
+        });
+        let mut durable: Vec<u64> = accepted.chain([accepting.durable]).collect();
+        durable.sort_unstable_by(|a, b| b.cmp(a));
+        if let Some(length) = durable.get(quorum - 1) {
+            self.decide(*length);
+        }
+    }
+
+    /// A follower said in a heartbeat how far it knows the log to be decided: Decide is sent again if it lags.
+    pub fn on_follower_decided(&mut self, from: NodeId, decided: u64) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if let Some(Peer { state: PeerState::Synced(synced), .. }) = leader.peers.get_mut(&from)
+            && synced.accepted == Some(synced.sent)
+        {
+            synced.sent_decided = synced.sent_decided.min(decided);
+        }
+    }
+
+    /// Ends a leader's turn: Accept to every synced follower, or Decide when there is nothing to append.
+    pub(super) fn announce_as_leader(&mut self, changed: bool, turn: &mut Turn<'_>) {
+        let (decided, length) = (self.decided, self.log.len() as u64);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let LeaderPhase::Accept(accepting) = &mut leader.phase else { return };
+        if changed {
+            accepting.persisting.push_back((turn.covering(), length));
+        }
+        let (ballot, log) = (leader.ballot, &self.log);
+        for (node, peer) in &mut leader.peers {
+            let PeerState::Synced(synced) = &mut peer.state else { continue };
+            while synced.sent < length && synced.sent - synced.accepted.unwrap_or(synced.synced) < WINDOW {
+                let start = synced.sent as usize;
+                let end = log.len().min(start + ENTRIES_PER_MESSAGE);
+                synced.sent = end as u64;
+                synced.sent_decided = decided.min(synced.sent);
+                synced.sequence += 1;
+                peer.deadline.get_or_insert(turn.now + turn.config.cluster.election_timeout());
+                let suffix = Suffix { start: start as u64, entries: log[start..end].to_vec() };
+                let (session, sequence) = (peer.session, synced.sequence);
+                turn.send(
+                    *node,
+                    self.group.wrap(GroupMessage::Accept { ballot, session, sequence, suffix, decided }),
+                );
+            }
+            if synced.sent_decided < decided.min(synced.sent) {
+                synced.sent_decided = decided.min(synced.sent);
+                synced.sequence += 1;
+                let (session, sequence) = (peer.session, synced.sequence);
+                turn.send(
+                    *node,
+                    self.group.wrap(GroupMessage::Decide { ballot, session, sequence, decided }),
+                );
+            }
+        }
+    }
+
+    /// Prepare again to all in the prepare phase (which also keeps their grants fresh); in the accept phase to those that
+    /// have not promised, and in a new session to those that acknowledge nothing.
+    pub(super) fn resend_as_leader(&mut self, turn: &mut Turn<'_>) {
+        let Role::Leader(leader) = &self.role else { return };
+        let late: Vec<(NodeId, bool)> = leader
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.deadline.is_some_and(|deadline| deadline <= turn.now))
+            .map(|(node, peer)| (*node, matches!(peer.state, PeerState::Synced(_))))
+            .collect();
+        for (node, synced) in late {
+            if synced {
+                self.prepare_anew(node, turn);
+            } else {
+                self.send_prepare(node, turn);
+            }
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Leader-based Sequence Paxos of one group (Haridi, Kroll, Carbone: arXiv 2008.13456; with sessions and recovery after
+//! OmniPaxos, EuroSys'23, section 4).
+//!
+//! A leader with ballot n first learns the most recent log of a quorum (prepare phase), adopts it, and then only appends
+//! (accept phase). An entry is decided once a quorum has it durably at n.
+//!
+//! Why it is safe: if an entry was decided at n, a quorum has it at accepted ballot n or above; every later leader's
+//! quorum meets that one, and the maximum by (accepted ballot, length) contains it. Three steps keep that true, and each
+//! has gone wrong in published versions: the adopting leader sets its own accepted ballot ([`Paxos::adopt`]); the maximum
+//! looks at both keys in that order; and log and accepted ballot change in one atomic persist.
+//!
+//! This module knows nothing of leases, keys or clients: [`replica`](crate::core::replica) asks it to lead or to promise
+//! only when the lease allows it, and applies what it decides.
+
+pub mod follower;
+pub mod leader;
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
+
+use crate::{
+    api::{Ballot, NodeId, PartitionId},
+    core::{
+        LocalTime, Moment, Turn,
+        durable::{DurableGroup, Record},
+        message::{Entry, GroupMessage, Message, Suffix},
+        trace::TraceEvent,
+    },
+};
+use follower::{Follower, FollowerPhase};
+use leader::Leader;
+
+/// A group as one replica of it sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Group {
+    /// The partition.
+    pub partition: PartitionId,
+    /// This replica.
+    pub node: NodeId,
+    /// All replicas.
+    pub replicas: Vec<NodeId>,
+}
+
+impl Group {
+    /// More than half.
+    pub fn quorum(&self) -> usize {
+        self.replicas.len() / 2 + 1
+    }
+
+    /// The other replicas.
+    pub fn others(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.replicas.iter().copied().filter(|replica| *replica != self.node)
+    }
+
+    /// Wraps a message to a replica of this group.
+    pub fn wrap(&self, message: GroupMessage) -> Message {
+        Message::Group { partition: self.partition, message }
+    }
+}
+
+/// One replica's part in its group's Sequence Paxos.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Paxos {
+    group: Group,
+    promised: Ballot,
+    accepted_ballot: Ballot,
+    log: Vec<Entry>,
+    decided: u64,
+    role: Role,
+    /// From here on the log (or its ballot) has changed since the last persist.
+    unrecorded: Option<u64>,
+    recorded_decided: u64,
+    traced_decided: u64,
+}
+
+/// What a replica is in its group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It leads, or tries to.
+    Leader(Leader),
+    /// It follows, or waits for somebody to follow.
+    Follower(Follower),
+}
+
+impl Paxos {
+    /// A replica that starts with what it finds on its disk; it asks who leads.
+    pub fn new(group: Group, durable: &DurableGroup, now: LocalTime) -> Self {
+        assert!(durable.decided <= durable.log.len() as u64, "SP3: what is decided is in the log");
+        Self {
+            group,
+            promised: durable.promised,
+            accepted_ballot: durable.accepted_ballot,
+            log: durable.log.clone(),
+            decided: durable.decided,
+            role: Role::Follower(Follower::recovering(now)),
+            unrecorded: None,
+            recorded_decided: durable.decided,
+            traced_decided: durable.decided,
+        }
+    }
+
+    /// The group.
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// The highest ballot promised.
+    pub fn promised(&self) -> Ballot {
+        self.promised
+    }
+
+    /// Length of the log.
+    pub fn length(&self) -> u64 {
+        self.log.len() as u64
+    }
+
+    /// Number of entries known to be decided.
+    pub fn decided(&self) -> u64 {
+        self.decided
+    }
+
+    /// Entry number `index`, from 1.
+    pub fn entry(&self, index: u64) -> &Entry {
+        &self.log[index as usize - 1]
+    }
+
+    /// Role and phase.
+    pub fn role(&self) -> &Role {
+        &self.role
+    }
+
+    /// The ballot that this replica leads under, in either phase.
+    pub fn leading(&self) -> Option<Ballot> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader.ballot()),
+            Role::Follower(_) => None,
+        }
+    }
+
+    /// True when this replica leads and has adopted a quorum's log.
+    pub fn in_accept_phase(&self) -> bool {
+        matches!(&self.role, Role::Leader(leader) if leader.accepting().is_some())
+    }
+
+    /// True once a stop-sign ends the log.
+    pub fn stopped(&self) -> bool {
+        matches!(self.log.last(), Some(Entry::StopSign(_)))
+    }
+
+    /// Role and phase in a word, for people.
+    pub fn role_name(&self) -> &'static str {
+        match &self.role {
+            Role::Leader(leader) if leader.accepting().is_some() => "leader",
+            Role::Leader(_) => "preparing",
+            Role::Follower(follower) if matches!(follower.phase, FollowerPhase::Recover { .. }) => {
+                "recovering"
+            }
+            Role::Follower(_) => "follower",
+        }
+    }
+
+    /// Stops leading; asks who leads now.
+    pub fn step_down(&mut self, turn: &mut Turn<'_>) {
+        self.role = Role::Follower(Follower::recovering(turn.now));
+    }
+
+    /// A higher ballot was promised somewhere; tells `to` so.
+    pub fn nack(&self, to: NodeId, turn: &mut Turn<'_>) {
+        turn.send(to, self.group.wrap(GroupMessage::Nack { promised: self.promised }));
+    }
+
+    /// Sends again what was not answered in time.
+    pub fn on_time(&mut self, turn: &mut Turn<'_>) {
+        match &self.role {
+            Role::Leader(_) => self.resend_as_leader(turn),
+            Role::Follower(_) => self.resend_as_follower(turn),
+        }
+    }
+
+    /// When [`Paxos::on_time`] has something to do.
+    pub fn next_deadline(&self) -> Option<LocalTime> {
+        match &self.role {
+            Role::Leader(leader) => leader.next_deadline(),
+            Role::Follower(follower) => follower.next_deadline(),
+        }
+    }
+
+    /// Ends a turn: one record for all that the log has gained, then the messages that tell of it.
+    pub fn finish_turn(&mut self, turn: &mut Turn<'_>) {
+        let changed = self.record_log(turn);
+        self.trace_decided(turn);
+        match &self.role {
+            Role::Leader(_) => self.announce_as_leader(changed, turn),
+            Role::Follower(_) => self.acknowledge(turn),
+        }
+    }
+
+    fn record_log(&mut self, turn: &mut Turn<'_>) -> bool {
+        let Some(start) = self.unrecorded.take() else { return false };
+        turn.persist(Record::Accepted {
+            partition: self.group.partition,
+            accepted_ballot: self.accepted_ballot,
+            start,
+            entries: self.log[start as usize..].to_vec(),
+        });
+        if self.decided > self.recorded_decided {
+            self.recorded_decided = self.decided;
+            turn.persist(Record::Decided { partition: self.group.partition, decided: self.decided });
+        }
+        true
+    }
+
+    fn trace_decided(&mut self, turn: &mut Turn<'_>) {
+        if self.decided == self.traced_decided {
+            return;
+        }
+        turn.trace(|| TraceEvent::Decided {
+            partition: self.group.partition,
+            ballot: self.promised,
+            leading: self.in_accept_phase(),
+            first: self.traced_decided + 1,
+            hashes: self.log[self.traced_decided as usize..self.decided as usize].iter().map(hash).collect(),
+        });
+        self.traced_decided = self.decided;
+    }
+
+    /// Replaces the log from `suffix.start` on and accepts all of it at `ballot`.
+    fn replace(&mut self, ballot: Ballot, suffix: Suffix, turn: &mut Turn<'_>) {
+        assert!(suffix.start >= self.decided, "SP3: a decided log only grows");
+        assert!(suffix.start <= self.length(), "entries follow what the log holds");
+        assert!(ballot >= self.accepted_ballot, "an acceptor's ballot only rises");
+        self.log.truncate(suffix.start as usize);
+        self.log.extend(suffix.entries);
+        self.accepted_ballot = ballot;
+        self.changed_from(suffix.start, turn);
+    }
+
+    fn changed_from(&mut self, start: u64, turn: &mut Turn<'_>) {
+        self.unrecorded = Some(self.unrecorded.map_or(start, |earlier| earlier.min(start)));
+        turn.will_persist();
+    }
+
+    /// The decided index rises to `decided`, but never beyond the log.
+    fn decide(&mut self, decided: u64) {
+        self.decided = self.decided.max(decided.min(self.length()));
+    }
+
+    fn promise(&mut self, ballot: Ballot, turn: &mut Turn<'_>) {
+        assert!(ballot >= self.promised, "a promise only rises");
+        if ballot > self.promised {
+            self.promised = ballot;
+            turn.persist(Record::Promised { partition: self.group.partition, ballot });
+            turn.trace(|| TraceEvent::Promised { partition: self.group.partition, ballot });
+        }
+    }
+
+    fn suffix(&self, start: u64) -> Suffix {
+        Suffix { start, entries: self.log[start as usize..].to_vec() }
+    }
+}
+
+/// After how long an unanswered message is sent again.
+fn resend_after(moment: Moment<'_>) -> Duration {
+    moment.config.cluster.heartbeat()
+}
+
+fn hash(entry: &Entry) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    entry.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,756 @@
+//! One node's replica of one group: puts election, Sequence Paxos, lease and keys together.
+//!
+//! The rules that tie them (the numbers are those of [`invariants`](crate::core::invariants)):
+//! - A replica leads, and promises another, only when its own grant allows it (L3).
+//! - A leader answers a read alone only in the accept phase, before its hold ends, and when no entry on the key awaits
+//!   decision (L4, L5); every other read goes through the log.
+//! - A leader whose hold has ended gives the lease back and leads again only with a new ballot, so that an
+//!   acknowledgement that comes late revives nothing (L1).
+//! - An acceptor renews the lease only of a leader that its own election still follows and that is connected to a quorum;
+//!   otherwise a leader that can send but not receive would keep its successor out for ever.
+
+use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
+
+use crate::{
+    api::{Answer, Ballot, Key, NodeId, Operation, Outcome, PartitionStatus, Response, StoreError},
+    config::Mutant,
+    core::{
+        ClientId, LocalTime, Moment, Turn,
+        durable::{DurableGroup, Record},
+        election::{Elected, Election},
+        kv::KeyValues,
+        lease::{Grant, Hold, Terms},
+        message::{Command, Entry, GroupMessage, GroupStatus, Message, ProposalId},
+        paxos::{
+            Group, Paxos, Role,
+            follower::Prepare,
+            leader::{PromiseOutcome, Promised},
+        },
+        trace::TraceEvent,
+    },
+};
+
+/// One node's replica of one group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Replica {
+    paxos: Paxos,
+    election: Election,
+    kv: KeyValues,
+    grant: Option<Grant>,
+    standing: Standing,
+    next_proposal: u64,
+    /// The last ballot that this replica led under; only a planted bug looks at it.
+    deposed: Option<Ballot>,
+}
+
+/// What a replica makes of the election.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Standing {
+    /// Another is elected, or nobody.
+    Follower,
+    /// It is elected, and waits until its own grant to another has ended.
+    Candidate(Ballot),
+    /// It leads, in the prepare or in the accept phase.
+    Leader(Leadership),
+}
+
+/// What a leader keeps beside Sequence Paxos.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Leadership {
+    ballot: Ballot,
+    hold: Hold,
+    traced_expiry: Option<LocalTime>,
+    extend_at: LocalTime,
+    progress: Progress,
+    waiting: BTreeMap<ProposalId, Request>,
+    unapplied: BTreeMap<Key, u64>,
+}
+
+/// Since when a leader has had entries that are not both decided and durable here without getting further.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Progress {
+    reached: (u64, u64),
+    stuck_since: Option<LocalTime>,
+}
+
+/// An operation that somebody waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// Whom to answer.
+    pub origin: Origin,
+    /// What is asked.
+    pub operation: Operation,
+    /// When it arrived at this node.
+    pub received: LocalTime,
+}
+
+/// Whom to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A client of this node.
+    Client(ClientId),
+    /// A node that forwarded it.
+    Node {
+        /// That node.
+        node: NodeId,
+        /// Its number for the request.
+        id: u64,
+    },
+}
+
+impl Origin {
+    /// Answers.
+    pub fn reply(self, response: Response, turn: &mut Turn<'_>) {
+        match self {
+            Self::Client(client) => turn.reply(client, response),
+            Self::Node { node, id } => turn.send(node, Message::Forwarded { id, response }),
+        }
+    }
+}
+
+impl Replica {
+    /// A replica that starts with what it finds on its disk, and with the preset keys of its partition.
+    pub fn new(
+        group: Group,
+        priority: u32,
+        durable: &DurableGroup,
+        preset: KeyValues,
+        moment: Moment<'_>,
+    ) -> Self {
+        let node = group.node;
+        let forgotten = (durable.promised != Ballot::BOTTOM).then(|| terms(moment)).flatten();
+        let mut replica = Self {
+            election: Election::new(node, priority, durable.announced, durable.promised),
+            paxos: Paxos::new(group, durable, moment.now),
+            kv: preset,
+            // L3: what this replica granted before it restarted is forgotten, so it assumes the longest
+            grant: forgotten
+                .map(|terms| Grant { ballot: durable.promised, until: moment.now + terms.restart_wait() }),
+            standing: Standing::Follower,
+            next_proposal: 1,
+            deposed: None,
+        };
+        while replica.kv.applied() < replica.paxos.decided() {
+            replica.kv.apply(replica.paxos.entry(replica.kv.applied() + 1));
+        }
+        replica
+    }
+
+    /// Sequence Paxos, for the invariants.
+    pub fn paxos(&self) -> &Paxos {
+        &self.paxos
+    }
+
+    /// The lease that this replica has granted, for the invariants.
+    pub fn grant(&self) -> Option<Grant> {
+        self.grant
+    }
+
+    /// The keys as applied, for the invariants.
+    pub fn keys(&self) -> &KeyValues {
+        &self.kv
+    }
+
+    /// The ballot under which this replica serves clients, if it does.
+    pub fn serving(&self) -> Option<Ballot> {
+        match &self.standing {
+            Standing::Leader(leadership) if self.paxos.in_accept_phase() => Some(leadership.ballot),
+            _ => None,
+        }
+    }
+
+    /// End of the lease that this replica holds, on its own clock.
+    pub fn hold_until(&self, moment: Moment<'_>) -> Option<LocalTime> {
+        let (Standing::Leader(leadership), Some(terms)) = (&self.standing, terms(moment)) else {
+            return None;
+        };
+        if !self.paxos.in_accept_phase() {
+            return None;
+        }
+        leadership.hold.expiry(self.paxos.group().quorum(), hold_length(&terms, moment))
+    }
+
+    /// What heartbeats say of this group.
+    pub fn heartbeat(&self) -> GroupStatus {
+        GroupStatus {
+            partition: self.paxos.group().partition,
+            ballot: self.election.own(),
+            leader: self.election.leader(),
+            happy: self.election.happy(),
+            leading: self.serving().is_some(),
+            decided: self.paxos.decided(),
+        }
+    }
+
+    /// How this replica sees its group, for people.
+    pub fn status(&self, moment: Moment<'_>) -> PartitionStatus {
+        PartitionStatus {
+            partition: self.paxos.group().partition,
+            elected: self.election.leader(),
+            promised: self.paxos.promised(),
+            role: self.paxos.role_name().to_owned(),
+            hold_ms: self.hold_until(moment).map(|until| until.since(moment.now).as_millis() as u64),
+            log_length: self.paxos.length(),
+            decided: self.paxos.decided(),
+        }
+    }
+
+    // ---- clients -------------------------------------------------------------------------------------------------
+
+    /// Whether this replica, and no other node, is to be asked.
+    pub fn answers(&self, operation: &Operation, moment: Moment<'_>) -> bool {
+        let deposed =
+            moment.config.mutant == Some(Mutant::DeposedLeaderServesReads) && self.deposed.is_some();
+        self.serving().is_some() && !self.paxos.stopped() || deposed && operation.is_read()
+    }
+
+    /// An operation for the leader of this group.
+    pub fn submit(&mut self, request: Request, turn: &mut Turn<'_>) {
+        if self.answer_deposed(&request, turn) {
+            return;
+        }
+        let Some(ballot) = self.serving().filter(|_| !self.paxos.stopped()) else {
+            let leader = self.election.leader().node;
+            let hint = (leader != 0 && leader != self.paxos.group().node).then_some(leader);
+            let partition = self.paxos.group().partition;
+            return request.origin.reply(Err(StoreError::NotLeader { partition, hint }), turn);
+        };
+        if request.operation.is_read() && self.answer_fast(&request, ballot, turn) {
+            return;
+        }
+        self.propose(request, turn);
+    }
+
+    /// A planted bug: a leader that was deposed answers reads as if it still led. True when it did.
+    fn answer_deposed(&self, request: &Request, turn: &mut Turn<'_>) -> bool {
+        let (Some(Mutant::DeposedLeaderServesReads), Some(ballot)) = (turn.config.mutant, self.deposed)
+        else {
+            return false;
+        };
+        if self.serving().is_some() || !request.operation.is_read() {
+            return false;
+        }
+        turn.reached(Mutant::DeposedLeaderServesReads);
+        self.answer_read(request, ballot, turn.now, turn);
+        true
+    }
+
+    /// Answers a read under the lease, if it may (L4, L5, L7).
+    fn answer_fast(&self, request: &Request, ballot: Ballot, turn: &mut Turn<'_>) -> bool {
+        let Some(expiry) = self.hold_until(turn.moment()) else { return false };
+        let Standing::Leader(leadership) = &self.standing else { return false };
+        // received > now: the clock was set back while the request waited
+        if turn.now >= expiry
+            || request.received > turn.now
+            || leadership.unapplied.contains_key(request.operation.key())
+        {
+            return false;
+        }
+        assert_eq!(self.paxos.promised(), ballot, "L4: a holder that promised another reads nothing");
+        let honest = terms(turn.moment())
+            .and_then(|terms| leadership.hold.expiry(self.paxos.group().quorum(), terms.hold()));
+        if honest.is_some_and(|honest| turn.now >= honest) {
+            turn.reached(Mutant::LeaseWithoutDriftMargin);
+        }
+        self.answer_read(request, ballot, expiry, turn);
+        true
+    }
+
+    fn answer_read(&self, request: &Request, ballot: Ballot, expiry: LocalTime, turn: &mut Turn<'_>) {
+        let (value, version) = self.kv.read(request.operation.key());
+        let checked = turn.now;
+        turn.trace(|| TraceEvent::FastRead {
+            partition: self.paxos.group().partition,
+            ballot,
+            key: request.operation.key().to_string(),
+            received: request.received.0,
+            checked: checked.0,
+            expiry: expiry.0,
+            version,
+            applied: self.kv.applied(),
+        });
+        let answer =
+            Answer { outcome: Outcome::Value(value), version, leader: turn.config.node, ballot, fast: true };
+        request.origin.reply(Ok(answer), turn);
+    }
+
+    fn propose(&mut self, request: Request, turn: &mut Turn<'_>) {
+        let id = ProposalId { node: turn.config.node, boot: turn.config.boot, number: self.next_proposal };
+        self.next_proposal += 1;
+        let operation = request.operation.clone();
+        let Standing::Leader(leadership) = &mut self.standing else { unreachable!("only a leader proposes") };
+        if !operation.is_read() {
+            *leadership.unapplied.entry(operation.key().clone()).or_default() += 1;
+        }
+        let earlier = leadership.waiting.insert(id, request);
+        assert!(earlier.is_none(), "SP1: a proposal has an identity of its own");
+        self.paxos.propose(Entry::Command(Command { id, operation }), turn);
+    }
+
+    /// Applies what is decided and answers who waits for it.
+    fn apply(&mut self, turn: &mut Turn<'_>) {
+        while self.kv.applied() < self.paxos.decided() {
+            let entry = self.paxos.entry(self.kv.applied() + 1);
+            let result = self.kv.apply(entry);
+            let Standing::Leader(leadership) = &mut self.standing else { continue };
+            let (Entry::Command(command), Some((outcome, version))) = (entry, result) else { continue };
+            leadership.applied(&command.operation);
+            if let Some(request) = leadership.waiting.remove(&command.id) {
+                let (leader, ballot) = (turn.config.node, leadership.ballot);
+                request.origin.reply(Ok(Answer { outcome, version, leader, ballot, fast: false }), turn);
+            }
+        }
+    }
+
+    // ---- messages ------------------------------------------------------------------------------------------------
+
+    /// A message of another replica.
+    pub fn handle(&mut self, from: NodeId, message: GroupMessage, turn: &mut Turn<'_>) {
+        if !self.paxos.group().replicas.contains(&from) {
+            return;
+        }
+        match message {
+            GroupMessage::Prepare { ballot, session, decided, accepted_ballot, length, sent_at } => {
+                self.on_prepare(
+                    from,
+                    Prepare { ballot, session, decided, accepted_ballot, length, sent_at },
+                    turn,
+                );
+            }
+            GroupMessage::Promise { ballot, session, accepted_ballot, length, decided, suffix, granted } => {
+                let promised = Promised { accepted_ballot, length, decided, suffix };
+                self.on_promise(from, (ballot, session), promised, granted, turn);
+            }
+            GroupMessage::AcceptSync { ballot, session, basis, suffix, decided } => {
+                if self.is_current(from, ballot, turn) {
+                    self.paxos.on_accept_sync((ballot, session), basis, suffix, decided, turn);
+                }
+            }
+            GroupMessage::Accept { ballot, session, sequence, suffix, decided } => {
+                if self.is_current(from, ballot, turn) {
+                    self.paxos.on_accept(from, (ballot, session, sequence), suffix, decided, turn);
+                }
+            }
+            GroupMessage::Decide { ballot, session, sequence, decided } => {
+                if self.is_current(from, ballot, turn) {
+                    self.paxos.on_decide(from, (ballot, session, sequence), decided, turn);
+                }
+            }
+            GroupMessage::Accepted { ballot, session, length } => {
+                self.paxos.on_accepted(from, (ballot, session), length, turn.moment());
+            }
+            GroupMessage::PrepareReq { promised } => self.on_prepare_request(from, promised, turn),
+            GroupMessage::Nack { promised } => self.on_nack(promised, turn),
+            GroupMessage::LeaseNack { ballot, remaining, .. } => {
+                self.on_lease_nack(from, ballot, remaining, turn)
+            }
+            GroupMessage::LeaseExtend { ballot, sent_at } => {
+                self.on_lease_extend(from, ballot, sent_at, turn)
+            }
+            GroupMessage::LeaseGranted { ballot, sent_at } => self.on_lease_granted(from, ballot, sent_at),
+            GroupMessage::LeaseRelease { ballot } => self.on_lease_release(ballot, turn),
+        }
+        self.apply(turn);
+    }
+
+    /// A leader whose ballot is below the promise is told so.
+    fn is_current(&self, from: NodeId, ballot: Ballot, turn: &mut Turn<'_>) -> bool {
+        if ballot < self.paxos.promised() {
+            self.paxos.nack(from, turn);
+        }
+        ballot == self.paxos.promised()
+    }
+
+    fn on_prepare(&mut self, from: NodeId, prepare: Prepare, turn: &mut Turn<'_>) {
+        let promised = self.paxos.promised();
+        if prepare.ballot < promised {
+            return self.paxos.nack(from, turn);
+        }
+        if prepare.ballot.node != from || prepare.ballot == promised && self.paxos.leading() == Some(promised)
+        {
+            return;
+        }
+        if prepare.ballot > promised {
+            let refusal = self.grant.and_then(|grant| Some((grant, grant.refuses(from, turn.now)?)));
+            if let Some((grant, remaining)) = refusal {
+                let (ballot, holder) = (prepare.ballot, grant.ballot.node);
+                let remaining = remaining.as_nanos() as u64;
+                let nack = GroupMessage::LeaseNack { ballot, holder, remaining };
+                return turn.send(from, self.paxos.group().wrap(nack));
+            }
+            if self.paxos.leading().is_some() {
+                self.step_down(turn);
+            }
+        }
+        let granted = prepare.ballot > promised || self.would_renew(prepare.ballot);
+        if self.paxos.on_prepare(from, prepare, granted, turn) && granted {
+            self.renew_grant(prepare.ballot, turn);
+        }
+    }
+
+    fn on_promise(
+        &mut self,
+        from: NodeId,
+        session: (Ballot, u64),
+        promised: Promised,
+        granted: Option<LocalTime>,
+        turn: &mut Turn<'_>,
+    ) {
+        // L1: an acknowledgement counts for the ballot that asked, and only while that ballot is led
+        if let (Standing::Leader(leadership), Some(sent_at)) = (&mut self.standing, granted)
+            && leadership.ballot == session.0
+        {
+            leadership.hold.acknowledge(from, sent_at);
+        }
+        if self.paxos.on_promise(from, session, promised, turn) == PromiseOutcome::Adopted {
+            self.on_adopted(turn);
+        }
+    }
+
+    /// A quorum has promised, and granted the lease with it.
+    fn on_adopted(&mut self, turn: &mut Turn<'_>) {
+        let Standing::Leader(leadership) = &mut self.standing else { unreachable!("only a leader adopts") };
+        let (ballot, partition) = (leadership.ballot, self.paxos.group().partition);
+        for index in self.kv.applied() + 1..=self.paxos.length() {
+            if let Entry::Command(command) = self.paxos.entry(index)
+                && !command.operation.is_read()
+            {
+                *leadership.unapplied.entry(command.operation.key().clone()).or_default() += 1;
+            }
+        }
+        leadership.progress = Progress::default();
+        leadership.extend_at = turn.now;
+        if self.hold_is_over(turn.moment()) {
+            return self.give_up(self.paxos.promised(), turn);
+        }
+        self.deposed = Some(ballot);
+        turn.trace(|| TraceEvent::Leading { partition, ballot });
+        turn.send_to_all(&Message::Leading { partition, ballot });
+        self.trace_hold(turn);
+        self.apply(turn);
+    }
+
+    fn on_prepare_request(&mut self, from: NodeId, promised: Ballot, turn: &mut Turn<'_>) {
+        match self.paxos.leading() {
+            Some(ballot) if promised <= ballot => self.paxos.prepare_anew(from, turn),
+            _ => self.on_nack(promised, turn),
+        }
+    }
+
+    fn on_nack(&mut self, promised: Ballot, turn: &mut Turn<'_>) {
+        if self.paxos.leading().is_some_and(|ballot| promised > ballot) {
+            self.give_up(promised, turn);
+        }
+    }
+
+    fn on_lease_nack(&mut self, from: NodeId, ballot: Ballot, remaining: u64, turn: &mut Turn<'_>) {
+        if self.paxos.leading() == Some(ballot)
+            && let Some(terms) = terms(turn.moment())
+        {
+            self.paxos.retry_after(from, turn.now + terms.wait(Duration::from_nanos(remaining)));
+        }
+    }
+
+    // ---- lease ---------------------------------------------------------------------------------------------------
+
+    fn renew_grant(&mut self, ballot: Ballot, turn: &mut Turn<'_>) {
+        let Some(terms) = terms(turn.moment()) else { return };
+        assert_eq!(ballot, self.paxos.promised(), "L3: the lease is granted to the promised ballot only");
+        let grant = Grant::renew(self.grant, ballot, turn.now + terms.grant());
+        self.grant = Some(grant);
+        let (partition, until) = (self.paxos.group().partition, grant.until.0);
+        turn.trace(|| TraceEvent::Granted { partition, ballot, until });
+    }
+
+    fn on_lease_extend(&mut self, from: NodeId, ballot: Ballot, sent_at: LocalTime, turn: &mut Turn<'_>) {
+        if !self.is_current(from, ballot, turn) || self.paxos.leading().is_some() {
+            return;
+        }
+        if !self.would_renew(ballot) {
+            return;
+        }
+        self.renew_grant(ballot, turn);
+        turn.send(from, self.paxos.group().wrap(GroupMessage::LeaseGranted { ballot, sent_at }));
+    }
+
+    /// Whether the own election still follows the leader of the promised ballot and knows it connected to a quorum.
+    /// Otherwise a leader that can send but not receive, or one that only this replica still sees, would keep its successor
+    /// out for ever.
+    fn would_renew(&self, ballot: Ballot) -> bool {
+        match self.election.leader().cmp(&ballot) {
+            Ordering::Less => true,
+            Ordering::Equal => self.election.happy(),
+            Ordering::Greater => false,
+        }
+    }
+
+    fn on_lease_granted(&mut self, from: NodeId, ballot: Ballot, sent_at: LocalTime) {
+        if let Standing::Leader(leadership) = &mut self.standing
+            && leadership.ballot == ballot
+        {
+            leadership.hold.acknowledge(from, sent_at);
+        }
+    }
+
+    fn on_lease_release(&mut self, ballot: Ballot, turn: &mut Turn<'_>) {
+        self.release_grant(ballot, turn);
+        self.paxos.retry_now(turn);
+        self.try_to_lead(turn);
+    }
+
+    fn release_grant(&mut self, ballot: Ballot, turn: &mut Turn<'_>) {
+        if self.grant.is_some_and(|grant| grant.ballot == ballot) {
+            self.grant = None;
+            let partition = self.paxos.group().partition;
+            turn.trace(|| TraceEvent::Released { partition, ballot });
+        }
+    }
+
+    /// Asks a quorum for more time, unless this leader makes no progress: then another should lead. Before it has the
+    /// lease, it keeps its own grant fresh only; the Prepares that it sends again do the rest.
+    fn extend_lease(&mut self, turn: &mut Turn<'_>) {
+        let serving = self.serving().is_some();
+        let (Some(terms), Standing::Leader(leadership)) = (terms(turn.moment()), &mut self.standing) else {
+            return;
+        };
+        if turn.now < leadership.extend_at {
+            return;
+        }
+        leadership.extend_at = turn.now + terms.grant() / 4;
+        if leadership.progress.stuck_since.is_some_and(|since| turn.now.since(since) > terms.grant()) {
+            return;
+        }
+        let ballot = leadership.ballot;
+        leadership.hold.acknowledge(turn.config.node, turn.now);
+        self.renew_grant(ballot, turn);
+        if serving {
+            let extend = GroupMessage::LeaseExtend { ballot, sent_at: turn.now };
+            for other in self.paxos.group().others() {
+                turn.send(other, self.paxos.group().wrap(extend.clone()));
+            }
+        }
+    }
+
+    /// A leader in the accept phase that holds no lease although leases are on.
+    fn hold_is_over(&self, moment: Moment<'_>) -> bool {
+        terms(moment).is_some()
+            && self.serving().is_some()
+            && self.hold_until(moment).is_none_or(|expiry| moment.now >= expiry)
+    }
+
+    fn trace_hold(&mut self, turn: &mut Turn<'_>) {
+        let expiry = self.hold_until(turn.moment());
+        let Standing::Leader(leadership) = &mut self.standing else { return };
+        if expiry != leadership.traced_expiry
+            && let Some(until) = expiry
+        {
+            leadership.traced_expiry = expiry;
+            let (partition, ballot) = (self.paxos.group().partition, leadership.ballot);
+            turn.trace(|| TraceEvent::Hold { partition, ballot, until: until.0 });
+        }
+    }
+
+    // ---- leading -------------------------------------------------------------------------------------------------
+
+    /// One heartbeat period: `replies` are the last words of the connected replicas. True when this replica takes over,
+    /// with a ballot that must be durable before any heartbeat tells of it.
+    pub fn on_heartbeat_period(&mut self, replies: &[GroupStatus], turn: &mut Turn<'_>) -> bool {
+        let (partition, quorum) = (self.paxos.group().partition, self.paxos.group().quorum());
+        let elected = self.election.tick(replies, quorum, self.paxos.promised());
+        if let Elected::Other(ballot) | Elected::Myself(ballot) = elected {
+            turn.trace(|| TraceEvent::Elected { partition, ballot });
+        }
+        match elected {
+            Elected::Unchanged => {}
+            Elected::Other(_) => self.step_down(turn),
+            Elected::Myself(ballot) => {
+                self.step_down(turn);
+                turn.persist(Record::Announced { partition, ballot });
+                self.standing = Standing::Candidate(ballot);
+            }
+        }
+        self.try_to_lead(turn);
+        matches!(elected, Elected::Myself(_))
+    }
+
+    /// What a follower said in a heartbeat.
+    pub fn on_follower_decided(&mut self, from: NodeId, decided: u64) {
+        self.paxos.on_follower_decided(from, decided);
+    }
+
+    /// A candidate leads as soon as its own grant to another is over (L3).
+    fn try_to_lead(&mut self, turn: &mut Turn<'_>) {
+        let Standing::Candidate(ballot) = self.standing else { return };
+        if ballot <= self.paxos.promised() {
+            self.standing = Standing::Follower;
+            return self.election.spend(self.paxos.promised());
+        }
+        if self.grant.is_some_and(|grant| grant.refuses(ballot.node, turn.now).is_some()) {
+            return;
+        }
+        self.standing = Standing::Leader(Leadership::new(ballot, turn.moment()));
+        let adopted = self.paxos.lead(ballot, turn);
+        self.renew_grant(ballot, turn);
+        if adopted {
+            self.on_adopted(turn);
+        }
+    }
+
+    /// Leads no longer: the hold is void for good, and is given back.
+    fn step_down(&mut self, turn: &mut Turn<'_>) {
+        let Standing::Leader(leadership) = std::mem::replace(&mut self.standing, Standing::Follower) else {
+            return;
+        };
+        let (partition, ballot) = (self.paxos.group().partition, leadership.ballot);
+        if terms(turn.moment()).is_some() {
+            turn.trace(|| TraceEvent::HoldEnded { partition, ballot });
+            self.release_grant(ballot, turn);
+            let release = GroupMessage::LeaseRelease { ballot };
+            for other in self.paxos.group().others() {
+                turn.send(other, self.paxos.group().wrap(release.clone()));
+            }
+        }
+        if self.paxos.in_accept_phase() {
+            turn.trace(|| TraceEvent::SteppedDown { partition, ballot });
+        }
+        for request in leadership.waiting.into_values() {
+            let reason = "the leader was replaced while the operation was in its log".to_owned();
+            request.origin.reply(Err(StoreError::Indefinite { reason }), turn);
+        }
+        self.paxos.step_down(turn);
+    }
+
+    /// Leads no longer, and never again under this ballot.
+    fn give_up(&mut self, seen: Ballot, turn: &mut Turn<'_>) {
+        self.step_down(turn);
+        self.election.spend(seen);
+    }
+
+    // ---- time ----------------------------------------------------------------------------------------------------
+
+    /// Does what is due.
+    pub fn on_time(&mut self, turn: &mut Turn<'_>) {
+        if self.hold_is_over(turn.moment()) {
+            self.give_up(self.paxos.promised(), turn);
+        }
+        self.try_to_lead(turn);
+        self.paxos.on_time(turn);
+        self.extend_lease(turn);
+        self.expire_requests(turn);
+    }
+
+    /// A persist of this node is durable.
+    pub fn on_persisted(&mut self, number: u64, turn: &mut Turn<'_>) {
+        self.paxos.on_persisted(number);
+        self.apply(turn);
+    }
+
+    /// The connection of a peer is a new one.
+    pub fn on_session(&mut self, from: NodeId, turn: &mut Turn<'_>) {
+        self.paxos.on_session(from, turn);
+    }
+
+    /// Ends a turn.
+    pub fn finish_turn(&mut self, turn: &mut Turn<'_>) {
+        self.trace_hold(turn);
+        if let (Standing::Leader(leadership), Some(durable)) = (&mut self.standing, durable(&self.paxos)) {
+            let done = self.paxos.decided().min(durable) == self.paxos.length();
+            leadership.progress.observe((self.paxos.decided(), durable), done, turn.now);
+        }
+        self.paxos.finish_turn(turn);
+    }
+
+    /// When [`Replica::on_time`] has something to do.
+    pub fn next_deadline(&self, moment: Moment<'_>) -> Option<LocalTime> {
+        let leader = match &self.standing {
+            Standing::Leader(leadership) => {
+                let oldest = leadership.waiting.values().next();
+                [
+                    terms(moment).map(|_| leadership.extend_at),
+                    self.hold_until(moment),
+                    oldest.map(|request| request.received + request_timeout(moment)),
+                ]
+                .into_iter()
+                .flatten()
+                .min()
+            }
+            Standing::Candidate(_) => self.grant.map(|grant| grant.until),
+            Standing::Follower => None,
+        };
+        leader.into_iter().chain(self.paxos.next_deadline()).min()
+    }
+
+    fn expire_requests(&mut self, turn: &mut Turn<'_>) {
+        let timeout = request_timeout(turn.moment());
+        let Standing::Leader(leadership) = &mut self.standing else { return };
+        while let Some(oldest) = leadership.waiting.first_entry() {
+            if oldest.get().received + timeout > turn.now {
+                break;
+            }
+            let reason = format!("not decided within {} ms", timeout.as_millis());
+            oldest.remove().origin.reply(Err(StoreError::Indefinite { reason }), turn);
+        }
+    }
+}
+
+impl Leadership {
+    fn new(ballot: Ballot, moment: Moment<'_>) -> Self {
+        let mut hold = Hold::default();
+        hold.acknowledge(moment.config.node, moment.now);
+        Self {
+            ballot,
+            hold,
+            traced_expiry: None,
+            extend_at: moment.now,
+            progress: Progress::default(),
+            waiting: BTreeMap::new(),
+            unapplied: BTreeMap::new(),
+        }
+    }
+
+    /// A write on this key has been applied.
+    fn applied(&mut self, operation: &Operation) {
+        if operation.is_read() {
+            return;
+        }
+        let count = self.unapplied.get_mut(operation.key()).expect("L5: every write in the log was counted");
+        *count -= 1;
+        if *count == 0 {
+            self.unapplied.remove(operation.key());
+        }
+    }
+}
+
+impl Progress {
+    fn observe(&mut self, reached: (u64, u64), done: bool, now: LocalTime) {
+        if done {
+            self.stuck_since = None;
+        } else if self.stuck_since.is_none() || reached != self.reached {
+            self.stuck_since = Some(now);
+        }
+        self.reached = reached;
+    }
+}
+
+fn durable(paxos: &Paxos) -> Option<u64> {
+    match paxos.role() {
+        Role::Leader(leader) => leader.accepting().map(|accepting| accepting.durable()),
+        Role::Follower(_) => None,
+    }
+}
+
+fn terms(moment: Moment<'_>) -> Option<Terms> {
+    moment.config.cluster.lease.map(Terms::new)
+}
+
+/// How long a hold lasts from the request; a planted bug leaves the margin out.
+fn hold_length(terms: &Terms, moment: Moment<'_>) -> Duration {
+    match moment.config.mutant {
+        Some(Mutant::LeaseWithoutDriftMargin) => terms.grant(),
+        _ => terms.hold(),
+    }
+}
+
+fn request_timeout(moment: Moment<'_>) -> Duration {
+    Duration::from_millis(moment.config.cluster.request_timeout_ms)
+}
