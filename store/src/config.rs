@@ -2,8 +2,13 @@
 //!
 //! One JSON file per node (`store node --config FILE`). Durations are in milliseconds.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Key, KeyType, NodeId, PartitionId};
@@ -144,6 +149,42 @@ impl ClusterConfig {
         self.heartbeat() * self.missed_rounds as u32
     }
 
+    /// Refuses what no cluster can run with.
+    pub fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.heartbeat_ms > 0 && self.missed_rounds > 0,
+            "heartbeat_ms and missed_rounds must be above 0"
+        );
+        ensure!(!self.partitions.is_empty(), "a cluster needs a partition");
+        if let Some(lease) = self.lease {
+            let limit = self.heartbeat_ms * self.missed_rounds;
+            ensure!(
+                lease.duration_ms > 0 && lease.duration_ms <= limit,
+                "a lease of {} ms is not within the election timeout of {limit} ms",
+                lease.duration_ms
+            );
+            ensure!(lease.drift_ppm < 1_000_000, "drift_ppm must be below 1000000");
+        }
+        for partition in &self.partitions {
+            let copies = partition.replicas.len() as u64;
+            ensure!(partition.replication > 0, "partition {} needs a replica", partition.partition);
+            ensure!(
+                copies == 0 || copies == partition.replication,
+                "partition {} names {copies} replicas, not {}",
+                partition.partition,
+                partition.replication
+            );
+            ensure!(
+                copies > 0 || partition.replication <= self.threshold,
+                "partition {} wants {} replicas, but only {} nodes are waited for",
+                partition.partition,
+                partition.replication,
+                self.threshold
+            );
+        }
+        Ok(())
+    }
+
     /// The partition that holds `key`, if any.
     pub fn partition_of(&self, key: &Key) -> Option<PartitionId> {
         self.partitions.iter().find(|partition| partition.contains(key)).map(|partition| partition.partition)
@@ -155,5 +196,16 @@ impl PartitionConfig {
     pub fn contains(&self, key: &Key) -> bool {
         self.lower.as_ref().is_none_or(|lower| lower <= key)
             && self.upper.as_ref().is_none_or(|upper| key < upper)
+    }
+}
+
+impl NodeConfig {
+    /// Reads a configuration file; an error says where it is wrong.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let config: Self = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        config.cluster.check().with_context(|| path.display().to_string())?;
+        Ok(config)
     }
 }

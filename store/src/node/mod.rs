@@ -1,4 +1,411 @@
-//! The driver of the core on a real machine.
+//! The driver of the core on a real machine: sockets, the durable log, the clock, and one loop.
+//!
+//! A turn of the loop: take every input that is ready, read the clock, let the core handle all of it, write the trace,
+//! hand the one persist to the log thread, send what needs no persist, and keep the rest until its persist is durable.
+//! The whole node runs on one thread beside the one that writes the log.
 
+pub mod clock;
 pub mod control;
+pub mod storage;
+mod trace_file;
+pub mod transport;
 pub mod wire;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io::{BufRead, Write},
+    process::ExitCode,
+    thread,
+};
+
+use anyhow::Context;
+use tokio::{net::TcpListener, sync::mpsc, time::Duration};
+
+use crate::{
+    api::{ClientReply, NodeId, ReplyBody, RequestBody},
+    config::{Mutant, NodeConfig, StorageKind},
+    core::{ClientId, Config, Input, Node, Output, durable::DurableState, trace::TraceEvent},
+};
+use clock::{Clock, Reading};
+use control::{Command, Notice};
+use storage::{Batch, Durable, Found, LogThread, LosesUnsynced, Storage, StorageError};
+use trace_file::TraceFile;
+use transport::{Event, Identity, Peers};
+
+/// Inputs that one turn takes at most, so that outputs are not kept waiting.
+const TURN: usize = 4096;
+
+/// Inputs that wait for the loop before connections stop reading.
+const QUEUE: usize = 16_384;
+
+/// Exit code of a node that cannot start or go on.
+pub const FAILED: u8 = 4;
+
+/// Runs a node until its standard input closes. Its log goes to standard error, its notices to standard output.
+pub fn run(config: NodeConfig) -> ExitCode {
+    abort_on_panic();
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => match runtime.block_on(serve(config)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!("{error:#}");
+                ExitCode::from(FAILED)
+            }
+        },
+        Err(error) => {
+            tracing::error!(%error, "no runtime");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Half a node is worse than none: a panic anywhere ends the process.
+fn abort_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tracing::error!("panic: {panic}");
+        print(panic);
+        std::process::abort();
+    }));
+}
+
+async fn serve(config: NodeConfig) -> anyhow::Result<()> {
+    let (storage, found) = open_storage(&config)?;
+    let listener = TcpListener::bind(&config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = listener.local_addr()?;
+    let (events, inbox) = mpsc::channel(QUEUE);
+    let (signals, internal) = mpsc::unbounded_channel();
+    let identity = Identity {
+        cluster: config.cluster.name.clone(),
+        node: config.node,
+        disk: found.disk,
+        boot: found.boot,
+    };
+    let running = Running::start(&config, found, storage, &identity, signals.clone())?;
+    tokio::spawn(transport::listen(listener, identity.clone(), events));
+    read_commands(signals);
+    notice(&Notice::Listening { node: config.node, address: address.to_string(), boot: identity.boot });
+    running.run(inbox, internal).await
+}
+
+fn open_storage(config: &NodeConfig) -> anyhow::Result<(Option<Box<dyn Storage>>, Found)> {
+    let fresh_disk = clock::machine_time() ^ u64::from(std::process::id()).rotate_left(40);
+    if config.cluster.storage == StorageKind::Memory {
+        return Ok((None, Found { disk: fresh_disk, boot: 1, state: DurableState::default() }));
+    }
+    std::fs::create_dir_all(&config.data)
+        .with_context(|| format!("cannot make the data folder {}", config.data.display()))?;
+    let (durable, found) = Durable::open(&config.data, fresh_disk)
+        .with_context(|| format!("cannot open the data folder {}", config.data.display()))?;
+    let storage: Box<dyn Storage> =
+        if config.test.lose_unsynced { Box::new(LosesUnsynced::new(durable)) } else { Box::new(durable) };
+    Ok((Some(storage), found))
+}
+
+/// What happens inside the node, beside connections.
+enum Signal {
+    Persisted(u64),
+    StorageFailed(StorageError),
+    Command(Command),
+    /// Standard input has closed: whoever started this node is gone.
+    End,
+}
+
+fn read_commands(signals: mpsc::UnboundedSender<Signal>) {
+    thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            match serde_json::from_str(&line) {
+                Ok(command) => drop(signals.send(Signal::Command(command))),
+                Err(error) => tracing::error!(%error, line, "not a command"),
+            }
+        }
+        let _ = signals.send(Signal::End);
+    });
+}
+
+fn notice(notice: &Notice) {
+    let mut line = serde_json::to_string(notice).expect("a notice can be written as JSON");
+    line.push('\n');
+    // nobody may listen; the node serves on
+    let _ = std::io::stdout().lock().write_all(line.as_bytes());
+}
+
+/// A running node.
+struct Running {
+    config: Config,
+    node: Node,
+    clock: Clock,
+    trace: Option<TraceFile>,
+    peers: Peers,
+    log: Option<LogThread>,
+    /// The last persist that is durable.
+    durable: u64,
+    /// Sends and replies that wait for their persist, in order.
+    held: VecDeque<(u64, Output)>,
+    /// Persists that are durable at once, since there is no disk.
+    at_once: Option<u64>,
+    clients: BTreeMap<u64, mpsc::Sender<ClientReply>>,
+    /// The connection of each peer; what an earlier one still brings is dropped.
+    sessions: BTreeMap<NodeId, u64>,
+    commands: u64,
+}
+
+impl Running {
+    fn start(
+        config: &NodeConfig,
+        found: Found,
+        storage: Option<Box<dyn Storage>>,
+        identity: &Identity,
+        signals: mpsc::UnboundedSender<Signal>,
+    ) -> anyhow::Result<Self> {
+        let mut nodes: Vec<NodeId> = config.peers.keys().copied().chain([config.node]).collect();
+        nodes.sort_unstable();
+        let core = Config {
+            node: config.node,
+            nodes,
+            disk: found.disk,
+            boot: found.boot,
+            cluster: config.cluster.clone(),
+            mutant: config.test.mutant,
+            traced: config.trace.is_some(),
+        };
+        let late = core.mutant == Some(Mutant::AcknowledgeBeforeSync);
+        let failed = signals.clone();
+        let log = storage.map(|storage| {
+            LogThread::start(
+                storage,
+                late,
+                move |number| drop(signals.send(Signal::Persisted(number))),
+                move |error| drop(failed.send(Signal::StorageFailed(error))),
+            )
+        });
+        let trace =
+            config.trace.as_ref().map(|path| TraceFile::open(path, config.node, found.boot)).transpose()?;
+        let clock = Clock::new(config.clock);
+        let mut out = vec![Output::Trace(clock.event())];
+        let node = Node::start(&core, &found.state, clock.read().local, &mut out);
+        let peers = Peers::dial(&config.peers, identity);
+        let mut running = Self {
+            config: core,
+            node,
+            clock,
+            trace,
+            peers,
+            log,
+            durable: 0,
+            held: VecDeque::new(),
+            at_once: None,
+            clients: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            commands: 0,
+        };
+        running.carry_out(out, running.clock.read())?;
+        Ok(running)
+    }
+
+    /// The node's whole life.
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Event>,
+        mut internal: mpsc::UnboundedReceiver<Signal>,
+    ) -> anyhow::Result<()> {
+        loop {
+            let mut inputs = Vec::new();
+            tokio::select! {
+                biased;
+                Some(signal) = internal.recv() => {
+                    if !self.on_signal(signal, &mut inputs)? {
+                        return Ok(());
+                    }
+                }
+                Some(event) = inbox.recv() => self.on_event(event, &mut inputs),
+                () = tokio::time::sleep(self.sleep_time()) => {}
+            }
+            while let Ok(signal) = internal.try_recv() {
+                if !self.on_signal(signal, &mut inputs)? {
+                    return Ok(());
+                }
+            }
+            while inputs.len() < TURN
+                && let Ok(event) = inbox.try_recv()
+            {
+                self.on_event(event, &mut inputs);
+            }
+            self.turn(inputs)?;
+        }
+    }
+
+    fn sleep_time(&self) -> Duration {
+        if self.at_once.is_some() {
+            return Duration::ZERO;
+        }
+        let now = self.clock.read().local;
+        self.clock.until(self.node.next_deadline(&self.config, now), now)
+    }
+
+    /// One turn of the core; the clock is read here, after the last input was dequeued.
+    fn turn(&mut self, mut inputs: Vec<Input>) -> anyhow::Result<()> {
+        if let Some(number) = self.at_once.take() {
+            self.durable = number;
+            inputs.push(Input::Persisted { number });
+        }
+        let reading = self.clock.read();
+        let mut out = Vec::new();
+        for input in inputs {
+            self.node.handle(&self.config, reading.local, input, &mut out);
+        }
+        self.node.finish_turn(&self.config, reading.local, &mut out);
+        self.carry_out(out, reading)
+    }
+
+    /// Traces, then the persist, then what may leave; everything else waits for its persist.
+    fn carry_out(&mut self, out: Vec<Output>, reading: Reading) -> anyhow::Result<()> {
+        if let Some(trace) = &mut self.trace {
+            trace.write(&out, reading)?;
+        }
+        let (persists, rest): (Vec<_>, Vec<_>) =
+            out.into_iter().partition(|output| matches!(output, Output::Persist { .. }));
+        for output in persists {
+            self.persist(output)?;
+        }
+        for output in rest {
+            match &output {
+                Output::Send { needs, .. } | Output::Reply { needs, .. } => {
+                    let needs = *needs;
+                    self.held.push_back((needs, output));
+                }
+                Output::Trace(event) => announce(event),
+                Output::Open => self.announce_open(),
+                Output::Persist { .. } => {}
+            }
+        }
+        self.release();
+        Ok(())
+    }
+
+    fn persist(&mut self, output: Output) -> anyhow::Result<()> {
+        let Output::Persist { number, records } = output else { return Ok(()) };
+        match &self.log {
+            Some(log) => log.persist(Batch { number, records }),
+            None => self.at_once = Some(number),
+        }
+        if self.config.mutant == Some(Mutant::AcknowledgeBeforeSync) {
+            self.at_once = Some(number);
+            self.durable = number;
+            self.trace_mutant()?;
+        }
+        Ok(())
+    }
+
+    fn trace_mutant(&mut self) -> anyhow::Result<()> {
+        let reading = self.clock.read();
+        let name = format!("{:?}", Mutant::AcknowledgeBeforeSync);
+        match &mut self.trace {
+            Some(trace) => trace.write(&[Output::Trace(TraceEvent::MutantReached { name })], reading),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets go of what waits for nothing any more. To one peer, what becomes free leaves in its order.
+    fn release(&mut self) {
+        let durable = self.durable;
+        let mut still_held = VecDeque::new();
+        for (needs, output) in std::mem::take(&mut self.held) {
+            if needs > durable {
+                still_held.push_back((needs, output));
+                continue;
+            }
+            match output {
+                Output::Send { to, message, .. } => self.peers.send(to, message),
+                Output::Reply { client, response, .. } => {
+                    self.reply(client.connection, client.request, ReplyBody::Operation(response));
+                }
+                Output::Persist { .. } | Output::Trace(_) | Output::Open => {}
+            }
+        }
+        self.held = still_held;
+    }
+
+    fn reply(&mut self, connection: u64, id: u64, body: ReplyBody) {
+        if let Some(replies) = self.clients.get(&connection)
+            && replies.try_send(ClientReply { id, body }).is_err()
+        {
+            tracing::warn!(connection, "client dropped: it does not read its replies");
+            self.clients.remove(&connection);
+        }
+    }
+
+    /// False when the node ends.
+    fn on_signal(&mut self, signal: Signal, inputs: &mut Vec<Input>) -> anyhow::Result<bool> {
+        match signal {
+            Signal::Persisted(number) => {
+                if number > self.durable {
+                    self.durable = number;
+                    self.release();
+                }
+                inputs.push(Input::Persisted { number });
+            }
+            Signal::StorageFailed(error) => return Err(error).context("the durable log cannot go on"),
+            Signal::Command(Command::Clock(skew)) => {
+                self.clock.set(skew);
+                self.carry_out(vec![Output::Trace(self.clock.event())], self.clock.read())?;
+                self.commands += 1;
+                notice(&Notice::Done { command: self.commands });
+            }
+            Signal::End => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn on_event(&mut self, event: Event, inputs: &mut Vec<Input>) {
+        match event {
+            Event::Peer { from, disk, connection, verdict } => {
+                let reason = (!self.node.accepts_peer(from, disk))
+                    .then(|| format!("node {from} came back with another disk: it has lost its promises"));
+                if reason.is_none() {
+                    self.sessions.insert(from, connection);
+                    inputs.push(Input::Session { from });
+                }
+                // the connection may be gone already
+                let _ = verdict.send(reason);
+            }
+            Event::Message { from, connection, message } => {
+                if self.sessions.get(&from) == Some(&connection) {
+                    inputs.push(Input::Message { from, message: *message });
+                }
+            }
+            Event::Client { connection, replies } => {
+                self.clients.insert(connection, replies);
+            }
+            Event::Gone { connection } => {
+                self.clients.remove(&connection);
+            }
+            Event::Request { connection, request } => match request.body {
+                RequestBody::Operation(operation) => {
+                    let client = ClientId { connection, request: request.id };
+                    inputs.push(Input::Request { client, operation });
+                }
+                RequestBody::Status => {
+                    let status = self.node.status(&self.config, self.clock.read().local);
+                    self.reply(connection, request.id, ReplyBody::Status(status));
+                }
+            },
+        }
+    }
+
+    fn announce_open(&self) {
+        let table = self.node.table().map(|table| table.replicas.clone()).unwrap_or_default();
+        notice(&Notice::Open { table: table.into_iter().collect() });
+    }
+}
+
+/// Tells whoever started the node who leads.
+fn announce(event: &TraceEvent) {
+    match *event {
+        TraceEvent::Leading { partition, ballot } => notice(&Notice::Leading { partition, ballot }),
+        TraceEvent::SteppedDown { partition, ballot } => notice(&Notice::SteppedDown { partition, ballot }),
+        _ => {}
+    }
+}

@@ -1,0 +1,270 @@
+//! `store bench`: a first measure of a cluster on this machine, straight to the leader.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Child, ChildStdin, Command, ExitCode, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use hdrhistogram::Histogram;
+use store::{
+    api::{Key, KeyType, NodeId, Operation},
+    client::Client,
+    config::{ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, StorageKind},
+    node::{clock::machine_time, control::Notice},
+};
+use tokio::{net::TcpListener, time::timeout};
+
+/// What is measured.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Clients, each with one connection and one operation in flight.
+    #[arg(long, default_value_t = 16)]
+    clients: u64,
+    /// Operations of each kind.
+    #[arg(long, default_value_t = 20_000)]
+    operations: u64,
+    /// Bytes of a value.
+    #[arg(long, default_value_t = 128)]
+    value_size: usize,
+    /// Keep state in memory only.
+    #[arg(long)]
+    memory: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+const NODES: NodeId = 3;
+const NAME: &str = "bench";
+const KEYS: i64 = 1000;
+
+/// Figures of one kind of operation.
+#[derive(Debug, serde::Serialize)]
+struct Figures {
+    kind: &'static str,
+    operations: u64,
+    per_second: f64,
+    p50_us: f64,
+    p90_us: f64,
+    p99_us: f64,
+    max_us: f64,
+}
+
+/// Runs the benchmark.
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut figures = Vec::new();
+    for lease in [true, false] {
+        let folder = std::env::temp_dir().join(format!("store-bench-{}-{lease}", std::process::id()));
+        let measured = runtime.block_on(measure(arguments, &folder, lease));
+        // the folder may not be there if nothing started
+        let _ = std::fs::remove_dir_all(&folder);
+        figures.extend(measured?);
+    }
+    print(arguments, &figures)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure(arguments: &Arguments, folder: &Path, lease: bool) -> anyhow::Result<Vec<Figures>> {
+    let nodes = start(arguments, folder, lease).await?;
+    let leader =
+        timeout(Duration::from_secs(20), find_leader(&nodes)).await.context("no leader within 20 s")??;
+    let mut figures = Vec::new();
+    if lease {
+        figures.push(load("write", arguments, &leader, true, false).await?);
+        figures.push(load("fast read", arguments, &leader, false, true).await?);
+    } else {
+        figures.push(load("read through the log", arguments, &leader, false, false).await?);
+    }
+    Ok(figures)
+}
+
+/// A node process; killed when dropped.
+struct NodeProcess {
+    child: Child,
+    address: String,
+    _stdin: Option<ChildStdin>,
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        // it may have ended by itself
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts the nodes: their ports are found by binding, and kept until all are known.
+async fn start(arguments: &Arguments, folder: &Path, lease: bool) -> anyhow::Result<Vec<NodeProcess>> {
+    std::fs::create_dir_all(folder)?;
+    let mut listeners = BTreeMap::new();
+    for node in 1..=NODES {
+        listeners.insert(node, TcpListener::bind("127.0.0.1:0").await?);
+    }
+    let addresses: BTreeMap<NodeId, String> = listeners
+        .iter()
+        .map(|(node, listener)| Ok((*node, listener.local_addr()?.to_string())))
+        .collect::<std::io::Result<_>>()?;
+    drop(listeners);
+    let mut nodes = Vec::new();
+    for node in 1..=NODES {
+        let config = NodeConfig {
+            node,
+            listen: addresses[&node].clone(),
+            peers: addresses
+                .iter()
+                .filter(|(peer, _)| **peer != node)
+                .map(|(k, v)| (*k, v.clone()))
+                .collect(),
+            data: folder.join(format!("node-{node}")),
+            trace: None,
+            clock: store::config::ClockSkew::default(),
+            cluster: cluster(arguments, lease),
+            test: store::config::TestOptions::default(),
+        };
+        let path = folder.join(format!("node-{node}.json"));
+        std::fs::write(&path, serde_json::to_vec_pretty(&config)?)?;
+        nodes.push(spawn(&path)?);
+    }
+    Ok(nodes)
+}
+
+fn spawn(config: &Path) -> anyhow::Result<NodeProcess> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["node", "--config"])
+        .arg(config)
+        .env("RUST_LOG", "error")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let stdin = child.stdin.take();
+    let mut line = String::new();
+    let mut lines = BufReader::new(child.stdout.take().context("the node's output")?);
+    lines.read_line(&mut line)?;
+    let Notice::Listening { address, .. } = serde_json::from_str(&line).context("the node did not start")?
+    else {
+        anyhow::bail!("the node said {line} before it listened");
+    };
+    std::thread::spawn(move || drop(std::io::copy(&mut lines, &mut std::io::sink())));
+    Ok(NodeProcess { child, address, _stdin: stdin })
+}
+
+fn cluster(arguments: &Arguments, lease: bool) -> ClusterConfig {
+    ClusterConfig {
+        name: NAME.to_owned(),
+        key_type: KeyType::Integer,
+        partitions: vec![PartitionConfig {
+            partition: 1,
+            lower: None,
+            upper: None,
+            replication: NODES,
+            replicas: (1..=NODES).collect(),
+        }],
+        threshold: NODES,
+        heartbeat_ms: 100,
+        missed_rounds: 10,
+        lease: lease.then_some(LeaseConfig { duration_ms: 1000, drift_ppm: 1000 }),
+        request_timeout_ms: 5000,
+        storage: if arguments.memory { StorageKind::Memory } else { StorageKind::Durable },
+        preset: Vec::new(),
+    }
+}
+
+/// The address of the node that answers a read itself.
+async fn find_leader(nodes: &[NodeProcess]) -> anyhow::Result<String> {
+    loop {
+        for node in nodes {
+            if let Ok(mut client) = Client::connect(&node.address, NAME).await
+                && let Ok(answer) = client.call(Operation::Get { key: Key::Integer(0) }).await
+            {
+                let leader = usize::try_from(answer.leader - 1)?;
+                return Ok(nodes[leader].address.clone());
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn load(
+    kind: &'static str,
+    arguments: &Arguments,
+    leader: &str,
+    write: bool,
+    fast: bool,
+) -> anyhow::Result<Figures> {
+    let each = arguments.operations / arguments.clients;
+    let value: store::api::Value = "x".repeat(arguments.value_size).into();
+    let mut clients = Vec::new();
+    let began = machine_time();
+    for client in 0..arguments.clients {
+        clients.push(one_client(leader, client, each, write.then(|| value.clone()), fast));
+    }
+    let mut all = Histogram::<u64>::new(3)?;
+    for latencies in futures::future::try_join_all(clients).await? {
+        all.add(latencies)?;
+    }
+    let seconds = (machine_time() - began) as f64 / 1e9;
+    let at = |quantile| all.value_at_quantile(quantile) as f64 / 1e3;
+    Ok(Figures {
+        kind,
+        operations: all.len(),
+        per_second: all.len() as f64 / seconds,
+        p50_us: at(0.5),
+        p90_us: at(0.9),
+        p99_us: at(0.99),
+        max_us: all.max() as f64 / 1e3,
+    })
+}
+
+async fn one_client(
+    leader: &str,
+    number: u64,
+    operations: u64,
+    value: Option<store::api::Value>,
+    fast: bool,
+) -> anyhow::Result<Histogram<u64>> {
+    let mut client = Client::connect(leader, NAME).await?;
+    let mut latencies = Histogram::new(3)?;
+    for count in 0..operations {
+        let key = Key::Integer((number as i64 * 7919 + count as i64) % KEYS);
+        let operation = match &value {
+            Some(value) => Operation::Put { key, value: value.clone() },
+            None => Operation::Get { key },
+        };
+        let began = machine_time();
+        let answer = client.call(operation).await?;
+        latencies.record(machine_time() - began)?;
+        ensure!(
+            answer.fast == fast || value.is_some(),
+            "a read was {}fast",
+            if answer.fast { "" } else { "not " }
+        );
+    }
+    Ok(latencies)
+}
+
+fn print(arguments: &Arguments, figures: &[Figures]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(figures)?)?;
+        return Ok(());
+    }
+    let storage = if arguments.memory { "in memory" } else { "durable" };
+    writeln!(
+        out,
+        "{NODES} nodes, {storage}, {} clients with one operation in flight each, {}-byte values",
+        arguments.clients, arguments.value_size
+    )?;
+    for f in figures {
+        writeln!(
+            out,
+            "{:<22}{:>10.0}/s   p50 {:>7.0} us   p90 {:>7.0} us   p99 {:>7.0} us   max {:>7.0} us",
+            f.kind, f.per_second, f.p50_us, f.p90_us, f.p99_us, f.max_us
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,347 @@
+//! Where a node's durable state is kept: the narrow trait, and the thread that writes.
+//!
+//! The loop hands a batch of records to the [`LogThread`] and goes on; the thread takes all batches that wait, writes them
+//! and syncs once for all of them and all groups, then says which is the last durable one. A failed write or sync ends the
+//! process: what was not synced is never acknowledged.
+
+use std::{
+    collections::BTreeMap,
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    thread,
+    time::Duration,
+};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    api::PartitionId,
+    core::durable::{DurableGroup, DurableState, Record},
+};
+
+/// Version of the layout on disk; a node refuses every other.
+const LAYOUT: u32 = 1;
+
+/// How long the planted bug that acknowledges before the sync leaves batches unsynced.
+const UNSYNCED: Duration = Duration::from_millis(200);
+
+/// A batch of records with its number.
+#[derive(Debug)]
+pub struct Batch {
+    /// The persist's number.
+    pub number: u64,
+    /// Its records.
+    pub records: Vec<Record>,
+}
+
+/// A place that keeps records.
+pub trait Storage: Send {
+    /// Takes batches, in order; they may still be lost.
+    fn write(&mut self, batches: &[Batch]) -> Result<(), StorageError>;
+    /// Makes all that was written durable.
+    fn sync(&mut self) -> Result<(), StorageError>;
+}
+
+/// Why a storage cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The engine failed.
+    #[error("the storage engine failed: {0}")]
+    Engine(#[from] fjall::Error),
+    /// The folder holds something that this version cannot read.
+    #[error("the stored {what} cannot be read: {why}")]
+    Unreadable {
+        /// What was looked for.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// What a node finds on its disk.
+#[derive(Debug)]
+pub struct Found {
+    /// Identity of the disk.
+    pub disk: u64,
+    /// How often the node has started on it, this time included.
+    pub boot: u64,
+    /// The state.
+    pub state: DurableState,
+}
+
+/// Records in fjall, an embedded log-structured engine: one entry of a group's log a key, so that cutting a log is
+/// deleting keys.
+pub struct Durable {
+    database: Database,
+    keys: Keyspace,
+    lengths: BTreeMap<PartitionId, u64>,
+}
+
+impl Durable {
+    /// Opens or makes the store in `folder`; `fresh_disk` becomes the identity of a new one.
+    pub fn open(folder: &std::path::Path, fresh_disk: u64) -> Result<(Self, Found), StorageError> {
+        let database = Database::builder(folder).manual_journal_persist(true).open()?;
+        let keys = database.keyspace("node", KeyspaceCreateOptions::default)?;
+        let mut durable = Self { database, keys, lengths: BTreeMap::new() };
+        let layout: u32 = durable.load(b"layout")?.unwrap_or(LAYOUT);
+        if layout != LAYOUT {
+            let why = format!("it is version {layout}, this program reads version {LAYOUT}");
+            return Err(StorageError::Unreadable { what: "layout".to_owned(), why });
+        }
+        let disk = durable.load(b"disk")?.unwrap_or(fresh_disk);
+        let boot = durable.load::<u64>(b"boot")?.unwrap_or(0) + 1;
+        let state = durable.load_state()?;
+        durable.lengths =
+            state.groups.iter().map(|(partition, group)| (*partition, group.log.len() as u64)).collect();
+        let mut batch = durable.database.batch();
+        batch.insert(&durable.keys, b"layout".as_slice(), bytes(&LAYOUT));
+        batch.insert(&durable.keys, b"disk".as_slice(), bytes(&disk));
+        batch.insert(&durable.keys, b"boot".as_slice(), bytes(&boot));
+        batch.commit()?;
+        durable.sync()?;
+        Ok((durable, Found { disk, boot, state }))
+    }
+
+    fn load<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StorageError> {
+        let Some(value) = self.keys.get(key)? else { return Ok(None) };
+        read(&String::from_utf8_lossy(key), &value).map(Some)
+    }
+
+    fn load_state(&self) -> Result<DurableState, StorageError> {
+        let mut state = DurableState { table: self.load(b"table")?, ..DurableState::default() };
+        for partition in state.table.iter().flat_map(|table| table.replicas.keys()) {
+            let group = DurableGroup {
+                announced: self.load(&field(*partition, b'a'))?.unwrap_or_default(),
+                promised: self.load(&field(*partition, b'p'))?.unwrap_or_default(),
+                accepted_ballot: self.load(&field(*partition, b'c'))?.unwrap_or_default(),
+                decided: self.load(&field(*partition, b'd'))?.unwrap_or_default(),
+                log: self.load_log(*partition)?,
+            };
+            state.groups.insert(*partition, group);
+        }
+        Ok(state)
+    }
+
+    fn load_log(&self, partition: PartitionId) -> Result<Vec<crate::core::message::Entry>, StorageError> {
+        let mut log = Vec::new();
+        for item in self.keys.prefix(field(partition, b'l')) {
+            let (key, value) = item.into_inner()?;
+            let index = log.len() as u64 + 1;
+            if key[..] != entry(partition, index)[..] {
+                let what = format!("log of partition {partition}");
+                return Err(StorageError::Unreadable { what, why: format!("entry {index} is missing") });
+            }
+            log.push(read(&format!("entry {index} of partition {partition}"), &value)?);
+        }
+        Ok(log)
+    }
+
+    fn insert(&mut self, batch: &mut fjall::OwnedWriteBatch, record: &Record) {
+        match record {
+            Record::Table(table) => batch.insert(&self.keys, b"table".as_slice(), bytes(table)),
+            Record::Announced { partition, ballot } => {
+                batch.insert(&self.keys, field(*partition, b'a'), bytes(ballot));
+            }
+            Record::Promised { partition, ballot } => {
+                batch.insert(&self.keys, field(*partition, b'p'), bytes(ballot));
+            }
+            Record::Decided { partition, decided } => {
+                batch.insert(&self.keys, field(*partition, b'd'), bytes(decided));
+            }
+            Record::Accepted { partition, accepted_ballot, start, entries } => {
+                batch.insert(&self.keys, field(*partition, b'c'), bytes(accepted_ballot));
+                let length = self.lengths.entry(*partition).or_default();
+                let end = start + entries.len() as u64;
+                for index in end + 1..=*length {
+                    batch.remove(&self.keys, entry(*partition, index));
+                }
+                *length = end;
+                for (index, value) in (start + 1..).zip(entries) {
+                    batch.insert(&self.keys, entry(*partition, index), bytes(value));
+                }
+            }
+        }
+    }
+}
+
+impl Storage for Durable {
+    fn write(&mut self, batches: &[Batch]) -> Result<(), StorageError> {
+        let mut batch = self.database.batch();
+        for record in batches.iter().flat_map(|batch| &batch.records) {
+            self.insert(&mut batch, record);
+        }
+        Ok(batch.commit()?)
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        Ok(self.database.persist(PersistMode::SyncData)?)
+    }
+}
+
+/// Keeps what is written in the process until it is synced, so that SIGKILL loses what a power failure would.
+pub struct LosesUnsynced<S> {
+    inner: S,
+    unsynced: Vec<Batch>,
+}
+
+impl<S> LosesUnsynced<S> {
+    /// In front of `inner`.
+    pub fn new(inner: S) -> Self {
+        Self { inner, unsynced: Vec::new() }
+    }
+}
+
+impl<S: Storage> Storage for LosesUnsynced<S> {
+    fn write(&mut self, batches: &[Batch]) -> Result<(), StorageError> {
+        let copies =
+            batches.iter().map(|batch| Batch { number: batch.number, records: batch.records.clone() });
+        self.unsynced.extend(copies);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StorageError> {
+        self.inner.write(&self.unsynced)?;
+        self.unsynced.clear();
+        self.inner.sync()
+    }
+}
+
+/// The thread that writes, and the way to it.
+#[derive(Debug)]
+pub struct LogThread {
+    batches: Sender<Batch>,
+}
+
+impl LogThread {
+    /// Starts it. `durable` is called with the number of the last durable batch; `late` leaves batches unsynced for a
+    /// while, for the planted bug.
+    pub fn start(
+        mut storage: Box<dyn Storage>,
+        late: bool,
+        durable: impl Fn(u64) + Send + 'static,
+        failed: impl FnOnce(StorageError) + Send + 'static,
+    ) -> Self {
+        let (batches, waiting) = channel::<Batch>();
+        thread::spawn(move || {
+            while let Some(taken) = take(&waiting, late) {
+                let number = taken.last().map_or(0, |batch| batch.number);
+                if let Err(error) = storage.write(&taken).and_then(|()| storage.sync()) {
+                    return failed(error);
+                }
+                durable(number);
+            }
+        });
+        Self { batches }
+    }
+
+    /// Hands over a batch.
+    pub fn persist(&self, batch: Batch) {
+        // the thread ends only after it has ended the process
+        let _ = self.batches.send(batch);
+    }
+}
+
+/// All batches that wait, at least one; none once nobody can send any more.
+fn take(waiting: &Receiver<Batch>, late: bool) -> Option<Vec<Batch>> {
+    let mut taken = vec![waiting.recv().ok()?];
+    if late {
+        // one long wait after the first batch: what comes meanwhile is acknowledged and not synced
+        let (_never, pause) = channel::<()>();
+        assert_eq!(pause.recv_timeout(UNSYNCED), Err(RecvTimeoutError::Timeout));
+    }
+    taken.extend(waiting.try_iter());
+    Some(taken)
+}
+
+fn field(partition: PartitionId, kind: u8) -> Vec<u8> {
+    let mut key = vec![b'g'];
+    key.extend(partition.to_be_bytes());
+    key.push(kind);
+    key
+}
+
+fn entry(partition: PartitionId, index: u64) -> Vec<u8> {
+    let mut key = field(partition, b'l');
+    key.extend(index.to_be_bytes());
+    key
+}
+
+fn bytes<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("a value in memory can be encoded")
+}
+
+fn read<T: DeserializeOwned>(what: &str, value: &[u8]) -> Result<T, StorageError> {
+    postcard::from_bytes(value)
+        .map_err(|error| StorageError::Unreadable { what: what.to_owned(), why: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::{Ballot, Key, Operation},
+        core::message::{Command, Entry, ProposalId, Table},
+    };
+
+    fn ballot(number: u64) -> Ballot {
+        Ballot { config: 0, number, priority: 0, node: 1 }
+    }
+
+    fn entries(values: &[&str]) -> Vec<Entry> {
+        let entry = |value: &&str| {
+            let operation = Operation::Put { key: Key::Integer(1), value: (*value).into() };
+            Entry::Command(Command { id: ProposalId { node: 1, boot: 1, number: 1 }, operation })
+        };
+        values.iter().map(entry).collect()
+    }
+
+    fn records() -> Vec<Record> {
+        let table = Table { members: [(1, 7)].into(), replicas: [(1, vec![1])].into() };
+        vec![
+            Record::Table(table),
+            Record::Announced { partition: 1, ballot: ballot(1) },
+            Record::Promised { partition: 1, ballot: ballot(2) },
+            Record::Accepted {
+                partition: 1,
+                accepted_ballot: ballot(1),
+                start: 0,
+                entries: entries(&["a", "b", "c"]),
+            },
+            Record::Accepted { partition: 1, accepted_ballot: ballot(2), start: 1, entries: entries(&["d"]) },
+            Record::Decided { partition: 1, decided: 1 },
+        ]
+    }
+
+    #[test]
+    fn a_reopened_store_holds_what_its_records_add_up_to() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (mut storage, found) = Durable::open(folder.path(), 7).expect("opens");
+        assert_eq!((found.disk, found.boot, found.state), (7, 1, DurableState::default()));
+        let mut expected = DurableState::default();
+        for (record, number) in records().into_iter().zip(1..) {
+            expected.apply(&record);
+            storage.write(&[Batch { number, records: vec![record] }]).expect("writes");
+        }
+        storage.sync().expect("syncs");
+        drop(storage);
+        let (_, found) = Durable::open(folder.path(), 8).expect("opens again");
+        assert_eq!((found.disk, found.boot, found.state), (7, 2, expected));
+    }
+
+    #[test]
+    fn what_was_not_synced_is_lost_with_the_process() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (durable, _) = Durable::open(folder.path(), 7).expect("opens");
+        let mut storage = LosesUnsynced::new(durable);
+        let [table, announced, promised, ..] = &records()[..] else { unreachable!("there are six records") };
+        storage
+            .write(&[Batch { number: 1, records: vec![table.clone(), announced.clone()] }])
+            .expect("writes");
+        storage.sync().expect("syncs");
+        storage.write(&[Batch { number: 2, records: vec![promised.clone()] }]).expect("writes");
+        drop(storage);
+        let (_, found) = Durable::open(folder.path(), 7).expect("opens again");
+        assert_eq!(found.state.groups[&1].announced, ballot(1));
+        assert_eq!(found.state.groups[&1].promised, Ballot::BOTTOM);
+    }
+}

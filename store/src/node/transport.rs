@@ -1,0 +1,326 @@
+//! Connections: one that this node dials for each peer, and those that peers and clients dial.
+//!
+//! A connection between nodes carries messages in one direction, from whoever dialed. While a peer cannot be reached its
+//! messages are dropped: the protocol's sessions notice. What is ready when a task wakes is written with one call.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use futures::{SinkExt, StreamExt};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::mpsc,
+    time::timeout,
+};
+use tokio_util::codec::{Framed, FramedRead};
+
+use super::wire::{self, Handshake, Role, Verdict};
+use crate::{
+    api::{ClientReply, ClientRequest, NodeId},
+    core::Message,
+};
+
+/// Messages that wait for one peer; more are dropped.
+const QUEUE: usize = 4096;
+
+/// How long a peer may take to answer a handshake.
+const HANDSHAKE: Duration = Duration::from_secs(2);
+
+/// How long to wait before a peer is dialed again.
+const REDIAL: Duration = Duration::from_millis(20);
+
+/// Who this node says that it is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its cluster.
+    pub cluster: String,
+    /// Its number.
+    pub node: NodeId,
+    /// Its disk.
+    pub disk: u64,
+    /// How often it has started on that disk.
+    pub boot: u64,
+}
+
+/// What connections bring.
+#[derive(Debug)]
+pub enum Event {
+    /// A peer has connected and waits to be accepted.
+    Peer {
+        /// The peer.
+        from: NodeId,
+        /// Its disk.
+        disk: u64,
+        /// Number of the connection.
+        connection: u64,
+        /// Takes the verdict: the reason of a refusal, if it is one.
+        verdict: tokio::sync::oneshot::Sender<Option<String>>,
+    },
+    /// A message on a peer's connection.
+    Message {
+        /// The peer.
+        from: NodeId,
+        /// Number of the connection.
+        connection: u64,
+        /// The message.
+        message: Box<Message>,
+    },
+    /// A client has connected.
+    Client {
+        /// Number of the connection.
+        connection: u64,
+        /// Where its replies go.
+        replies: mpsc::Sender<ClientReply>,
+    },
+    /// A client asks.
+    Request {
+        /// Number of the connection.
+        connection: u64,
+        /// The request.
+        request: ClientRequest,
+    },
+    /// A client is gone.
+    Gone {
+        /// Number of the connection.
+        connection: u64,
+    },
+}
+
+/// The way to every peer.
+#[derive(Debug)]
+pub struct Peers {
+    queues: BTreeMap<NodeId, mpsc::Sender<Message>>,
+}
+
+impl Peers {
+    /// Dials every peer and goes on doing so.
+    pub fn dial(peers: &BTreeMap<NodeId, String>, identity: &Identity) -> Self {
+        let start = |(node, address): (&NodeId, &String)| {
+            let (queue, messages) = mpsc::channel(QUEUE);
+            tokio::spawn(keep_connected(*node, address.clone(), identity.clone(), messages));
+            (*node, queue)
+        };
+        Self { queues: peers.iter().map(start).collect() }
+    }
+
+    /// Sends a message, or drops it when the peer's queue is full.
+    pub fn send(&self, to: NodeId, message: Message) {
+        if let Some(queue) = self.queues.get(&to) {
+            // a full or closed queue is a broken link, which the protocol survives
+            let _ = queue.try_send(message);
+        }
+    }
+}
+
+async fn keep_connected(
+    to: NodeId,
+    address: String,
+    identity: Identity,
+    mut messages: mpsc::Receiver<Message>,
+) {
+    loop {
+        match connect(to, &address, &identity).await {
+            Ok(stream) => {
+                tracing::info!(peer = to, "connected");
+                if let Some(error) = write_messages(stream, &mut messages).await {
+                    tracing::info!(peer = to, %error, "connection lost");
+                }
+            }
+            Err(error) => tracing::debug!(peer = to, error, "cannot connect"),
+        }
+        // what was queued while the link was down belongs to no session
+        while messages.try_recv().is_ok() {}
+        if messages.is_closed() {
+            return;
+        }
+        tokio::time::sleep(REDIAL).await;
+    }
+}
+
+async fn connect(to: NodeId, address: &str, identity: &Identity) -> Result<TcpStream, String> {
+    let dial = async {
+        let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let mut framed = Framed::new(stream, wire::frames());
+        let (cluster, node) = (identity.cluster.clone(), identity.node);
+        let role = Role::Node { node, to, disk: identity.disk, boot: identity.boot };
+        let hello = wire::encode(&Handshake { version: wire::VERSION, cluster, role });
+        framed.send(hello).await.map_err(|error| error.to_string())?;
+        let frame = framed.next().await.ok_or("closed")?.map_err(|error| error.to_string())?;
+        match wire::decode::<Verdict>(&frame).map_err(|error| error.to_string())? {
+            Verdict::Welcome { .. } => Ok(framed.into_inner()),
+            Verdict::Refused { reason } => Err(format!("refused: {reason}")),
+        }
+    };
+    timeout(HANDSHAKE, dial).await.unwrap_or_else(|_| Err("no answer to the handshake".to_owned()))
+}
+
+/// Writes messages until the connection breaks, whose error it returns, or the node ends.
+async fn write_messages(stream: TcpStream, messages: &mut mpsc::Receiver<Message>) -> Option<std::io::Error> {
+    let (mut read, mut write) = stream.into_split();
+    let mut buffer = BytesMut::new();
+    let mut nothing = [0_u8; 1];
+    loop {
+        tokio::select! {
+            first = messages.recv() => put_frame(&mut buffer, &wire::encode(&first?)),
+            // a peer sends nothing here: whatever happens on this half is its end
+            end = tokio::io::AsyncReadExt::read(&mut read, &mut nothing) => {
+                return Some(end.err().unwrap_or_else(|| std::io::ErrorKind::ConnectionReset.into()));
+            }
+        }
+        while let Ok(next) = messages.try_recv() {
+            put_frame(&mut buffer, &wire::encode(&next));
+        }
+        if let Err(error) = write.write_all(&buffer).await {
+            return Some(error);
+        }
+        buffer.clear();
+    }
+}
+
+fn put_frame(buffer: &mut BytesMut, frame: &Bytes) {
+    if frame.len() > wire::MAX_FRAME {
+        // the session's next message shows the gap, and the peer is prepared anew
+        tracing::error!(
+            bytes = frame.len(),
+            limit = wire::MAX_FRAME,
+            "message dropped: longer than a frame may be"
+        );
+        return;
+    }
+    buffer.extend_from_slice(&(frame.len() as u32).to_be_bytes());
+    buffer.extend_from_slice(frame);
+}
+
+/// Accepts connections for as long as the node lives.
+pub async fn listen(listener: TcpListener, identity: Identity, events: mpsc::Sender<Event>) {
+    for connection in 1.. {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(serve(stream, connection, identity.clone(), events.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(REDIAL).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, connection: u64, identity: Identity, events: mpsc::Sender<Event>) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let mut framed = Framed::new(stream, wire::frames());
+    let hello = match timeout(HANDSHAKE, framed.next()).await {
+        Ok(Some(Ok(frame))) => wire::decode::<Handshake>(&frame),
+        Ok(Some(Err(error))) => return tracing::warn!(%error, "connection closed before its handshake"),
+        Ok(None) | Err(_) => return,
+    };
+    let verdict = match &hello {
+        Ok(hello) => judge(hello, connection, &identity, &events).await,
+        Err(error) => Some(format!("not a handshake: {error}")),
+    };
+    let answer = match &verdict {
+        None => Verdict::Welcome { node: identity.node },
+        Some(reason) => Verdict::Refused { reason: reason.clone() },
+    };
+    if framed.send(wire::encode(&answer)).await.is_err() {
+        return;
+    }
+    match (verdict, hello.map(|hello| hello.role)) {
+        (None, Ok(Role::Client)) => serve_client(framed.into_inner(), connection, events).await,
+        (None, Ok(Role::Node { node, .. })) => read_messages(framed, node, connection, events).await,
+        (reason, _) => tracing::warn!(reason, "connection refused"),
+    }
+}
+
+/// The reason to refuse a connection, if there is one.
+async fn judge(
+    hello: &Handshake,
+    connection: u64,
+    identity: &Identity,
+    events: &mpsc::Sender<Event>,
+) -> Option<String> {
+    if hello.version != wire::VERSION {
+        return Some(format!("wire version {} is not {}", hello.version, wire::VERSION));
+    }
+    if hello.cluster != identity.cluster {
+        return Some(format!("this is cluster '{}', not '{}'", identity.cluster, hello.cluster));
+    }
+    let Role::Node { node, to, disk, .. } = hello.role else { return None };
+    if to != identity.node {
+        return Some(format!("this is node {}, not node {to}", identity.node));
+    }
+    let (verdict, answer) = tokio::sync::oneshot::channel();
+    events.send(Event::Peer { from: node, disk, connection, verdict }).await.ok()?;
+    answer.await.unwrap_or_else(|_| Some("the node is stopping".to_owned()))
+}
+
+async fn read_messages(
+    mut framed: Framed<TcpStream, wire::Frames>,
+    from: NodeId,
+    connection: u64,
+    events: mpsc::Sender<Event>,
+) {
+    while let Some(frame) = framed.next().await {
+        let message = match frame
+            .map_err(|error| error.to_string())
+            .and_then(|frame| wire::decode::<Message>(&frame).map_err(|error| error.to_string()))
+        {
+            Ok(message) => Box::new(message),
+            Err(error) => return tracing::warn!(peer = from, error, "connection closed: malformed frame"),
+        };
+        if events.send(Event::Message { from, connection, message }).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn serve_client(stream: TcpStream, connection: u64, events: mpsc::Sender<Event>) {
+    let (read, write) = stream.into_split();
+    let (replies, waiting) = mpsc::channel(QUEUE);
+    if events.send(Event::Client { connection, replies }).await.is_err() {
+        return;
+    }
+    let writer = tokio::spawn(write_replies(write, waiting));
+    read_requests(read, connection, &events).await;
+    let _ = events.send(Event::Gone { connection }).await;
+    writer.abort();
+}
+
+async fn read_requests(read: OwnedReadHalf, connection: u64, events: &mpsc::Sender<Event>) {
+    let mut frames = FramedRead::new(read, wire::frames());
+    while let Some(frame) = frames.next().await {
+        let request = match frame
+            .map_err(|error| error.to_string())
+            .and_then(|frame| wire::decode::<ClientRequest>(&frame).map_err(|error| error.to_string()))
+        {
+            Ok(request) => request,
+            Err(error) => {
+                return tracing::warn!(connection, error, "client's connection closed: malformed frame");
+            }
+        };
+        if events.send(Event::Request { connection, request }).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn write_replies(mut write: OwnedWriteHalf, mut replies: mpsc::Receiver<ClientReply>) {
+    let mut buffer = BytesMut::new();
+    while let Some(first) = replies.recv().await {
+        put_frame(&mut buffer, &wire::encode(&first));
+        while let Ok(next) = replies.try_recv() {
+            put_frame(&mut buffer, &wire::encode(&next));
+        }
+        if write.write_all(&buffer).await.is_err() {
+            return;
+        }
+        buffer.clear();
+    }
+}
