@@ -124,6 +124,14 @@ impl Observer {
                 self.group(partition).on_leading(id, ballot)
             }
             TraceEvent::Promised { partition, ballot } => self.group(partition).on_promised(now, id, ballot),
+            TraceEvent::Group { partition, promised, .. } => {
+                // a grant leaves its node only after its promise is durable, so nobody was told of these
+                let grants = &mut self.group(partition).grants;
+                if grants.get(&id).is_some_and(|(granted, _)| *granted > promised) {
+                    grants.remove(&id);
+                }
+                Ok(())
+            }
             TraceEvent::Granted { partition, ballot, until } => {
                 let end = to_common(LocalTime(until));
                 self.group(partition).grants.insert(id, (ballot, Interval { start: now, end }));
