@@ -4,4 +4,5 @@
 //! formats, so that the oracle is independent of what it judges.
 
 pub mod history;
+pub mod model;
 pub mod trace;
