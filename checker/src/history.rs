@@ -33,7 +33,7 @@ pub struct Header {
     pub workload: String,
     /// Seed of the run.
     pub seed: u64,
-    /// Reading of the machine's clock (CLOCK_BOOTTIME, nanoseconds) at time 0: joins history and traces.
+    /// Reading of the machine's clock (`CLOCK_BOOTTIME`, nanoseconds) at time 0: joins history and traces.
     pub origin: u64,
     /// Values that keys held before the first operation; keys that are not listed were absent.
     pub initial: Vec<(Key, String)>,
