@@ -1,0 +1,4 @@
+//! Starts real clusters, breaks them on purpose, records everything and has it checked.
+
+pub mod clock;
+pub mod proxy;
