@@ -61,6 +61,14 @@ echo 'out of memory' >&2
 kill -ABRT $$
 "#;
 
+/// Says that it listens, and then heeds nothing that can be ignored: neither the end of its standard input, nor the hang-up
+/// that the kernel sends to a stopped process whose parent dies.
+const STUBBORN: &str = r#"
+trap '' HUP TERM INT
+echo '{"event":"listening","node":1,"address":"127.0.0.1:9","boot":1}'
+exec sleep 600
+"#;
+
 struct World {
     folder: tempfile::TempDir,
     network: Arc<Network>,
@@ -354,7 +362,7 @@ const DOOMED: &str = "HARNESS_TEST_DOOMED";
 async fn doomed_harness() {
     let Some(folder) = std::env::var_os(DOOMED).map(PathBuf::from) else { return };
     let network = Arc::new(Network::start(&[1, 2], &[]).await.unwrap());
-    let cluster = Cluster::start(spec(&folder, OBEDIENT, "127.0.0.1:9"), network).await.unwrap();
+    let cluster = Cluster::start(spec(&folder, STUBBORN, ""), network).await.unwrap();
     cluster.pause(2).await.unwrap();
     println!("\nnodes {} {}", cluster.process_id(1).unwrap(), cluster.process_id(2).unwrap());
     std::future::pending::<()>().await;
