@@ -1,0 +1,5 @@
+//! Starts real clusters, breaks them on purpose, records everything and has it checked.
+
+pub mod clock;
+pub mod cluster;
+pub mod proxy;
