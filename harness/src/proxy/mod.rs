@@ -18,6 +18,8 @@
 
 mod board;
 mod connection;
+mod delay;
+mod kept;
 mod pump;
 
 use std::{
@@ -37,6 +39,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use crate::clock::Effective;
 use board::Board;
 use connection::{Shared, Targets};
+pub use delay::Delay;
 
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -191,6 +194,15 @@ impl Network {
             assert!(self.links.contains_key(link), "the network has no link {link:?}");
         }
         self.board.switch(rules).await
+    }
+
+    /// From now on, what is sent on each of these links travels as long as said, drawn from `seed`; what is sent on other links
+    /// does not. Independent of the rules: bytes that are held go on travelling. Panics when the network has no such link.
+    pub fn set_delays(&self, seed: u64, delays: BTreeMap<Link, Delay>) {
+        for link in delays.keys() {
+            assert!(self.links.contains_key(link), "the network has no link {link:?}");
+        }
+        self.board.set_delays(seed, delays);
     }
 
     /// The rules in effect; links that are not listed are open.
