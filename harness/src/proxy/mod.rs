@@ -13,8 +13,11 @@
 //! [`Network::switch`] changes the rules of all links in one step: every read and write of the proxy happens under a shared
 //! lock that a switch takes exclusively, so that no byte moves under a mixture of old and new rules.
 //!
-//! What a rule cannot do: bytes that were handed to the receiver's kernel before the switch may be read by the process
-//! after it, like a packet that had already arrived; and the dialer's kernel sees its connection accepted, whatever the rule.
+//! Apart from its rule, a link has a [`Delay`], for which bytes travel in the proxy.
+//!
+//! What a rule cannot do: bytes that were handed to the kernel for the receiver before the switch may be read by that
+//! process after it, like a packet that had already arrived; and the dialer's kernel sees its connection accepted, whatever
+//! the rule.
 
 mod board;
 mod connection;
