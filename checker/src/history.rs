@@ -4,6 +4,12 @@
 //! (definitely did not happen) or `info` (unknown: it may happen at any later time, or never). After `info` a client goes
 //! on under a new process number. Times are nanoseconds since the run began, on one monotonic clock.
 
+mod operations;
+mod read;
+
+pub use operations::{Moment, Operation};
+pub use read::{History, HistoryError, Truncated};
+
 use serde::{Deserialize, Serialize};
 
 /// One line of a history.
@@ -27,7 +33,7 @@ pub struct Header {
     pub workload: String,
     /// Seed of the run.
     pub seed: u64,
-    /// Reading of the machine's clock (CLOCK_BOOTTIME, nanoseconds) at time 0: joins history and traces.
+    /// Reading of the machine's clock (`CLOCK_BOOTTIME`, nanoseconds) at time 0: joins history and traces.
     pub origin: u64,
     /// Values that keys held before the first operation; keys that are not listed were absent.
     pub initial: Vec<(Key, String)>,
@@ -166,6 +172,27 @@ impl Function {
     pub fn key(&self) -> &Key {
         match self {
             Self::Get { key } | Self::Put { key, .. } | Self::Cas { key, .. } | Self::Delete { key } => key,
+        }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Integer(number) => write!(f, "{number}"),
+            Self::String(text) => write!(f, "{text}"),
+        }
+    }
+}
+
+impl Kind {
+    /// The word that stands for it in a history.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Invoke => "invoke",
+            Self::Ok => "ok",
+            Self::Fail => "fail",
+            Self::Info => "info",
         }
     }
 }

@@ -3,5 +3,9 @@
 //! The checker knows nothing of the store's code: [`history`] and [`trace`] are its own definitions of the two recorded
 //! formats, so that the oracle is independent of what it judges.
 
+pub mod budget;
+mod explain;
 pub mod history;
+pub mod linearizability;
+pub mod model;
 pub mod trace;

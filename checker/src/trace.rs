@@ -25,7 +25,7 @@ pub struct TraceLine {
     pub node: u64,
     /// How often it has started on this disk, from 1.
     pub boot: u64,
-    /// The machine's clock, CLOCK_BOOTTIME, in nanoseconds.
+    /// The machine's clock, `CLOCK_BOOTTIME`, in nanoseconds.
     pub common: u64,
     /// The node's clock at that reading, in nanoseconds.
     pub local: u64,

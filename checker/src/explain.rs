@@ -1,0 +1,194 @@
+//! Says in words why a key's history is not linearizable.
+//!
+//! The history is cut behind the completion that no order gets beyond, then operations are dropped as long as what
+//! remains still fails (delta debugging, Zeller & Hildebrandt 2002).
+//!
+//! An operation may be dropped when no operation that stays needs the value that it leaves. Then a failure of what stays
+//! proves a failure of the whole: take an order of the whole and delete the dropped operations from it; whoever stays and
+//! needs a value finds it as before, since the operation that left it stays, and only changes were taken away behind it.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use rustc_hash::FxHashSet;
+
+use crate::budget::Stopwatch;
+use crate::history::{Function, History, Key, Moment, Operation};
+use crate::linearizability::Violation;
+use crate::linearizability::problem::{Problem, Step};
+use crate::linearizability::search::{Answer, Limits, search};
+
+/// Most operations that the words name.
+const NAMED: usize = 12;
+/// Most time that dropping operations may take.
+const EFFORT: Duration = Duration::from_secs(2);
+/// Most transitions and bytes of one search while dropping.
+const STEPS: u64 = 200_000;
+const BYTES: usize = 64 << 20;
+
+/// Explains why `problem`, the part of `history` about `key`, has no order beyond the completion on line `position`.
+pub(crate) fn violation(
+    history: &History,
+    key: &Key,
+    problem: &Problem,
+    position: usize,
+    watch: &Stopwatch,
+) -> Violation {
+    let own = Stopwatch::start(Some(watch.left(EFFORT)));
+    let (core, line) = shrink(problem, position, &own);
+    let mut steps: Vec<Step> = core.completed.iter().chain(&core.unknown).copied().collect();
+    steps.sort_unstable_by_key(|step| step.call);
+    let operations: Vec<usize> = steps.iter().map(|step| step.operation).collect();
+    let text = words(history, key, problem, &steps, line);
+    Violation { key: key.clone(), operations, line, text }
+}
+
+/// A part of the problem that still fails and from which nothing more could be dropped, and the completion that it fails
+/// at.
+fn shrink(problem: &Problem, position: usize, watch: &Stopwatch) -> (Problem, usize) {
+    let fails =
+        |candidate: &Problem| match search(candidate, Limits { watch, memory: BYTES, steps: STEPS }).answer {
+            Answer::Stuck { position } => Some(position),
+            _ => None,
+        };
+    let prefix = problem.prefix(position);
+    let (mut core, mut line) = match fails(&prefix) {
+        Some(line) => (prefix, line),
+        None => (problem.clone(), position),
+    };
+    let mut chunk = (core.completed.len() + core.unknown.len()).div_ceil(2);
+    while chunk > 0 {
+        let mut begin = 0;
+        let mut dropped = false;
+        while begin < core.completed.len() + core.unknown.len() && !watch.expired() {
+            let candidate = without(&core, begin, chunk);
+            match candidate.and_then(|candidate| fails(&candidate).map(|line| (candidate, line))) {
+                Some(smaller) => {
+                    (core, line) = smaller;
+                    dropped = true;
+                }
+                None => begin += chunk,
+            }
+        }
+        if chunk > 1 || !dropped {
+            chunk /= 2;
+        }
+    }
+    (core, line)
+}
+
+/// The problem without those of `count` operations from the `begin`-th on that may be dropped; `None`: none may.
+fn without(problem: &Problem, begin: usize, count: usize) -> Option<Problem> {
+    let mut steps: Vec<Step> = problem.completed.iter().chain(&problem.unknown).copied().collect();
+    steps.sort_unstable_by_key(|step| step.call);
+    let end = (begin + count).min(steps.len());
+    let mut dropped = steps[begin..end].to_vec();
+    let mut needed: FxHashSet<_> =
+        steps[..begin].iter().chain(&steps[end..]).filter_map(|step| step.action.needs()).collect();
+    loop {
+        let before = dropped.len();
+        dropped.retain(|step| {
+            let stays = step.action.leaves().is_some_and(|value| needed.contains(&value));
+            if stays {
+                needed.extend(step.action.needs());
+            }
+            !stays
+        });
+        if dropped.len() == before {
+            break;
+        }
+    }
+    let dropped: FxHashSet<usize> = dropped.iter().map(|step| step.operation).collect();
+    (!dropped.is_empty()).then(|| problem.restricted(|step| !dropped.contains(&step.operation)))
+}
+
+fn words(history: &History, key: &Key, problem: &Problem, steps: &[Step], line: usize) -> String {
+    let total = problem.completed.len() + problem.unknown.len();
+    let mut text = format!("key {key}: no order explains {} of its {total} operations:\n", steps.len());
+    let last_named = steps.len().saturating_sub(NAMED);
+    if last_named > 0 {
+        let _ = writeln!(text, "  ({last_named} earlier operations on which these build)");
+    }
+    for step in &steps[last_named..] {
+        let _ = writeln!(text, "  {}", told(&history.operations[step.operation]));
+    }
+    text + &reason(history, key, steps, line)
+}
+
+/// One sentence on the operation whose completion no order gets beyond.
+fn reason(history: &History, key: &Key, steps: &[Step], line: usize) -> String {
+    let Some(culprit) = steps.iter().find(|step| step.ret == line) else {
+        return format!("No order gets beyond line {line}.");
+    };
+    let operation = &history.operations[culprit.operation];
+    let mut text = format!(
+        "Up to line {} there is an order; {} leaves none",
+        line - 1,
+        brief(operation, "the answer to")
+    );
+    let Some(needed) = culprit.action.needs() else { return text + "." };
+    let writers: Vec<&Step> = steps.iter().filter(|step| step.action.leaves() == Some(needed)).collect();
+    let at_first = history.header.initial.iter().find(|(initial, _)| initial == key).map(|(_, value)| value);
+    let value = match (&operation.function, operation.result.as_ref()) {
+        (Function::Cas { expected, .. }, Some(result)) if result.swapped == Some(true) => expected.as_ref(),
+        (_, result) => result.and_then(|result| result.returned.as_ref()),
+    };
+    if writers.is_empty() && at_first != value {
+        let _ = write!(text, ": nobody wrote {}", shown(value));
+    }
+    // The value was overwritten by an operation that began after its writers had finished and ended before the culprit began.
+    let written = writers.iter().map(|step| step.ret).max().unwrap_or(0);
+    let between = |step: &&Step| {
+        let leaves = step.action.leaves().is_some_and(|value| value != needed);
+        leaves && step.call > written && step.ret < culprit.call
+    };
+    if let Some(hiding) = steps.iter().find(between) {
+        let hiding = &history.operations[hiding.operation];
+        let _ = write!(text, ": {} had finished before it began", brief(hiding, "although"));
+    }
+    text + "."
+}
+
+fn told(operation: &Operation) -> String {
+    let Operation { process, node, .. } = operation;
+    format!("process {process} at node {node}: {}, {}", asked_and_answered(operation), interval(operation))
+}
+
+fn brief(operation: &Operation, lead: &str) -> String {
+    format!("{lead} process {} ({})", operation.process, asked_and_answered(operation))
+}
+
+fn asked_and_answered(operation: &Operation) -> String {
+    let result = operation.result.as_ref();
+    match (&operation.function, result) {
+        (Function::Get { .. }, None) => "get".to_owned(),
+        (Function::Get { .. }, Some(result)) => format!("get read {}", shown(result.returned.as_ref())),
+        (Function::Put { value, .. }, _) => format!("put {}", shown(Some(value))),
+        (Function::Delete { .. }, _) => "delete".to_owned(),
+        (Function::Cas { expected, new, .. }, result) => {
+            let swap = format!("cas {} to {}", shown(expected.as_ref()), shown(Some(new)));
+            match result {
+                Some(result) if result.swapped == Some(true) => format!("{swap} swapped"),
+                Some(result) => format!("{swap} saw {}", shown(result.returned.as_ref())),
+                None => swap,
+            }
+        }
+    }
+}
+
+fn interval(operation: &Operation) -> String {
+    let moment = |moment: Moment| format!("{} (line {})", seconds(moment.time), moment.position);
+    match operation.returned {
+        Some(returned) => format!("from {} to {}", moment(operation.invoked), moment(returned)),
+        None => format!("from {}, outcome unknown", moment(operation.invoked)),
+    }
+}
+
+fn shown(value: Option<&String>) -> String {
+    value.map_or_else(|| "absent".to_owned(), |text| format!("{text:?}"))
+}
+
+/// Nanoseconds as seconds with six digits.
+pub(crate) fn seconds(nanoseconds: u64) -> String {
+    format!("{}.{:06} s", nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000 / 1000)
+}

@@ -1,0 +1,47 @@
+//! Builds histories for tests.
+
+use checker::history::{Function, Header, Key, Kind, Op, OpResult, Record};
+
+/// A register that answers as a store would, and the records of what clients saw.
+pub struct Recorder {
+    pub records: Vec<Record>,
+    time: u64,
+}
+
+impl Recorder {
+    pub fn new(initial: Vec<(Key, String)>) -> Self {
+        let header = Header { workload: "test".to_owned(), seed: 0, origin: 0, initial };
+        Self { records: vec![Record::Header(header)], time: 0 }
+    }
+
+    pub fn event(&mut self, process: u64, kind: Kind, function: Function, result: Option<OpResult>) {
+        self.time += 10;
+        let error = matches!(kind, Kind::Fail | Kind::Info).then(|| "timeout".to_owned());
+        let op = Op { time: self.time, process, client: process, node: 1, kind, function, result, error };
+        self.records.push(Record::Op(op));
+    }
+}
+
+pub fn result(returned: Option<String>, swapped: Option<bool>) -> OpResult {
+    OpResult { returned, swapped, version: 0, leader: 1, ballot: "1".to_owned(), fast: false }
+}
+
+/// What a register that holds `state` answers.
+pub fn answer(state: &mut Option<String>, function: &Function) -> OpResult {
+    match function {
+        Function::Get { .. } => result(state.clone(), None),
+        Function::Put { value, .. } => {
+            *state = Some(value.clone());
+            result(None, None)
+        }
+        Function::Delete { .. } => {
+            *state = None;
+            result(None, None)
+        }
+        Function::Cas { expected, new, .. } if state == expected => {
+            *state = Some(new.clone());
+            result(None, Some(true))
+        }
+        Function::Cas { .. } => result(state.clone(), Some(false)),
+    }
+}
