@@ -150,6 +150,11 @@ impl History {
         self.lock().completed.get(from..).unwrap_or_default().to_vec()
     }
 
+    /// How many operations have ended so far.
+    pub fn completed_count(&self) -> usize {
+        self.lock().completed.len()
+    }
+
     /// The faults so far.
     pub fn faults(&self) -> Vec<Nemesis> {
         self.lock().faults.clone()

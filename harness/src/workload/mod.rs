@@ -327,6 +327,17 @@ impl Workload {
         self.expect = Expect::default();
         self
     }
+
+    /// Lets warm-up and faults take this long together; faults that are due later are left out.
+    pub fn limit_time(&mut self, limit: Time) {
+        self.phases.warm_up = self.phases.warm_up.min(limit);
+        self.phases.faults = Time(limit.0 - self.phases.warm_up.0);
+        let faults = self.phases.faults;
+        self.nemesis.retain(|entry| match entry.when {
+            When::At(at) => at < faults,
+            When::Every(_) => true,
+        });
+    }
 }
 
 impl Default for Phases {

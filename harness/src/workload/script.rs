@@ -131,6 +131,15 @@ pub enum StepOutcome {
     Any,
 }
 
+impl Ask {
+    /// The key that is asked for.
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Get { key } | Self::Put { key, .. } | Self::Cas { key, .. } | Self::Delete { key } => key,
+        }
+    }
+}
+
 /// Checks a script.
 pub fn check(scope: &Scope, clients: &Clients, steps: Vec<Spanned<file::Step>>) -> Result<Vec<Step>, Fault> {
     let mut script: Vec<Step> = Vec::new();
