@@ -1,0 +1,104 @@
+//! Who leads each partition, as far as the nodes have said.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use store::{
+    api::{Ballot, NodeId, PartitionId},
+    node::control::Notice,
+};
+
+/// What the nodes' notices say about leadership.
+#[derive(Debug, Default)]
+pub(super) struct Leaders(BTreeMap<PartitionId, Leadership>);
+
+#[derive(Debug, Default)]
+struct Leadership {
+    /// Ballots that a living node leads and has not stepped down from. After a partition of the network there can be
+    /// several: a deposed leader does not know yet.
+    current: BTreeMap<Ballot, NodeId>,
+    /// Every ballot that was ever led.
+    led: BTreeSet<Ballot>,
+}
+
+impl Leaders {
+    /// `node` said so.
+    pub(super) fn record(&mut self, node: NodeId, notice: &Notice) {
+        match *notice {
+            Notice::Leading { partition, ballot } => {
+                let leadership = self.0.entry(partition).or_default();
+                leadership.current.insert(ballot, node);
+                leadership.led.insert(ballot);
+            }
+            Notice::SteppedDown { partition, ballot } => {
+                self.0.entry(partition).or_default().current.remove(&ballot);
+            }
+            Notice::Listening { .. } | Notice::Open { .. } | Notice::Done { .. } => {}
+        }
+    }
+
+    /// The process of `node` ended: it leads nothing.
+    pub(super) fn ended(&mut self, node: NodeId) {
+        for leadership in self.0.values_mut() {
+            leadership.current.retain(|_, leader| *leader != node);
+        }
+    }
+
+    /// The highest ballot that is led, and who leads it.
+    pub(super) fn leader(&self, partition: PartitionId) -> Option<(NodeId, Ballot)> {
+        self.0.get(&partition)?.highest()
+    }
+
+    /// The leader of each partition that has one.
+    pub(super) fn all(&self) -> BTreeMap<PartitionId, (NodeId, Ballot)> {
+        let leader = |(partition, leadership): (&PartitionId, &Leadership)| {
+            leadership.highest().map(|leader| (*partition, leader))
+        };
+        self.0.iter().filter_map(leader).collect()
+    }
+
+    /// Ballots that were led after the first, by partition.
+    pub(super) fn changes(&self) -> BTreeMap<PartitionId, u64> {
+        let changes = |leadership: &Leadership| leadership.led.len().saturating_sub(1) as u64;
+        self.0.iter().map(|(partition, leadership)| (*partition, changes(leadership))).collect()
+    }
+}
+
+impl Leadership {
+    fn highest(&self) -> Option<(NodeId, Ballot)> {
+        self.current.last_key_value().map(|(ballot, node)| (*node, *ballot))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ballot(number: u64, node: NodeId) -> Ballot {
+        Ballot { number, node, ..Ballot::BOTTOM }
+    }
+
+    fn leading(number: u64, node: NodeId) -> Notice {
+        Notice::Leading { partition: 1, ballot: ballot(number, node) }
+    }
+
+    #[test]
+    fn the_highest_ballot_leads_until_it_steps_down() {
+        let mut leaders = Leaders::default();
+        assert_eq!(leaders.leader(1), None);
+        leaders.record(2, &leading(1, 2));
+        leaders.record(3, &leading(2, 3));
+        assert_eq!(leaders.leader(1), Some((3, ballot(2, 3))));
+        leaders.record(3, &Notice::SteppedDown { partition: 1, ballot: ballot(2, 3) });
+        assert_eq!(leaders.leader(1), Some((2, ballot(1, 2))), "node 2 never stepped down");
+        assert_eq!(leaders.changes(), BTreeMap::from([(1, 1)]));
+    }
+
+    #[test]
+    fn a_dead_node_leads_nothing() {
+        let mut leaders = Leaders::default();
+        leaders.record(1, &leading(1, 1));
+        leaders.ended(1);
+        assert_eq!(leaders.all(), BTreeMap::new());
+        assert_eq!(leaders.changes(), BTreeMap::from([(1, 0)]));
+    }
+}

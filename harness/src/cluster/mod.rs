@@ -1,0 +1,413 @@
+//! A cluster of real processes: started, killed, started again, paused, given other clocks, and watched.
+//!
+//! Every node is a child of this process. It is told its configuration in a file and commands on its standard input; it says
+//! on its standard output what it does ([`Notice`]s), and its standard error is appended to a log. No node outlives
+//! the harness, however that ends: dropping a [`Cluster`] kills them, and the kernel does so when the process dies (see
+//! `spawner`).
+//!
+//! The command must become the node: a wrapper has to `exec` it, since signals go to the child alone.
+
+mod leaders;
+mod minder;
+mod process;
+mod spawner;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::future::{join_all, try_join_all};
+use serde::{Deserialize, Serialize};
+use store::{
+    api::{Ballot, NodeId, PartitionId},
+    config::{ClockSkew, NodeConfig},
+    node::control::{Command, Notice},
+};
+use tokio::{sync::broadcast, time::timeout};
+
+use crate::{
+    clock::{Effective, boottime_ns},
+    proxy::Network,
+};
+use leaders::Leaders;
+use process::{Process, Start};
+use spawner::Spawner;
+
+/// How many events a slow receiver of [`Cluster::events`] may be behind before it loses the oldest.
+const EVENTS: usize = 1 << 14;
+
+/// How long a node may take to do what a command or a signal asks for.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What a cluster is started from.
+#[derive(Clone, Debug)]
+pub struct ClusterSpec {
+    /// Program and arguments of a node; `--config FILE` is appended.
+    pub command: Vec<String>,
+    /// Every node's configuration.
+    pub configs: BTreeMap<NodeId, NodeConfig>,
+    /// Folder of the run: configurations go to `data/node-N.json`, standard error to `logs/node-N.log`.
+    pub run_dir: PathBuf,
+    /// How long a node may take from its start until it listens.
+    pub start_deadline: Duration,
+}
+
+/// Why a node could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file of the run could not be written.
+    #[error("could not write {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The thread that starts nodes could not be started.
+    #[error("could not start the thread that starts nodes: {source}")]
+    Thread {
+        /// Why.
+        source: io::Error,
+    },
+    /// The program could not be run.
+    #[error("could not run {program} for node {node}: {source}")]
+    Spawn {
+        /// The node.
+        node: NodeId,
+        /// The program.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It ended before it listened.
+    #[error("node {node} {status} before it listened; the last lines of its log:\n{log}")]
+    Exited {
+        /// The node.
+        node: NodeId,
+        /// How it ended, such as `exited with status 1`.
+        status: String,
+        /// The last lines of its log.
+        log: String,
+    },
+    /// It did not listen in time, and was killed.
+    #[error("node {node} did not listen within {deadline:?}; the last lines of its log:\n{log}")]
+    Silent {
+        /// The node.
+        node: NodeId,
+        /// How long it was given.
+        deadline: Duration,
+        /// The last lines of its log.
+        log: String,
+    },
+    /// It said that it listens at something that is no address.
+    #[error("node {node} says that it listens at {address:?}, which is no address")]
+    Address {
+        /// The node.
+        node: NodeId,
+        /// What it said.
+        address: String,
+    },
+    /// It runs already.
+    #[error("node {node} runs already")]
+    Running {
+        /// The node.
+        node: NodeId,
+    },
+}
+
+/// Why a node could not be controlled.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// It does not run.
+    #[error("node {node} does not run")]
+    NotRunning {
+        /// The node.
+        node: NodeId,
+    },
+    /// It ended meanwhile.
+    #[error("node {node} {status} meanwhile")]
+    Exited {
+        /// The node.
+        node: NodeId,
+        /// How it ended.
+        status: String,
+    },
+    /// It did not do so in time.
+    #[error("node {node} did not {action} within {deadline:?}")]
+    Deadline {
+        /// The node.
+        node: NodeId,
+        /// What it was to do.
+        action: &'static str,
+        /// How long it was given.
+        deadline: Duration,
+    },
+    /// A signal or a command could not be sent.
+    #[error("could not {action} node {node}: {source}")]
+    Io {
+        /// The node.
+        node: NodeId,
+        /// What it was to do.
+        action: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Something that a node said, or its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClusterEvent {
+    /// [`boottime_ns`] when the harness saw it.
+    pub at: u64,
+    /// The node.
+    pub node: NodeId,
+    /// What happened.
+    pub what: NodeEvent,
+}
+
+/// What happened to a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeEvent {
+    /// It said so.
+    Notice(Notice),
+    /// It printed something that is no notice.
+    Unparsable {
+        /// The line.
+        line: String,
+    },
+    /// Its process ended, and was reaped.
+    Exited {
+        /// How, such as `was killed by signal 9`.
+        status: String,
+        /// True when the harness had killed it.
+        expected: bool,
+        /// The last lines of its log.
+        log: String,
+    },
+}
+
+/// A running cluster. Dropping it kills every node.
+pub struct Cluster {
+    spec: ClusterSpec,
+    network: Arc<Network>,
+    spawner: Spawner,
+    nodes: BTreeMap<NodeId, Node>,
+    watch: Arc<Watch>,
+}
+
+/// One node of the cluster, which is one process after another.
+#[derive(Default)]
+struct Node {
+    /// The process that was started last.
+    process: Mutex<Option<Arc<Process>>>,
+    /// One start at a time.
+    starting: tokio::sync::Mutex<()>,
+}
+
+/// Where the processes report to.
+struct Watch {
+    leaders: Mutex<Leaders>,
+    events: broadcast::Sender<ClusterEvent>,
+}
+
+impl Cluster {
+    /// Writes every node's configuration, starts every node and waits until all listen; the network then leads to them. On
+    /// an error every node that was started is killed.
+    pub async fn start(spec: ClusterSpec, network: Arc<Network>) -> Result<Self, StartError> {
+        for (node, config) in &spec.configs {
+            write_config(&config_path(&spec.run_dir, *node), config)?;
+        }
+        let logs = spec.run_dir.join("logs");
+        std::fs::create_dir_all(&logs).map_err(|source| StartError::File { path: logs, source })?;
+        let spawner = Spawner::start().map_err(|source| StartError::Thread { source })?;
+        let nodes = spec.configs.keys().map(|node| (*node, Node::default())).collect();
+        let watch = Arc::new(Watch { leaders: Mutex::default(), events: broadcast::Sender::new(EVENTS) });
+        let cluster = Self { spec, network, spawner, nodes, watch };
+        try_join_all(cluster.nodes.keys().map(|node| cluster.start_node(*node))).await?;
+        Ok(cluster)
+    }
+
+    /// Kills `node` with SIGKILL; in effect when its process was reaped.
+    pub async fn kill(&self, node: NodeId) -> Result<Effective, ControlError> {
+        let requested = boottime_ns();
+        let process = self.running(node)?;
+        process.kill();
+        let exit = process.exited().await;
+        Ok(Effective { requested, effective: exit.at })
+    }
+
+    /// Starts `node` again on what its disk holds; in effect when it listens and the network leads to it.
+    pub async fn restart(&self, node: NodeId) -> Result<Effective, StartError> {
+        let requested = boottime_ns();
+        self.start_node(node).await?;
+        Ok(Effective::since(requested))
+    }
+
+    /// Stops `node` with SIGSTOP; in effect when the kernel says that every thread of it is stopped.
+    pub async fn pause(&self, node: NodeId) -> Result<Effective, ControlError> {
+        let requested = boottime_ns();
+        let process = self.running(node)?;
+        within(COMMAND_DEADLINE, node, "stop", process.pause()).await?;
+        Ok(Effective::since(requested))
+    }
+
+    /// Lets a paused `node` go on; in effect when the kernel says that it does.
+    pub async fn resume(&self, node: NodeId) -> Result<Effective, ControlError> {
+        let requested = boottime_ns();
+        let process = self.running(node)?;
+        within(COMMAND_DEADLINE, node, "go on", process.resume()).await?;
+        Ok(Effective::since(requested))
+    }
+
+    /// Gives `node` another clock; in effect when it says so. A paused node cannot, so this then fails after its deadline
+    /// of five seconds, but the command stays in the pipe and takes effect when the node goes on.
+    pub async fn clock(&self, node: NodeId, skew: ClockSkew) -> Result<Effective, ControlError> {
+        let requested = boottime_ns();
+        let process = self.running(node)?;
+        let command = Command::Clock(skew);
+        within(COMMAND_DEADLINE, node, "confirm its new clock", process.command(&command)).await?;
+        Ok(Effective::since(requested))
+    }
+
+    /// Waits until every node has said that it serves clients. Fails when one ends first.
+    pub async fn wait_open(&self, deadline: Duration) -> Result<(), ControlError> {
+        let opened = self.nodes.keys().map(|node| async {
+            let process = self.running(*node)?;
+            within(deadline, *node, "serve clients", process.opened()).await
+        });
+        try_join_all(opened).await.map(drop)
+    }
+
+    /// True while `node` has a process, be it paused or still starting.
+    pub fn is_running(&self, node: NodeId) -> bool {
+        self.running(node).is_ok()
+    }
+
+    /// True while `node` is paused.
+    pub fn is_paused(&self, node: NodeId) -> bool {
+        self.running(node).is_ok_and(|process| process.is_paused())
+    }
+
+    /// The process of `node`, for measurements; `None` when it does not run.
+    pub fn process_id(&self, node: NodeId) -> Option<u32> {
+        self.running(node).ok().map(|process| process.id())
+    }
+
+    /// Who leads `partition`, as far as the nodes have said: the highest ballot that a living node, paused ones included,
+    /// leads and has not stepped down from.
+    pub fn leader(&self, partition: PartitionId) -> Option<(NodeId, Ballot)> {
+        self.watch.leaders().leader(partition)
+    }
+
+    /// The leader of each partition that has one.
+    pub fn leaders(&self) -> BTreeMap<PartitionId, (NodeId, Ballot)> {
+        self.watch.leaders().all()
+    }
+
+    /// How often each partition's leadership has passed to another ballot.
+    pub fn leader_changes(&self) -> BTreeMap<PartitionId, u64> {
+        self.watch.leaders().changes()
+    }
+
+    /// What the nodes say and how they end, from now on. A receiver that falls behind loses the oldest, and is told so.
+    pub fn events(&self) -> broadcast::Receiver<ClusterEvent> {
+        self.watch.events.subscribe()
+    }
+
+    /// Kills every node and waits until all are reaped.
+    pub async fn shutdown(self) {
+        let processes: Vec<_> = self.nodes.values().filter_map(Node::process).collect();
+        for process in &processes {
+            process.kill();
+        }
+        join_all(processes.iter().map(|process| process.exited())).await;
+    }
+
+    async fn start_node(&self, node: NodeId) -> Result<(), StartError> {
+        let place = &self.nodes[&node];
+        let _one_at_a_time = place.starting.lock().await;
+        if self.is_running(node) {
+            return Err(StartError::Running { node });
+        }
+        let start = Start {
+            node,
+            command: &self.spec.command,
+            config: config_path(&self.spec.run_dir, node),
+            log: self.spec.run_dir.join("logs").join(format!("node-{node}.log")),
+        };
+        let process =
+            Process::start(start, &self.spawner, Arc::clone(&self.watch), Arc::clone(&self.network)).await?;
+        *lock(&place.process) = Some(Arc::clone(&process));
+        let deadline = self.spec.start_deadline;
+        let listening = match timeout(deadline, process.listening()).await {
+            Ok(listening) => listening.map(drop),
+            Err(_) => Err(StartError::Silent { node, deadline, log: process.log_tail() }),
+        };
+        if listening.is_err() {
+            process.kill();
+            process.exited().await;
+        }
+        listening
+    }
+
+    fn running(&self, node: NodeId) -> Result<Arc<Process>, ControlError> {
+        let process = self.nodes.get(&node).and_then(Node::process);
+        process.filter(|process| process.exit().is_none()).ok_or(ControlError::NotRunning { node })
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for process in self.nodes.values().filter_map(Node::process) {
+            process.kill();
+        }
+    }
+}
+
+impl Node {
+    fn process(&self) -> Option<Arc<Process>> {
+        lock(&self.process).clone()
+    }
+}
+
+impl Watch {
+    fn leaders(&self) -> MutexGuard<'_, Leaders> {
+        lock(&self.leaders)
+    }
+
+    fn report(&self, at: u64, node: NodeId, what: NodeEvent) {
+        // an error says that nobody listens
+        let _ = self.events.send(ClusterEvent { at, node, what });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Fails when `work` is not done within `deadline`.
+async fn within(
+    deadline: Duration,
+    node: NodeId,
+    action: &'static str,
+    work: impl Future<Output = Result<(), ControlError>>,
+) -> Result<(), ControlError> {
+    let done = timeout(deadline, work).await;
+    done.map_err(|_| ControlError::Deadline { node, action, deadline })?
+}
+
+fn config_path(run_dir: &Path, node: NodeId) -> PathBuf {
+    run_dir.join("data").join(format!("node-{node}.json"))
+}
+
+fn write_config(path: &Path, config: &NodeConfig) -> Result<(), StartError> {
+    let failed = |source| StartError::File { path: path.to_owned(), source };
+    let text = serde_json::to_string_pretty(config).map_err(|error| failed(error.into()))?;
+    std::fs::create_dir_all(path.parent().unwrap_or(path)).map_err(failed)?;
+    std::fs::write(path, text).map_err(failed)
+}

@@ -1,0 +1,264 @@
+//! One process of a node, from its start until it is reaped.
+
+use std::{
+    fs::OpenOptions,
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rustix::process::{Signal, pidfd_send_signal};
+use store::{api::NodeId, node::control::Command};
+use tokio::{
+    io::AsyncWriteExt,
+    process::ChildStdin,
+    sync::{Mutex, watch},
+    time::sleep,
+};
+
+use super::{
+    ControlError, StartError, Watch,
+    minder::{Minder, log_tail},
+    spawner::{Spawned, Spawner},
+};
+use crate::{clock::boottime_ns, proxy::Network};
+
+/// How to start a process.
+pub(super) struct Start<'a> {
+    pub(super) node: NodeId,
+    pub(super) command: &'a [String],
+    pub(super) config: PathBuf,
+    pub(super) log: PathBuf,
+}
+
+/// A process, running or ended.
+pub(super) struct Process {
+    node: NodeId,
+    id: u32,
+    handle: OwnedFd,
+    log: PathBuf,
+    input: Mutex<Input>,
+    paused: AtomicBool,
+    /// The harness killed it.
+    killed: AtomicBool,
+    said: watch::Receiver<Said>,
+}
+
+/// Its standard input.
+struct Input {
+    pipe: ChildStdin,
+    /// Commands sent.
+    sent: u64,
+}
+
+/// What is known of a process from what it printed and from its end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said {
+    /// Where it listens.
+    pub(super) address: Option<String>,
+    /// It serves clients.
+    pub(super) open: bool,
+    /// Commands that have taken effect.
+    pub(super) done: u64,
+    /// Its end.
+    pub(super) exit: Option<Exit>,
+}
+
+/// The end of a process.
+#[derive(Clone, Debug)]
+pub(super) struct Exit {
+    /// When it was reaped.
+    pub(super) at: u64,
+    /// How it ended, in words.
+    pub(super) status: String,
+}
+
+impl Process {
+    /// Starts it and a task that watches it until its end.
+    pub(super) async fn start(
+        start: Start<'_>,
+        spawner: &Spawner,
+        watch: Arc<Watch>,
+        network: Arc<Network>,
+    ) -> Result<Arc<Self>, StartError> {
+        let Start { node, command, config, log } = start;
+        let log_file = OpenOptions::new().create(true).append(true).open(&log);
+        let log_file = log_file.map_err(|source| StartError::File { path: log.clone(), source })?;
+        let (program, arguments) =
+            command.split_first().map_or(("", command), |(program, rest)| (program.as_str(), rest));
+        let failed = |source| StartError::Spawn { node, program: program.to_owned(), source };
+        let mut child = tokio::process::Command::new(program);
+        child.args(arguments).arg("--config").arg(config);
+        child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log_file);
+        let Spawned { mut child, handle } = spawner.spawn(child).await.map_err(failed)?;
+        let (Some(pipe), Some(output), Some(id)) = (child.stdin.take(), child.stdout.take(), child.id())
+        else {
+            return Err(failed(io::Error::other("the child has no pipes")));
+        };
+        let (says, said) = watch::channel(Said::default());
+        let input = Mutex::new(Input { pipe, sent: 0 });
+        let (paused, killed) = (AtomicBool::new(false), AtomicBool::new(false));
+        let process = Arc::new(Self { node, id, handle, log, input, paused, killed, said });
+        let minder = Minder { process: Arc::clone(&process), says: Arc::new(says), watch, network };
+        tokio::spawn(minder.mind(child, output));
+        Ok(process)
+    }
+
+    /// Its number.
+    pub(super) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Kills it, if it still runs.
+    pub(super) fn kill(&self) {
+        if self.exit().is_none() {
+            self.killed.store(true, Ordering::Relaxed);
+        }
+        // an error says that it has ended
+        let _ = pidfd_send_signal(&self.handle, Signal::KILL);
+    }
+
+    /// Stops it and waits until the kernel says that all its threads are stopped: a thread in a system call that cannot be
+    /// interrupted, such as a sync, runs on until that is over.
+    pub(super) async fn pause(&self) -> Result<(), ControlError> {
+        self.signal(Signal::STOP, "stop")?;
+        self.paused.store(true, Ordering::Relaxed);
+        self.until_stopped(true).await
+    }
+
+    /// Lets it go on and waits until the kernel says so.
+    pub(super) async fn resume(&self) -> Result<(), ControlError> {
+        self.signal(Signal::CONT, "resume")?;
+        self.paused.store(false, Ordering::Relaxed);
+        self.until_stopped(false).await
+    }
+
+    /// The kernel offers nobody but a tracer an event for this, so it is asked every millisecond.
+    async fn until_stopped(&self, stopped: bool) -> Result<(), ControlError> {
+        while all_threads_stopped(self.id).map_err(|source| self.failed("look at", source))? != stopped {
+            if let Some(exit) = self.exit() {
+                return Err(self.ended(exit));
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
+    /// Which node it is.
+    pub(super) fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// True when the harness killed it.
+    pub(super) fn was_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
+    }
+
+    /// True between a pause and its resumption.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Sends a command and waits until it has taken effect.
+    pub(super) async fn command(&self, command: &Command) -> Result<(), ControlError> {
+        let mut line = serde_json::to_vec(command).map_err(|error| self.failed("command", error.into()))?;
+        line.push(b'\n');
+        let number = {
+            let mut input = self.input.lock().await;
+            // a pipe takes a line this short whole or not at all, so a cancelled write leaves nothing and counts for nothing
+            input.pipe.write_all(&line).await.map_err(|source| self.failed("command", source))?;
+            input.sent += 1;
+            input.sent
+        };
+        self.until(|said| (said.done >= number).then_some(())).await.map_err(|exit| self.ended(exit))
+    }
+
+    /// Waits until it says where it listens.
+    pub(super) async fn listening(&self) -> Result<SocketAddr, StartError> {
+        let address = self.until(|said| said.address.clone()).await;
+        let address = address.map_err(|exit| StartError::Exited {
+            node: self.node,
+            status: exit.status,
+            log: self.log_tail(),
+        })?;
+        address.parse().map_err(|_| StartError::Address { node: self.node, address })
+    }
+
+    /// Waits until it serves clients.
+    pub(super) async fn opened(&self) -> Result<(), ControlError> {
+        self.until(|said| said.open.then_some(())).await.map_err(|exit| self.ended(exit))
+    }
+
+    /// Waits for its end.
+    pub(super) async fn exited(&self) -> Exit {
+        match self.until(|_| None::<Exit>).await {
+            Ok(exit) | Err(exit) => exit,
+        }
+    }
+
+    /// Its end, if it has ended.
+    pub(super) fn exit(&self) -> Option<Exit> {
+        self.said.borrow().exit.clone()
+    }
+
+    /// The last lines of its log.
+    pub(super) fn log_tail(&self) -> String {
+        log_tail(&self.log)
+    }
+
+    /// Waits until `wanted` finds something in what it said, or for its end.
+    async fn until<T>(&self, mut wanted: impl FnMut(&Said) -> Option<T>) -> Result<T, Exit> {
+        let mut said = self.said.clone();
+        let mut found = None;
+        let last = said.wait_for(|said| {
+            found = wanted(said);
+            found.is_some() || said.exit.is_some()
+        });
+        let exit = last.await.map(|said| said.exit.clone());
+        let unknown = || Exit { at: boottime_ns(), status: "was no longer watched".to_owned() };
+        found.ok_or_else(|| exit.ok().flatten().unwrap_or_else(unknown))
+    }
+
+    fn signal(&self, signal: Signal, action: &'static str) -> Result<(), ControlError> {
+        pidfd_send_signal(&self.handle, signal).map_err(|error| self.failed(action, error.into()))
+    }
+
+    fn failed(&self, action: &'static str, source: io::Error) -> ControlError {
+        match self.exit() {
+            Some(exit) => self.ended(exit),
+            None => ControlError::Io { node: self.node, action, source },
+        }
+    }
+
+    fn ended(&self, exit: Exit) -> ControlError {
+        ControlError::Exited { node: self.node, status: exit.status }
+    }
+}
+
+/// True when every thread of process `id` is in state `T`. The leading thread alone does not tell: the kernel stops each one
+/// when that next leaves the kernel.
+fn all_threads_stopped(id: u32) -> io::Result<bool> {
+    let threads = match std::fs::read_dir(format!("/proc/{id}/task")) {
+        Ok(threads) => threads,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for thread in threads {
+        match std::fs::read_to_string(thread?.path().join("stat")) {
+            // the name, in parentheses, may contain anything; the state follows the last one
+            Ok(stat) if stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')) => {}
+            Ok(_) => return Ok(false),
+            // a thread that ended meanwhile
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}

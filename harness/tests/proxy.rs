@@ -1,0 +1,370 @@
+//! The proxies do what their rules say, to the bytes of their link, and nothing else.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{collections::BTreeMap, future::Future, io, time::Duration};
+
+use harness::proxy::{Link, LinkCounters, Network, Rule};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::timeout,
+};
+
+/// Two nodes and two clients, and what listens as node 2.
+struct World {
+    network: Network,
+    node: TcpListener,
+}
+
+impl World {
+    async fn start() -> Self {
+        let network = Network::start(&[1, 2], &[1, 2]).await.unwrap();
+        let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        network.set_target(2, Some(node.local_addr().unwrap()));
+        Self { network, node }
+    }
+
+    /// With a node that sends back what it gets.
+    async fn echoing() -> Network {
+        let Self { network, node } = Self::start().await;
+        tokio::spawn(echo_all(node));
+        network
+    }
+
+    /// A connection through the proxy: the dialer's end and the node's.
+    async fn connect(&self, link: Link) -> (TcpStream, TcpStream) {
+        let (dialer, node) = tokio::join!(dial(&self.network, link), soon(self.node.accept()));
+        (dialer, node.unwrap().0)
+    }
+}
+
+async fn echo_all(listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    while let Ok((mut stream, _)) = listener.accept().await {
+        connections.spawn(async move {
+            let (mut from, mut to) = stream.split();
+            tokio::io::copy(&mut from, &mut to).await
+        });
+    }
+}
+
+async fn dial(network: &Network, link: Link) -> TcpStream {
+    let stream = soon(TcpStream::connect(network.address(link))).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// What must come to an end, on a busy machine too.
+async fn soon<T>(work: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(30), work).await.expect("done before the deadline")
+}
+
+async fn round_trip(stream: &mut TcpStream, text: &[u8]) -> io::Result<()> {
+    stream.write_all(text).await?;
+    let mut answer = vec![0; text.len()];
+    stream.read_exact(&mut answer).await?;
+    assert_eq!(answer, text);
+    Ok(())
+}
+
+/// Lets what is going to happen happen: many round trips past every task of the proxy.
+async fn meanwhile(network: &Network, open: Link) {
+    let mut stream = dial(network, open).await;
+    for _ in 0..200 {
+        soon(round_trip(&mut stream, b"tick")).await.unwrap();
+    }
+}
+
+fn counters(network: &Network, link: Link) -> LinkCounters {
+    network.counters().into_iter().find(|counters| counters.link == link).unwrap()
+}
+
+async fn reset(stream: &mut TcpStream) {
+    let error = soon(stream.read(&mut [0; 16])).await.expect_err("the connection is reset");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+fn rules<const N: usize>(rules: [(Link, Rule); N]) -> BTreeMap<Link, Rule> {
+    BTreeMap::from(rules)
+}
+
+/// The numbers from `range` as bytes.
+fn numbers(range: std::ops::Range<u64>) -> Vec<u8> {
+    range.flat_map(u64::to_be_bytes).collect()
+}
+
+#[tokio::test]
+async fn bytes_pass_both_ways_and_are_counted() {
+    let network = World::echoing().await;
+    let mut stream = dial(&network, Link::client(1, 2)).await;
+    soon(round_trip(&mut stream, b"hello")).await.unwrap();
+    let counters = counters(&network, Link::client(1, 2));
+    assert_eq!((counters.connections, counters.forward_bytes, counters.backward_bytes), (1, 5, 5));
+}
+
+#[tokio::test]
+async fn the_end_of_a_stream_passes_and_the_answer_still_comes() {
+    let world = World::start().await;
+    let (mut dialer, mut node) = world.connect(Link::client(1, 2)).await;
+    dialer.write_all(b"question").await.unwrap();
+    dialer.shutdown().await.unwrap();
+    let mut question = String::new();
+    soon(node.read_to_string(&mut question)).await.unwrap();
+    node.write_all(b"answer").await.unwrap();
+    drop(node);
+    let mut answer = String::new();
+    soon(dialer.read_to_string(&mut answer)).await.unwrap();
+    assert_eq!((question.as_str(), answer.as_str()), ("question", "answer"));
+}
+
+#[tokio::test]
+async fn held_bytes_stay_and_pass_in_order_when_released() {
+    let world = World::start().await;
+    let (link, open) = (Link::between(1, 2), Link::client(1, 1));
+    let echo = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world.network.set_target(1, Some(echo.local_addr().unwrap()));
+    tokio::spawn(echo_all(echo));
+    let (mut dialer, mut node) = world.connect(link).await;
+    let sent = numbers(0..500_000);
+    let expected = sent.clone();
+    let writer = tokio::spawn(async move { dialer.write_all(&sent).await.map(|()| dialer) });
+
+    let mut received = vec![0; 100_000];
+    soon(node.read_exact(&mut received)).await.unwrap();
+    for _ in 0..20 {
+        let held = soon(world.network.switch(rules([(link, Rule::Hold)]))).await;
+        assert!(held.requested <= held.effective);
+        let passed = counters(&world.network, link).forward_bytes;
+        meanwhile(&world.network, open).await;
+        assert_eq!(counters(&world.network, link).forward_bytes, passed, "bytes passed a held link");
+        soon(world.network.switch(BTreeMap::new())).await;
+        let mut more = vec![0; 100_000];
+        soon(node.read_exact(&mut more)).await.unwrap();
+        received.append(&mut more);
+    }
+    drop(soon(writer).await.unwrap().unwrap());
+    soon(node.read_to_end(&mut received)).await.unwrap();
+    assert!(received == expected, "bytes were lost or out of order");
+    assert!(counters(&world.network, link).held >= 20);
+}
+
+#[tokio::test]
+async fn a_hold_of_one_direction_leaves_the_other() {
+    let world = World::start().await;
+    let (mut dialer, mut node) = world.connect(Link::between(1, 2)).await;
+    let mut byte = [0];
+
+    soon(world.network.switch(rules([(Link::between(2, 1), Rule::Hold)]))).await;
+    node.write_all(b"b").await.unwrap();
+    dialer.write_all(b"f").await.unwrap();
+    soon(node.read_exact(&mut byte)).await.unwrap();
+    assert_eq!(counters(&world.network, Link::between(1, 2)).backward_bytes, 0);
+
+    soon(world.network.switch(rules([(Link::between(1, 2), Rule::Hold)]))).await;
+    dialer.write_all(b"f").await.unwrap();
+    soon(dialer.read_exact(&mut byte)).await.unwrap();
+    assert_eq!(&byte, b"b");
+    assert_eq!(counters(&world.network, Link::between(1, 2)).forward_bytes, 1);
+
+    soon(world.network.switch(BTreeMap::new())).await;
+    soon(node.read_exact(&mut byte)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_connection_on_a_held_link_stays_silent_and_unknown_to_the_node() {
+    let world = World::start().await;
+    let (held, open) = (Link::client(1, 2), Link::client(2, 2));
+    soon(world.network.switch(rules([(held, Rule::Hold)]))).await;
+    let mut given_up = dial(&world.network, held).await;
+    given_up.write_all(b"nobody").await.unwrap();
+    drop(given_up);
+    let mut patient = dial(&world.network, held).await;
+    patient.write_all(b"patient").await.unwrap();
+
+    let (first, mut node) = world.connect(open).await;
+    drop(first);
+    assert_eq!(soon(node.read(&mut [0])).await.unwrap(), 0, "the node's first connection is the open link's");
+
+    soon(world.network.switch(BTreeMap::new())).await;
+    let (mut node, _) = soon(world.node.accept()).await.unwrap();
+    let mut text = [0; 7];
+    soon(node.read_exact(&mut text)).await.unwrap();
+    assert_eq!(&text, b"patient", "the dialer that gave up is never heard of");
+    assert_eq!(counters(&world.network, held).held, 2);
+}
+
+#[tokio::test]
+async fn severing_resets_both_ends_and_refuses_until_it_ends() {
+    let world = World::start().await;
+    let (severed, open) = (Link::client(1, 2), Link::client(2, 2));
+    let (mut dialer, mut node) = world.connect(severed).await;
+    let (mut other, mut other_node) = world.connect(open).await;
+
+    soon(world.network.switch(rules([(severed, Rule::Sever)]))).await;
+    reset(&mut dialer).await;
+    reset(&mut node).await;
+    reset(&mut dial(&world.network, severed).await).await;
+    other.write_all(b"x").await.unwrap();
+    soon(other_node.read_exact(&mut [0])).await.unwrap();
+    assert_eq!(counters(&world.network, severed).severed, 2);
+
+    soon(world.network.switch(BTreeMap::new())).await;
+    world.connect(severed).await;
+}
+
+#[tokio::test]
+async fn a_severed_way_back_resets_only_when_something_would_travel() {
+    let world = World::start().await;
+    let (mut dialer, mut node) = world.connect(Link::between(1, 2)).await;
+    soon(world.network.switch(rules([(Link::between(2, 1), Rule::Sever)]))).await;
+    for _ in 0..10 {
+        dialer.write_all(b"f").await.unwrap();
+        soon(node.read_exact(&mut [0])).await.unwrap();
+    }
+    node.write_all(b"b").await.unwrap();
+    reset(&mut dialer).await;
+    reset(&mut node).await;
+    assert_eq!(counters(&world.network, Link::between(1, 2)).backward_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_dead_node_is_refused_and_found_again_at_its_new_address() {
+    let World { network, node } = World::start().await;
+    let link = Link::client(1, 2);
+    network.set_target(2, None);
+    reset(&mut dial(&network, link).await).await;
+
+    let old = node.local_addr().unwrap();
+    drop(node);
+    network.set_target(2, Some(old));
+    reset(&mut dial(&network, link).await).await;
+    assert_eq!(counters(&network, link).refused, 2);
+
+    let restarted = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    network.set_target(2, Some(restarted.local_addr().unwrap()));
+    tokio::spawn(echo_all(restarted));
+    soon(round_trip(&mut dial(&network, link).await, b"again")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_death_is_noticed_only_when_its_direction_lets_it() {
+    let world = World::start().await;
+    let (mut dialer, node) = world.connect(Link::between(1, 2)).await;
+    soon(world.network.switch(rules([(Link::between(2, 1), Rule::Hold)]))).await;
+    node.set_zero_linger().unwrap();
+    drop(node);
+    // the node's kernel answers these with resets, which do not come back
+    let mut other = dial(&world.network, Link::client(1, 2)).await;
+    let (mut other_node, _) = soon(world.node.accept()).await.unwrap();
+    for _ in 0..100 {
+        dialer.write_all(b"into the void").await.unwrap();
+        other.write_all(b"x").await.unwrap();
+        soon(other_node.read_exact(&mut [0])).await.unwrap();
+    }
+    soon(world.network.switch(BTreeMap::new())).await;
+    reset(&mut dialer).await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_blocks_nobody_else_and_loses_nothing() {
+    let world = World::start().await;
+    let (mut dialer, mut slow) = world.connect(Link::client(1, 2)).await;
+    let sent = numbers(0..4_000_000);
+    let expected = sent.clone();
+    let writer = tokio::spawn(async move { dialer.write_all(&sent).await });
+    let (mut other, mut other_node) = world.connect(Link::client(2, 2)).await;
+    for _ in 0..1000 {
+        other.write_all(b"x").await.unwrap();
+        soon(other_node.read_exact(&mut [0])).await.unwrap();
+    }
+    assert!(!writer.is_finished(), "the writer feels that nobody reads");
+    let mut received = Vec::new();
+    soon(slow.read_to_end(&mut received)).await.unwrap();
+    soon(writer).await.unwrap().unwrap();
+    assert!(received == expected, "bytes were lost or out of order");
+}
+
+/// Keeps sending and receiving until the connection ends.
+async fn chatter(mut stream: TcpStream) {
+    while round_trip(&mut stream, b"chatter").await.is_ok() {}
+}
+
+#[tokio::test]
+async fn a_switch_is_in_effect_on_every_connection_when_it_returns() {
+    let network = World::echoing().await;
+    let links = [Link::client(1, 2), Link::client(2, 2), Link::between(1, 2)];
+    let mut talkers = JoinSet::new();
+    for link in links.iter().cycle().take(90) {
+        talkers.spawn(chatter(dial(&network, *link).await));
+    }
+    for turn in 0..60 {
+        let open = links[turn % 3];
+        // the answers on (1, 2) obey (2, 1)
+        let mut held: BTreeMap<_, _> =
+            links.iter().chain([&Link::between(2, 1)]).map(|link| (*link, Rule::Hold)).collect();
+        held.remove(&open);
+        held.remove(&open.backward());
+        soon(network.switch(held.clone())).await;
+        let others = || links.iter().filter(|link| **link != open).map(|link| passed(&network, *link));
+        let (before, others_before) = (passed(&network, open), others().collect::<Vec<_>>());
+        soon(async {
+            while passed(&network, open) < before + 10_000 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(others().collect::<Vec<_>>(), others_before, "bytes passed a held link");
+    }
+    soon(network.shutdown()).await;
+    while soon(talkers.join_next()).await.is_some() {}
+}
+
+/// Bytes that passed on connections of `link`, both ways.
+fn passed(network: &Network, link: Link) -> u64 {
+    let counters = counters(network, link);
+    counters.forward_bytes + counters.backward_bytes
+}
+
+#[tokio::test]
+async fn a_thousand_connections_are_switched_like_one() {
+    let network = World::echoing().await;
+    let link = Link::client(1, 2);
+    let mut streams = Vec::new();
+    for _ in 0..1000 {
+        let mut stream = dial(&network, link).await;
+        soon(round_trip(&mut stream, b"ready")).await.unwrap();
+        streams.push(stream);
+    }
+    soon(network.switch(rules([(link, Rule::Hold)]))).await;
+    for stream in &mut streams {
+        stream.write_all(b"held").await.unwrap();
+    }
+    assert_eq!(counters(&network, link).forward_bytes, 5000);
+    soon(network.switch(BTreeMap::new())).await;
+    for stream in &mut streams {
+        let mut answer = [0; 4];
+        soon(stream.read_exact(&mut answer)).await.unwrap();
+        assert_eq!(&answer, b"held");
+    }
+    soon(network.switch(rules([(link, Rule::Sever)]))).await;
+    for stream in &mut streams {
+        reset(stream).await;
+    }
+    assert_eq!(counters(&network, link).severed, 1000);
+}
+
+#[tokio::test]
+async fn a_switch_that_nobody_waits_for_does_not_disturb_the_next() {
+    let network = World::echoing().await;
+    let link = Link::client(1, 2);
+    let mut stream = dial(&network, link).await;
+    soon(round_trip(&mut stream, b"ready")).await.unwrap();
+    let mut abandoned = Box::pin(network.switch(rules([(link, Rule::Hold)])));
+    assert!(futures::poll!(&mut abandoned).is_pending(), "the connection has not run yet");
+    drop(abandoned);
+    soon(network.switch(BTreeMap::new())).await;
+    soon(round_trip(&mut stream, b"open")).await.unwrap();
+    drop(stream);
+    soon(network.switch(rules([(link, Rule::Sever)]))).await;
+}
