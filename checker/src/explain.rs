@@ -149,7 +149,8 @@ fn reason(history: &History, key: &Key, steps: &[Step], line: usize) -> String {
     text + "."
 }
 
-fn told(operation: &Operation) -> String {
+/// An operation in words, with its answer and its times.
+pub(crate) fn told(operation: &Operation) -> String {
     let Operation { process, node, .. } = operation;
     format!("process {process} at node {node}: {}, {}", asked_and_answered(operation), interval(operation))
 }

@@ -6,6 +6,7 @@
 pub mod budget;
 mod explain;
 pub mod history;
+pub mod lease_safety;
 pub mod linearizability;
 pub mod model;
 pub mod trace;

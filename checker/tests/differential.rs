@@ -1,5 +1,7 @@
 //! Random small histories: the checker must agree with stateright's tester and with trying every order.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use checker::history::{Function, History, Key, Kind, OpResult, Operation, Record};

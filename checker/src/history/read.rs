@@ -183,6 +183,7 @@ pub(crate) fn without_place(error: &serde_json::Error) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::super::Moment;
     use super::*;

@@ -14,6 +14,15 @@ impl Recorder {
         Self { records: vec![Record::Header(header)], time: 0 }
     }
 
+    /// Gives the last event its time.
+    #[allow(dead_code, reason = "not every test tells times")]
+    pub fn time(&mut self, time: u64) {
+        self.time = time;
+        if let Some(Record::Op(op)) = self.records.last_mut() {
+            op.time = time;
+        }
+    }
+
     pub fn event(&mut self, process: u64, kind: Kind, function: Function, result: Option<OpResult>) {
         self.time += 10;
         let error = matches!(kind, Kind::Fail | Kind::Info).then(|| "timeout".to_owned());
@@ -27,6 +36,7 @@ pub fn result(returned: Option<String>, swapped: Option<bool>) -> OpResult {
 }
 
 /// What a register that holds `state` answers.
+#[allow(dead_code, reason = "not every test has a store")]
 pub fn answer(state: &mut Option<String>, function: &Function) -> OpResult {
     match function {
         Function::Get { .. } => result(state.clone(), None),

@@ -59,15 +59,15 @@ pub enum Message {
     },
     /// A client's operation, from the node that the client asked.
     Forward {
-        /// The sender's number for it.
-        id: u64,
+        /// The sender's identity for it.
+        id: ForwardId,
         /// The operation.
         operation: Operation,
     },
     /// The answer to `Forward`.
     Forwarded {
-        /// The number in `Forward`.
-        id: u64,
+        /// The identity in `Forward`.
+        id: ForwardId,
         /// The answer.
         response: Response,
     },
@@ -78,6 +78,16 @@ pub enum Message {
         /// The message.
         message: GroupMessage,
     },
+}
+
+/// Identity of a forwarded operation. Without the boot number, an answer to a request of an earlier life would be taken for
+/// the answer to a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ForwardId {
+    /// Boot number of the node that forwards.
+    pub boot: u64,
+    /// Its count.
+    pub number: u64,
 }
 
 /// Which nodes replicate which partitions: decided once by one node, durable before it is announced, never changed.

@@ -325,9 +325,10 @@ impl Membership {
         let node = turn.config.node;
         let mut replicas = BTreeMap::new();
         for (partition, nodes) in table.replicas.iter().filter(|(_, nodes)| nodes.contains(&node)) {
-            turn.trace(|| TraceEvent::Group { partition: *partition, replicas: nodes.clone() });
-            let group = Group { partition: *partition, node, replicas: nodes.clone() };
             let found = durable.groups.get(partition).cloned().unwrap_or_default();
+            let promised = found.promised;
+            turn.trace(|| TraceEvent::Group { partition: *partition, replicas: nodes.clone(), promised });
+            let group = Group { partition: *partition, node, replicas: nodes.clone() };
             let replica = Replica::new(group, 0, &found, preset(*partition, turn.config), turn.moment());
             replicas.insert(*partition, replica);
         }

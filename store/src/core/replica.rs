@@ -20,7 +20,7 @@ use crate::{
         election::{Elected, Election},
         kv::KeyValues,
         lease::{Grant, Hold, Terms},
-        message::{Command, Entry, GroupMessage, GroupStatus, Message, ProposalId},
+        message::{Command, Entry, ForwardId, GroupMessage, GroupStatus, Message, ProposalId},
         paxos::{
             Group, Paxos, Role,
             follower::Prepare,
@@ -93,8 +93,8 @@ pub enum Origin {
     Node {
         /// That node.
         node: NodeId,
-        /// Its number for the request.
-        id: u64,
+        /// Its identity for the request.
+        id: ForwardId,
     },
 }
 
@@ -470,7 +470,9 @@ impl Replica {
             return;
         }
         self.renew_grant(ballot, turn);
-        turn.send(from, self.paxos.group().wrap(GroupMessage::LeaseGranted { ballot, sent_at }));
+        // L2: a restart must not forget whom it has granted, so the promise is durable before anyone counts on the grant
+        let granted = self.paxos.group().wrap(GroupMessage::LeaseGranted { ballot, sent_at });
+        turn.send_after(from, granted, self.paxos.promised_by());
     }
 
     /// Whether the own election still follows the leader of the promised ballot and knows it connected to a quorum.

@@ -11,7 +11,10 @@ use std::{
 
 use crate::{
     api::{Ballot, NodeId, Operation, PartitionId, Response, StoreError},
-    core::{ClientId, LocalTime, Moment, Turn, message::Message},
+    core::{
+        ClientId, LocalTime, Moment, Turn,
+        message::{ForwardId, Message},
+    },
 };
 
 /// The table of leaders, and the operations of this node's clients that are not answered yet.
@@ -19,7 +22,7 @@ use crate::{
 pub struct Routing {
     leaders: BTreeMap<PartitionId, Ballot>,
     waiting: BTreeMap<PartitionId, VecDeque<Waiting>>,
-    forwarded: BTreeMap<u64, Forwarded>,
+    forwarded: BTreeMap<ForwardId, Forwarded>,
     next_forward: u64,
 }
 
@@ -72,12 +75,13 @@ impl Routing {
     pub fn forward(&mut self, to: NodeId, waiting: Waiting, turn: &mut Turn<'_>) {
         self.next_forward += 1;
         let Waiting { client, operation, received } = waiting;
-        self.forwarded.insert(self.next_forward, Forwarded { client, to, received });
-        turn.send(to, Message::Forward { id: self.next_forward, operation });
+        let id = ForwardId { boot: turn.config.boot, number: self.next_forward };
+        self.forwarded.insert(id, Forwarded { client, to, received });
+        turn.send(to, Message::Forward { id, operation });
     }
 
     /// The leader has answered.
-    pub fn on_forwarded(&mut self, from: NodeId, id: u64, response: Response, turn: &mut Turn<'_>) {
+    pub fn on_forwarded(&mut self, from: NodeId, id: ForwardId, response: Response, turn: &mut Turn<'_>) {
         if self.forwarded.get(&id).is_some_and(|forwarded| forwarded.to == from)
             && let Some(forwarded) = self.forwarded.remove(&id)
         {

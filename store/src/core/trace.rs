@@ -44,12 +44,15 @@ pub enum TraceEvent {
         /// Rate error in parts per million.
         rate_ppm: i64,
     },
-    /// The node replicates this partition.
+    /// The node replicates this partition: told when it starts, and when it learns of it.
     Group {
         /// The partition.
         partition: PartitionId,
         /// Its replicas; a quorum is more than half of them.
         replicas: Vec<NodeId>,
+        /// The promise that its disk holds. What it granted to a higher ballot before a restart nobody was told of, since a
+        /// grant leaves the node only after its promise is durable.
+        promised: Ballot,
     },
     /// The node's election follows a new ballot.
     Elected {

@@ -65,6 +65,8 @@ impl Group {
 pub struct Paxos {
     group: Group,
     promised: Ballot,
+    /// The persist that made the promise durable; 0: an earlier life's.
+    promised_by: u64,
     accepted_ballot: Ballot,
     log: Vec<Entry>,
     decided: u64,
@@ -91,6 +93,7 @@ impl Paxos {
         Self {
             group,
             promised: durable.promised,
+            promised_by: 0,
             accepted_ballot: durable.accepted_ballot,
             log: durable.log.clone(),
             decided: durable.decided,
@@ -109,6 +112,11 @@ impl Paxos {
     /// The highest ballot promised.
     pub fn promised(&self) -> Ballot {
         self.promised
+    }
+
+    /// The persist that made the promise durable.
+    pub fn promised_by(&self) -> u64 {
+        self.promised_by
     }
 
     /// Length of the log.
@@ -252,6 +260,7 @@ impl Paxos {
         if ballot > self.promised {
             self.promised = ballot;
             turn.persist(Record::Promised { partition: self.group.partition, ballot });
+            self.promised_by = turn.covering();
             turn.trace(|| TraceEvent::Promised { partition: self.group.partition, ballot });
         }
     }

@@ -1,0 +1,179 @@
+//! The recorded traces of a run: one file per node, appended across restarts.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use crate::history::Truncated;
+use crate::trace::{TraceEvent, TraceLine};
+
+/// The traces of all nodes of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Traces {
+    /// Each file.
+    pub nodes: Vec<NodeTrace>,
+}
+
+/// One trace file: the events of one node, in the order in which it wrote them.
+#[derive(Clone, Debug)]
+pub struct NodeTrace {
+    /// Name of the file.
+    pub file: String,
+    /// Its events with their lines, from 1.
+    pub lines: Vec<(usize, TraceLine)>,
+    /// Lines that a crash cut off.
+    pub truncated: Vec<Truncated>,
+}
+
+/// Why traces cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// A file or the folder cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The folder holds no trace.
+    #[error("{path} holds no *.jsonl file")]
+    Empty {
+        /// The folder.
+        path: String,
+    },
+    /// A line does not fit.
+    #[error("{file}: line {line}: {message}")]
+    Malformed {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// Where an event stands: index of the file in [`Traces::nodes`], index in [`NodeTrace::lines`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Place {
+    pub(super) file: u32,
+    pub(super) index: u32,
+}
+
+impl Traces {
+    /// Reads all `*.jsonl` files of a folder, in the order of their names.
+    pub fn read(folder: &Path) -> Result<Self, TraceError> {
+        let io = |source| TraceError::Io { path: folder.display().to_string(), source };
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for entry in fs::read_dir(folder).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            if path.extension().is_some_and(|extension| extension == "jsonl") {
+                paths.push(path);
+            }
+        }
+        if paths.is_empty() {
+            return Err(TraceError::Empty { path: folder.display().to_string() });
+        }
+        paths.sort();
+        Ok(Self { nodes: paths.iter().map(|path| NodeTrace::read(path)).collect::<Result<_, _>>()? })
+    }
+
+    /// All events with their places, file by file.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (Place, &TraceLine)> {
+        self.nodes.iter().enumerate().flat_map(|(file, node)| {
+            let place = move |index: usize| Place { file: file as u32, index: index as u32 };
+            node.lines.iter().enumerate().map(move |(index, (_, line))| (place(index), line))
+        })
+    }
+
+    /// All events in the order of the common clock; those of one file stay in the order in which they were written.
+    pub(super) fn in_common_order(&self) -> Vec<(Place, &TraceLine)> {
+        let mut all: Vec<_> = self.lines().collect();
+        all.sort_by_key(|(place, line)| (line.common, *place));
+        all
+    }
+}
+
+impl NodeTrace {
+    /// A trace from events; the n-th stands for line n.
+    pub fn from_lines(file: &str, lines: impl IntoIterator<Item = TraceLine>) -> Self {
+        let lines = lines.into_iter().enumerate().map(|(index, line)| (index + 1, line)).collect();
+        Self { file: file.to_owned(), lines, truncated: Vec::new() }
+    }
+
+    /// Reads one file. A crash may leave a half-written line: at the end of the file, or run into by the `started` event
+    /// of the next boot.
+    pub fn read(path: &Path) -> Result<Self, TraceError> {
+        let io = |source| TraceError::Io { path: path.display().to_string(), source };
+        let file = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let mut trace = Self { file, lines: Vec::new(), truncated: Vec::new() };
+        let mut reader = BufReader::with_capacity(1 << 18, File::open(path).map_err(io)?);
+        let mut text = Vec::new();
+        for number in 1.. {
+            text.clear();
+            if reader.read_until(b'\n', &mut text).map_err(io)? == 0 {
+                break;
+            }
+            trace.take(number, &text)?;
+        }
+        Ok(trace)
+    }
+
+    fn take(&mut self, number: usize, bytes: &[u8]) -> Result<(), TraceError> {
+        let body = bytes.trim_ascii();
+        if body.is_empty() {
+            return Ok(());
+        }
+        let line = match serde_json::from_slice::<TraceLine>(body) {
+            Ok(line) => line,
+            Err(_)
+                if !bytes.ends_with(b"\n") && serde_json::from_slice::<serde_json::Value>(body).is_err() =>
+            {
+                self.truncated.push(Truncated { line: number, bytes: body.len() });
+                return Ok(());
+            }
+            Err(error) => match restarted(body) {
+                Some((cut, line)) => {
+                    self.truncated.push(Truncated { line: number, bytes: cut });
+                    line
+                }
+                None => return Err(self.malformed(number, error.to_string())),
+            },
+        };
+        if let Some((_, last)) = self.lines.last() {
+            if line.common < last.common {
+                return Err(self.malformed(number, "the common clock goes backwards".to_owned()));
+            }
+            if line.node != last.node || line.boot < last.boot {
+                return Err(
+                    self.malformed(number, "another node, or an earlier boot, in one file".to_owned())
+                );
+            }
+        }
+        self.lines.push((number, line));
+        Ok(())
+    }
+
+    fn malformed(&self, line: usize, message: String) -> TraceError {
+        TraceError::Malformed { file: self.file.clone(), line, message }
+    }
+}
+
+/// The `started` event that was written behind a half-written one, and the length of the latter.
+fn restarted(body: &[u8]) -> Option<(usize, TraceLine)> {
+    let begin = br#"{"node":"#;
+    let cut = (1..body.len()).rev().find(|&at| body[at..].starts_with(begin))?;
+    let line: TraceLine = serde_json::from_slice(&body[cut..]).ok()?;
+    matches!(line.event, TraceEvent::Started { .. }).then_some((cut, line))
+}
+
+impl TraceLine {
+    /// The length of a lease that a starting node is configured with.
+    pub(super) fn lease(&self) -> Option<u64> {
+        match self.event {
+            TraceEvent::Started { lease, .. } => Some(lease),
+            _ => None,
+        }
+    }
+}
