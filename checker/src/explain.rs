@@ -14,9 +14,9 @@ use rustc_hash::FxHashSet;
 
 use crate::budget::Stopwatch;
 use crate::history::{Function, History, Key, Moment, Operation};
-use crate::linearizability::Violation;
 use crate::linearizability::problem::{Problem, Step};
 use crate::linearizability::search::{Answer, Limits, search};
+use crate::linearizability::{Violation, has_order};
 
 /// Most operations that the words name.
 const NAMED: usize = 12;
@@ -43,28 +43,21 @@ pub(crate) fn violation(
     Violation { key: key.clone(), operations, line, text }
 }
 
-/// A part of the problem that still fails and from which nothing more could be dropped, and the completion that it fails
-/// at.
+/// A part of the problem that still fails and from which nothing more could be dropped, and the completion that no order
+/// of it gets beyond.
 fn shrink(problem: &Problem, position: usize, watch: &Stopwatch) -> (Problem, usize) {
-    let fails =
-        |candidate: &Problem| match search(candidate, Limits { watch, memory: BYTES, steps: STEPS }).answer {
-            Answer::Stuck { position } => Some(position),
-            _ => None,
-        };
+    let limits = Limits { watch, memory: BYTES, steps: STEPS };
+    let fails = |candidate: &Problem| has_order(candidate, limits) == Some(false);
     let prefix = problem.prefix(position);
-    let (mut core, mut line) = match fails(&prefix) {
-        Some(line) => (prefix, line),
-        None => (problem.clone(), position),
-    };
+    let mut core = if fails(&prefix) { prefix } else { problem.clone() };
     let mut chunk = (core.completed.len() + core.unknown.len()).div_ceil(2);
     while chunk > 0 {
         let mut begin = 0;
         let mut dropped = false;
         while begin < core.completed.len() + core.unknown.len() && !watch.expired() {
-            let candidate = without(&core, begin, chunk);
-            match candidate.and_then(|candidate| fails(&candidate).map(|line| (candidate, line))) {
+            match without(&core, begin, chunk).filter(fails) {
                 Some(smaller) => {
-                    (core, line) = smaller;
+                    core = smaller;
                     dropped = true;
                 }
                 None => begin += chunk,
@@ -74,6 +67,10 @@ fn shrink(problem: &Problem, position: usize, watch: &Stopwatch) -> (Problem, us
             chunk /= 2;
         }
     }
+    let line = match search(&core, limits).answer {
+        Answer::Stuck { position } => position,
+        _ => position,
+    };
     (core, line)
 }
 

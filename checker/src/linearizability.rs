@@ -7,6 +7,7 @@
 mod needs;
 pub(crate) mod problem;
 pub(crate) mod search;
+mod unique;
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +20,7 @@ use crate::budget::Stopwatch;
 use crate::explain;
 use crate::history::{History, Key};
 use problem::Problem;
-use search::{Answer, Limits, Spent};
+use search::{Answer, Limits, Outcome, Spent};
 
 /// The verdict of a key or of a history.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -59,11 +60,23 @@ pub struct Undecided {
     pub completed: usize,
 }
 
+/// How a key was judged: chosen by what its history is, not by what it is said to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Every needed value was written once: chains of clusters, in near-linear time.
+    UniqueValues,
+    /// The general search.
+    Search,
+}
+
 /// What was found about one key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KeyReport {
     /// The key.
     pub key: Key,
+    /// How it was judged.
+    pub method: Method,
     /// Operations that completed.
     pub completed: usize,
     /// Operations that may have happened and matter: reads without an answer are not among them.
@@ -138,8 +151,36 @@ pub fn check(history: &History, budget: Budget) -> Report {
     }
 }
 
+/// Decides one key.
+fn decide(problem: &Problem, limits: Limits<'_>) -> (Method, Outcome) {
+    let answer = match unique::linearizable(problem) {
+        None => return (Method::Search, search::search(problem, limits)),
+        Some(true) => Answer::Linearizable,
+        Some(false) => Answer::Stuck { position: first_failure(problem) },
+    };
+    (Method::UniqueValues, Outcome { answer, steps: 0, configurations: 0, furthest: 0 })
+}
+
+/// Whether an order exists; `None`: the budget does not suffice to tell.
+pub(crate) fn has_order(problem: &Problem, limits: Limits<'_>) -> Option<bool> {
+    unique::linearizable(problem).or_else(|| match search::search(problem, limits).answer {
+        Answer::Linearizable => Some(true),
+        Answer::Stuck { .. } => Some(false),
+        Answer::Spent(_) => None,
+    })
+}
+
+/// The first completion that no order gets beyond, of a key with unique values that has no order. A prefix of a
+/// linearizable history is linearizable, so it is found by halving.
+fn first_failure(problem: &Problem) -> usize {
+    let mut ends: Vec<usize> = problem.completed.iter().map(|step| step.ret).collect();
+    ends.sort_unstable();
+    let sound = ends.partition_point(|&end| unique::linearizable(&problem.prefix(end)) == Some(true));
+    ends.get(sound).or(ends.last()).copied().unwrap_or_default()
+}
+
 fn judge(history: &History, key: &Key, problem: &Problem, limits: Limits<'_>) -> KeyReport {
-    let outcome = search::search(problem, limits);
+    let (method, outcome) = decide(problem, limits);
     let verdict = match outcome.answer {
         Answer::Linearizable => Verdict::Valid,
         Answer::Stuck { position } => {
@@ -158,6 +199,7 @@ fn judge(history: &History, key: &Key, problem: &Problem, limits: Limits<'_>) ->
     };
     KeyReport {
         key: key.clone(),
+        method,
         completed: problem.completed.len(),
         unknown: problem.unknown.len(),
         steps: outcome.steps,

@@ -318,11 +318,7 @@ fn l2_an_acceptors_clock_that_jumps_forward_is_found() {
         rate_ppm: 0,
     };
     let run = Run::truthful().with(2, 510_000, jump(2));
-    assert_eq!(
-        run.violated(),
-        set(&[Invariant::L4]),
-        "a quorum is left; node 2 reads by a clock it does not have"
-    );
+    assert_eq!(run.violated(), set(&[]), "a quorum is left");
     let run = run.with(3, 510_000, jump(3));
     assert_eq!(run.violated(), set(&[Invariant::L2]));
 }
