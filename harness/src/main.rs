@@ -1,3 +1,5 @@
 //! The harness's command line.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    harness::cli::main()
+}

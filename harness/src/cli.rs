@@ -1,0 +1,306 @@
+//! The command line: which workloads under which seeds, and the exit code that says how they went.
+
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use store::config::NodeConfig;
+
+use crate::{
+    plan::Plan,
+    report::{Report, render, verdict_line},
+    run::{self, Ended},
+    workload::{self, Time, Workload},
+};
+
+/// Starts a real cluster, breaks it on purpose, and says whether its history was linearizable and its leases safe.
+///
+/// Exit codes: 0 valid, or the expected violation was found; 1 violation, or an expected one was not found; 2 bad usage or
+/// bad input; 3 undecided; 4 a run failed; 130 interrupted. Of several runs the worst counts: 1 over 4 over 3.
+#[derive(Debug, Parser)]
+#[command(name = "harness", args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs workloads (the same as no command at all).
+    Run(RunArguments),
+    /// One node of a cluster.
+    #[command(hide = true)]
+    Node {
+        /// Its configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+/// What to run.
+#[derive(Debug, Args)]
+struct RunArguments {
+    /// Workload files.
+    #[arg(required = true, value_name = "WORKLOAD.toml")]
+    workloads: Vec<PathBuf>,
+    /// Seed of the run.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), conflicts_with = "seeds")]
+    seed: u64,
+    /// One run for each of these seeds: from A up to, and without, B.
+    #[arg(long, value_name = "A..B", value_parser = seeds)]
+    seeds: Option<Range<u64>>,
+    /// Warm-up and faults together take this long, such as 30s.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    time_limit: Option<Time>,
+    /// Where results go.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    out: PathBuf,
+    /// No progress lines.
+    #[arg(long)]
+    quiet: bool,
+    /// Each report as one line of JSON instead of the summary.
+    #[arg(long)]
+    json: bool,
+    /// Runs a negative workload without its planted bug, and expects it to be valid.
+    #[arg(long)]
+    without_mutant: bool,
+}
+
+/// Exit code of a run that failed.
+const FAILED: u8 = 4;
+
+/// Exit code after Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+/// Runs what the command line says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        Some(Command::Node { config }) => node(&config),
+        Some(Command::Run(arguments)) => run_all(&arguments),
+        None => run_all(&cli.run),
+    }
+}
+
+fn node(path: &Path) -> ExitCode {
+    // the harness has pointed standard error at the node's log file
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let config = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read {}", path.display()))
+        .and_then(|text| serde_json::from_str::<NodeConfig>(&text).context("not a node's configuration"));
+    match config {
+        Ok(config) => store::node::run(config),
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run_all(arguments: &RunArguments) -> ExitCode {
+    let mut workloads = Vec::new();
+    for path in &arguments.workloads {
+        match workload::load(path) {
+            Ok(workload) => workloads.push(adapted(workload, arguments)),
+            Err(problem) => {
+                eprintln!("{problem}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    let options = match options(arguments) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no runtime: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    let seeds = arguments.seeds.clone().unwrap_or(arguments.seed..arguments.seed + 1);
+    let plans: Vec<Plan> = workloads
+        .iter()
+        .flat_map(|workload| seeds.clone().map(|seed| Plan::new(workload.clone(), seed)))
+        .collect();
+    runtime.block_on(run_plans(plans, &options, arguments.json))
+}
+
+/// One run after the other; the last line is that of the worst.
+async fn run_plans(plans: Vec<Plan>, options: &run::Options, json: bool) -> ExitCode {
+    let several = plans.len() > 1;
+    let mut rows: Vec<Row> = Vec::new();
+    for plan in plans {
+        let (workload, seed) = (plan.workload.clone(), plan.seed);
+        let row = match run::run(plan, options).await {
+            Ok(Ended::Checked(report)) => {
+                show(&report, json);
+                Row::of(&report)
+            }
+            Ok(Ended::Interrupted(folder)) => {
+                eprintln!("interrupted: every node is killed; the history so far is kept in {}", folder.display());
+                println!("VERDICT unknown {workload} seed {seed}: interrupted");
+                return ExitCode::from(INTERRUPTED);
+            }
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                let cause = error.root_cause().to_string();
+                let verdict = format!(
+                    "VERDICT unknown {workload} seed {seed}: the run failed: {}",
+                    cause.lines().next().unwrap_or_default()
+                );
+                Row { workload, seed, exit_code: FAILED, answered: 0, fast: 0, leader_changes: 0, verdict }
+            }
+        };
+        if several {
+            println!("{}", row.verdict);
+        }
+        rows.push(row);
+    }
+    if several {
+        table(&rows);
+    }
+    let Some(worst) = rows.iter().max_by_key(|row| severity(row.exit_code)) else { return ExitCode::SUCCESS };
+    println!("{}", worst.verdict);
+    ExitCode::from(worst.exit_code)
+}
+
+/// A run in the table of several.
+struct Row {
+    workload: String,
+    seed: u64,
+    exit_code: u8,
+    answered: u64,
+    fast: u64,
+    leader_changes: u64,
+    verdict: String,
+}
+
+impl Row {
+    fn of(report: &Report) -> Self {
+        Self {
+            workload: report.workload.clone(),
+            seed: report.seed,
+            exit_code: report.exit_code,
+            answered: report.figures.answered(),
+            fast: report.figures.fast_reads,
+            leader_changes: report.figures.leader_changes.values().sum(),
+            verdict: verdict_line(report),
+        }
+    }
+}
+
+fn table(rows: &[Row]) {
+    println!("{:<32} {:>8} {:>9} {:>9} {:>8} exit", "workload", "seed", "answered", "fast", "changes");
+    for row in rows {
+        let Row { workload, seed, answered, fast, leader_changes, exit_code, .. } = row;
+        println!("{workload:<32} {seed:>8} {answered:>9} {fast:>9} {leader_changes:>8} {exit_code}");
+    }
+}
+
+fn show(report: &Report, json: bool) {
+    if json {
+        match serde_json::to_string(report) {
+            Ok(text) => println!("{text}"),
+            Err(error) => eprintln!("error: the report cannot be written as JSON: {error}"),
+        }
+    } else {
+        print!("{}", render(report));
+    }
+}
+
+/// 1 over 4 over 3.
+fn severity(exit_code: u8) -> u8 {
+    match exit_code {
+        1 => 3,
+        4 => 2,
+        3 => 1,
+        _ => 0,
+    }
+}
+
+fn adapted(workload: Workload, arguments: &RunArguments) -> Workload {
+    let mut workload = if arguments.without_mutant { workload.without_mutant() } else { workload };
+    if let Some(limit) = arguments.time_limit {
+        workload.limit_time(limit);
+    }
+    workload
+}
+
+fn options(arguments: &RunArguments) -> anyhow::Result<run::Options> {
+    let program = std::env::current_exe().context("cannot find this program, which is also the nodes' program")?;
+    let program = program.into_os_string().into_string();
+    let program = program.map_err(|path| anyhow::anyhow!("this program's path is not text: {}", path.display()))?;
+    Ok(run::Options {
+        results: arguments.out.clone(),
+        node_command: vec![program, "node".to_owned()],
+        quiet: arguments.quiet,
+    })
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let (from, to) = text.split_once("..").ok_or("write two numbers, such as 0..20")?;
+    let parse = |number: &str| match number.parse::<u64>() {
+        Ok(number) if i64::try_from(number).is_ok() => Ok(number),
+        _ => Err(format!("`{number}` is no seed: write a whole number from 0")),
+    };
+    let range = parse(from)?..parse(to)?;
+    if range.is_empty() { Err("the range is empty".to_owned()) } else { Ok(range) }
+}
+
+fn time(text: &str) -> Result<Time, String> {
+    text.parse().map_err(|()| "write a number and a unit, such as 30s".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_may_be_left_out() {
+        for arguments in [&["harness", "a.toml", "--seed", "3"][..], &["harness", "run", "a.toml", "--seed", "3"]] {
+            let cli = Cli::parse_from(arguments);
+            let run = match cli.command {
+                Some(Command::Run(run)) => run,
+                None => cli.run,
+                Some(Command::Node { .. }) => panic!("a node"),
+            };
+            assert_eq!((run.workloads, run.seed), (vec![PathBuf::from("a.toml")], 3));
+        }
+        assert!(Cli::try_parse_from(["harness"]).is_err());
+        assert!(Cli::try_parse_from(["harness", "node", "--config", "x"]).is_ok());
+    }
+
+    #[test]
+    fn seeds_are_a_range() {
+        assert_eq!(seeds("0..20"), Ok(0..20));
+        for wrong in ["20", "3..3", "4..2", "a..b", "-1..2"] {
+            assert!(seeds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_violation_outweighs_a_failure_outweighs_the_undecided() {
+        let worst = [0, 3, 4, 1].into_iter().max_by_key(|code| severity(*code));
+        assert_eq!(worst, Some(1));
+        assert_eq!([0, 3, 4].into_iter().max_by_key(|code| severity(*code)), Some(4));
+    }
+}

@@ -1,0 +1,329 @@
+//! The one writer of a run's history: the order of its lines is the order of time.
+//!
+//! Every record takes its time stamp under the lock that also orders the lines. An operation's invocation is recorded before
+//! its request leaves and its completion after the answer has come, so that recorded intervals contain the real ones.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use checker::history::{Function, Header, Kind, Nemesis, Op, OpResult, Phase, Record};
+
+use crate::clock::boottime_ns;
+
+/// The history of a run, while it is written.
+#[derive(Debug)]
+pub struct History {
+    origin: u64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: BufWriter<File>,
+    /// Time stamp of the last line.
+    last: u64,
+    completed: Vec<Completed>,
+    faults: Vec<Nemesis>,
+    /// Why the file could not be written, once that has happened.
+    failure: Option<io::Error>,
+}
+
+/// Who asks whom for what.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Logical process.
+    pub process: u64,
+    /// The client.
+    pub client: u64,
+    /// The node that is asked.
+    pub node: u64,
+    /// What is asked.
+    pub function: Function,
+}
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ended {
+    /// It was answered.
+    Ok(OpResult),
+    /// It definitely did not happen, and why.
+    Fail(String),
+    /// Nobody knows, and why.
+    Info(String),
+}
+
+/// An operation that has ended, as the summary needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completed {
+    /// When it was asked, in nanoseconds of the history.
+    pub invoked: u64,
+    /// When it ended.
+    pub ended: u64,
+    /// `get`, `put`, `cas` or `delete`.
+    pub name: &'static str,
+    /// How it ended.
+    pub kind: Kind,
+    /// Whether it was a fast read.
+    pub fast: bool,
+}
+
+impl History {
+    /// Begins the history of a run; time 0 is now.
+    pub fn create(
+        path: &Path,
+        workload: &str,
+        seed: u64,
+        initial: Vec<(checker::history::Key, String)>,
+    ) -> io::Result<Self> {
+        let origin = boottime_ns();
+        let inner = Inner {
+            file: BufWriter::with_capacity(1 << 16, File::create_new(path)?),
+            last: 0,
+            completed: Vec::new(),
+            faults: Vec::new(),
+            failure: None,
+        };
+        let history = Self { origin, inner: Mutex::new(inner) };
+        let header = Header { workload: workload.to_owned(), seed, origin, initial };
+        history.lock().write(&Record::Header(header));
+        history.flush()?;
+        Ok(history)
+    }
+
+    /// The machine's clock at time 0.
+    pub fn origin(&self) -> u64 {
+        self.origin
+    }
+
+    /// Nanoseconds since the run began.
+    pub fn now(&self) -> u64 {
+        boottime_ns() - self.origin
+    }
+
+    /// Records that an operation is about to be sent; returns when.
+    pub fn invoke(&self, asked: &Asked) -> u64 {
+        let mut inner = self.lock();
+        let time = self.stamp(&mut inner);
+        inner.write(&Record::Op(asked.op(time, Kind::Invoke)));
+        time
+    }
+
+    /// Records how the operation that was invoked at `invoked` has ended.
+    pub fn complete(&self, asked: &Asked, invoked: u64, ended: &Ended) {
+        let mut inner = self.lock();
+        let time = self.stamp(&mut inner);
+        let mut op = asked.op(time, ended.kind());
+        match ended {
+            Ended::Ok(result) => op.result = Some(result.clone()),
+            Ended::Fail(error) | Ended::Info(error) => op.error = Some(error.clone()),
+        }
+        inner.write(&Record::Op(op));
+        let fast = matches!(ended, Ended::Ok(result) if result.fast);
+        let name = name_of(&asked.function);
+        inner.completed.push(Completed { invoked, ended: time, name, kind: ended.kind(), fast });
+    }
+
+    /// Records a fault that is in effect by now; sets its time.
+    pub fn nemesis(&self, mut nemesis: Nemesis) {
+        let mut inner = self.lock();
+        nemesis.time = self.stamp(&mut inner);
+        inner.write(&Record::Nemesis(nemesis.clone()));
+        inner.faults.push(nemesis);
+        inner.flush();
+    }
+
+    /// Records that a phase begins; returns when.
+    pub fn phase(&self, name: &str) -> u64 {
+        let mut inner = self.lock();
+        let time = self.stamp(&mut inner);
+        inner.write(&Record::Phase(Phase { time, name: name.to_owned() }));
+        inner.flush();
+        time
+    }
+
+    /// The operations that have ended so far, from number `from` on.
+    pub fn completed_since(&self, from: usize) -> Vec<Completed> {
+        self.lock().completed.get(from..).unwrap_or_default().to_vec()
+    }
+
+    /// How many operations have ended so far.
+    pub fn completed_count(&self) -> usize {
+        self.lock().completed.len()
+    }
+
+    /// The faults so far.
+    pub fn faults(&self) -> Vec<Nemesis> {
+        self.lock().faults.clone()
+    }
+
+    /// Hands everything so far to the operating system. An error, now or earlier, means that the record has a gap.
+    pub fn flush(&self) -> io::Result<()> {
+        let mut inner = self.lock();
+        inner.flush();
+        match &inner.failure {
+            Some(error) => Err(io::Error::new(error.kind(), format!("cannot write the history: {error}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A time that is later than that of the line before.
+    fn stamp(&self, inner: &mut Inner) -> u64 {
+        inner.last = self.now().max(inner.last + 1);
+        inner.last
+    }
+}
+
+impl Inner {
+    fn write(&mut self, record: &Record) {
+        let written = serde_json::to_writer(&mut self.file, record)
+            .map_err(io::Error::from)
+            .and_then(|()| self.file.write_all(b"\n"));
+        self.note(written);
+    }
+
+    fn flush(&mut self) {
+        let flushed = self.file.flush();
+        self.note(flushed);
+    }
+
+    fn note(&mut self, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.failure.get_or_insert(error);
+        }
+    }
+}
+
+impl Asked {
+    fn op(&self, time: u64, kind: Kind) -> Op {
+        Op {
+            time,
+            process: self.process,
+            client: self.client,
+            node: self.node,
+            kind,
+            function: self.function.clone(),
+            result: None,
+            error: None,
+        }
+    }
+}
+
+impl Ended {
+    /// The record's type.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Ok(_) => Kind::Ok,
+            Self::Fail(_) => Kind::Fail,
+            Self::Info(_) => Kind::Info,
+        }
+    }
+
+    /// The answer, if there is one.
+    pub fn result(&self) -> Option<&OpResult> {
+        match self {
+            Self::Ok(result) => Some(result),
+            Self::Fail(_) | Self::Info(_) => None,
+        }
+    }
+}
+
+/// The operation's name.
+pub fn name_of(function: &Function) -> &'static str {
+    match function {
+        Function::Get { .. } => "get",
+        Function::Put { .. } => "put",
+        Function::Cas { .. } => "cas",
+        Function::Delete { .. } => "delete",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use checker::history::Key;
+
+    use super::*;
+
+    fn asked(client: u64) -> Asked {
+        Asked { process: client, client, node: 1, function: Function::Get { key: Key::Integer(1) } }
+    }
+
+    #[test]
+    fn lines_are_in_the_order_of_time_whoever_writes_them() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("history.jsonl");
+        let history =
+            History::create(&path, "test", 1, vec![(Key::Integer(1), "a".to_owned())]).expect("history");
+        std::thread::scope(|scope| {
+            for client in 0..4 {
+                let history = &history;
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        let invoked = history.invoke(&asked(client));
+                        history.complete(&asked(client), invoked, &Ended::Info("lost".to_owned()));
+                    }
+                });
+            }
+        });
+        history.flush().expect("written");
+        let text = std::fs::read_to_string(&path).expect("read");
+        let records: Vec<Record> =
+            text.lines().map(|line| serde_json::from_str(line).expect("a record")).collect();
+        assert!(matches!(&records[0], Record::Header(header) if header.origin == history.origin()));
+        let times: Vec<u64> = records[1..]
+            .iter()
+            .map(|record| match record {
+                Record::Op(op) => op.time,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(times.len(), 4 * 200 * 2);
+        assert!(times.is_sorted_by(|earlier, later| earlier < later), "strictly increasing");
+        assert_eq!(history.completed_since(0).len(), 800);
+    }
+
+    #[test]
+    fn a_record_survives_being_written_and_read() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("history.jsonl");
+        let history = History::create(&path, "test", 1, Vec::new()).expect("history");
+        let invoked = history.invoke(&asked(3));
+        let result = OpResult {
+            returned: Some("a".to_owned()),
+            swapped: None,
+            version: 4,
+            leader: 2,
+            ballot: "0.1.0@n2".to_owned(),
+            fast: true,
+        };
+        history.complete(&asked(3), invoked, &Ended::Ok(result.clone()));
+        history.flush().expect("written");
+        let text = std::fs::read_to_string(&path).expect("read");
+        let last: Record = serde_json::from_str(text.lines().last().expect("a line")).expect("a record");
+        assert!(matches!(last, Record::Op(op) if op.kind == Kind::Ok && op.result == Some(result)), "{text}");
+        assert!(history.completed_since(0)[0].fast);
+    }
+
+    #[test]
+    fn a_full_disk_is_reported() {
+        let inner = Inner {
+            file: BufWriter::new(File::options().write(true).open("/dev/full").expect("/dev/full")),
+            last: 0,
+            completed: Vec::new(),
+            faults: Vec::new(),
+            failure: None,
+        };
+        let history = History { origin: 0, inner: Mutex::new(inner) };
+        history.invoke(&asked(1));
+        let error = history.flush().expect_err("no space");
+        assert!(error.to_string().contains("cannot write the history"), "{error}");
+        assert!(history.flush().is_err(), "the gap is not forgotten");
+    }
+}

@@ -1,0 +1,283 @@
+//! A plan: what one run does, down to every fault's time and every client's stream of operations.
+//!
+//! A workload and a seed make a plan, always the same one; the plan is written into the results as `plan.toml`, and a run
+//! is carried out from the plan alone. A client's operations are not listed one by one: its entry holds the seed of a
+//! ChaCha8 stream, and with `operations` that is all that [`crate::generator::Generator`] needs to repeat them exactly.
+//! What a plan cannot fix is how the processes interleave.
+
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use store::{
+    api::NodeId,
+    config::{ClusterConfig, TestOptions},
+};
+
+use crate::workload::{
+    Checks, Entry, Expect, FaultSpec, NodeClock, Operations, Phases, Require, Step, Time, When, Workload,
+};
+
+/// What one run does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Name of the workload.
+    pub workload: String,
+    /// What it is for, in words.
+    pub about: Option<String>,
+    /// The seed.
+    pub seed: u64,
+    /// How many nodes there are.
+    pub nodes: u64,
+    /// Nodes that are cut off from the others until a step heals them.
+    pub late: Vec<NodeId>,
+    /// How many clients run steps; they are numbered after those of `clients`.
+    pub script_clients: u64,
+    /// After how long an operation without an answer counts as unknown.
+    pub timeout_ms: u64,
+    /// The cluster.
+    pub cluster: ClusterConfig,
+    /// Planted bugs and what else only tests ask for.
+    pub test: TestOptions,
+    /// How long what takes.
+    pub phases: Phases,
+    /// What is checked.
+    pub checks: Checks,
+    /// What the run must contain to mean anything.
+    pub require: Require,
+    /// How it should end.
+    pub expect: Expect,
+    /// What clients do at random.
+    pub operations: Option<Operations>,
+    /// Each node's clock, where it differs from the machine's.
+    pub clocks: Vec<NodeClock>,
+    /// The clients that do so.
+    pub clients: Vec<PlannedClient>,
+    /// Faults by the clock, in the order of their times.
+    pub faults: Vec<PlannedFault>,
+    /// The script.
+    pub steps: Vec<Step>,
+}
+
+/// A client and its stream of operations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedClient {
+    /// Its number, from 1.
+    pub client: u64,
+    /// Seed of its stream.
+    pub seed: u64,
+    /// Where its operations enter the cluster.
+    pub entry: PlannedEntry,
+}
+
+/// Where a client's operations enter the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlannedEntry {
+    /// A node that the client's stream chooses, for each operation anew.
+    Any,
+    /// The leader of the key's partition.
+    Leader,
+    /// Always this node.
+    Node(NodeId),
+}
+
+/// A fault and its time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedFault {
+    /// When, counted from the beginning of the faults phase.
+    pub at: Time,
+    /// What.
+    pub spec: FaultSpec,
+    /// The nodes in the order in which the fault chooses among them.
+    pub order: Vec<NodeId>,
+}
+
+impl Plan {
+    /// The plan of a workload under a seed.
+    pub fn new(workload: Workload, seed: u64) -> Self {
+        let faults = faults(&workload, seed);
+        let clients = if workload.operations.is_some() { clients(&workload, seed) } else { Vec::new() };
+        let script_clients = if workload.steps.is_empty() { 0 } else { workload.clients.count };
+        Self {
+            workload: workload.name,
+            about: workload.about,
+            seed,
+            nodes: workload.nodes,
+            late: workload.late,
+            script_clients,
+            timeout_ms: workload.clients.timeout_ms,
+            cluster: workload.cluster,
+            test: workload.test,
+            phases: workload.phases,
+            checks: workload.checks,
+            require: workload.require,
+            expect: workload.expect,
+            operations: workload.operations,
+            clocks: workload.clocks,
+            clients,
+            faults,
+            steps: workload.steps,
+        }
+    }
+
+    /// All nodes.
+    pub fn node_ids(&self) -> Vec<NodeId> {
+        (1..=self.nodes).collect()
+    }
+
+    /// The number of a client of the script among all clients.
+    pub fn script_client(&self, client: u64) -> u64 {
+        self.clients.len() as u64 + client
+    }
+
+    /// The highest number of a client that runs operations or steps.
+    pub fn last_client(&self) -> u64 {
+        self.clients.len() as u64 + self.script_clients
+    }
+}
+
+/// The order in which choice number `choice` of a run goes through the nodes.
+pub fn node_order(nodes: u64, seed: u64, choice: u64) -> Vec<NodeId> {
+    let mut order: Vec<NodeId> = (1..=nodes).collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(sub_seed(seed, NODE_ORDERS, choice)));
+    order
+}
+
+const CLIENTS: u64 = 1;
+const NODE_ORDERS: u64 = 2;
+const FAULT_TIMES: u64 = 3;
+
+/// The seed of one of the streams of a run: splitmix64 over the three numbers, in the 63 bits that TOML can write.
+fn sub_seed(seed: u64, stream: u64, index: u64) -> u64 {
+    let mix = |value: u64| {
+        let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        value ^ (value >> 31)
+    };
+    mix(mix(mix(seed) ^ stream) ^ index) >> 1
+}
+
+fn clients(workload: &Workload, seed: u64) -> Vec<PlannedClient> {
+    let entry = |client: u64| match &workload.clients.entry {
+        Entry::Any => PlannedEntry::Any,
+        Entry::Leader => PlannedEntry::Leader,
+        Entry::Pinned => PlannedEntry::Node((client - 1) % workload.nodes + 1),
+        Entry::Nodes(nodes) => PlannedEntry::Node(nodes[(client - 1) as usize % nodes.len()]),
+    };
+    (1..=workload.clients.count)
+        .map(|client| PlannedClient { client, seed: sub_seed(seed, CLIENTS, client), entry: entry(client) })
+        .collect()
+}
+
+fn faults(workload: &Workload, seed: u64) -> Vec<PlannedFault> {
+    let mut dated: Vec<(Time, &FaultSpec)> = Vec::new();
+    for (index, entry) in workload.nemesis.iter().enumerate() {
+        match entry.when {
+            When::At(at) => dated.push((at, &entry.fault)),
+            When::Every(every) => {
+                let mut rng = ChaCha8Rng::seed_from_u64(sub_seed(seed, FAULT_TIMES, index as u64));
+                let mut at = Duration::ZERO;
+                loop {
+                    let pause = every.0.as_millis() as u64;
+                    at += Duration::from_millis(rng.random_range(pause / 2..=pause + pause / 2).max(1));
+                    if at >= workload.phases.faults.0 {
+                        break;
+                    }
+                    dated.push((Time(at), &entry.fault));
+                    at += entry.fault.lasts.map_or(Duration::ZERO, |lasts| lasts.0);
+                }
+            }
+        }
+    }
+    dated.sort_by_key(|(at, _)| *at);
+    dated
+        .into_iter()
+        .enumerate()
+        .map(|(index, (at, spec))| PlannedFault {
+            at,
+            spec: spec.clone(),
+            order: node_order(workload.nodes, seed, index as u64),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::workload;
+
+    const WORKLOAD: &str = r#"
+        [cluster]
+        nodes = 5
+        partitions = [{ upper = 100 }, { lower = 100, upper = 200, replicas = [2, 3, 4] }, { lower = 200 }]
+        lease = { duration_ms = 300, drift_ppm = 50000 }
+        preset = { 1 = "one" }
+        [clients]
+        count = 4
+        entry = "pinned"
+        [operations]
+        mix = { get = 6, put = 3, cas = 1 }
+        keys = { count = 12 }
+        distribution = "zipf"
+        rate = 1000
+        [clocks]
+        2 = { rate_ppm = -40000, offset_ms = 5 }
+        [[nemesis]]
+        every = "2s"
+        action = "isolate"
+        target = "random"
+        for = "500ms"
+        [[nemesis]]
+        at = "1s"
+        action = "clock"
+        target = "leader(2)"
+        rate_ppm = 1000
+        [[step]]
+        client = [1, 2]
+        via = "leader(1)"
+        cas = { key = 1, expected = "one", new = "two" }
+        expect = { swapped = true }
+    "#;
+
+    fn plan(seed: u64) -> Plan {
+        Plan::new(workload::parse(Path::new("w.toml"), WORKLOAD).expect("right"), seed)
+    }
+
+    #[test]
+    fn a_plan_survives_being_written_and_read() {
+        let plan = plan(7);
+        let text = toml::to_string(&plan).expect("written");
+        assert_eq!(toml::from_str::<Plan>(&text).expect("read"), plan, "{text}");
+    }
+
+    #[test]
+    fn one_seed_one_plan() {
+        assert_eq!(plan(7), plan(7));
+        assert_ne!(plan(7).clients, plan(8).clients);
+    }
+
+    #[test]
+    fn faults_come_in_the_order_of_time_and_inside_the_phase() {
+        for seed in 0..50 {
+            let plan = plan(seed);
+            assert!(plan.faults.is_sorted_by_key(|fault| fault.at));
+            assert!(plan.faults.iter().all(|fault| fault.at < plan.phases.faults));
+            assert!(plan.faults.len() > 3, "every two seconds for ten");
+            assert!(plan.faults.iter().all(|fault| fault.order.len() == 5));
+        }
+    }
+
+    #[test]
+    fn pinned_clients_are_dealt_to_the_nodes() {
+        let entries: Vec<PlannedEntry> = plan(0).clients.iter().map(|client| client.entry).collect();
+        assert_eq!(entries, (1..=4).map(PlannedEntry::Node).collect::<Vec<_>>());
+    }
+}

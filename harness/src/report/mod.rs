@@ -1,0 +1,9 @@
+//! What a run has shown: figures, verdicts and the words for them.
+
+mod figures;
+mod summary;
+mod verdict;
+
+pub use figures::{FaultFigures, Figures, Latency, Outcomes};
+pub use summary::{render, verdict_line};
+pub use verdict::{Check, Facts, Report, Status, judge, missing};

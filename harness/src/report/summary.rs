@@ -1,0 +1,199 @@
+//! The summary that ends a run, for people.
+
+use std::fmt::Write as _;
+
+use super::{Figures, Report, Status, verdict::name_of};
+
+/// The most findings of a check that are shown; all are in verdict.json.
+const SHOWN: usize = 3;
+
+/// The summary, without its last line.
+pub fn render(report: &Report) -> String {
+    let mut text = String::new();
+    let figures = &report.figures;
+    let mutant = report.mutant.as_ref().map(|mutant| format!(", planted bug {mutant}")).unwrap_or_default();
+    line(&mut text, &format!("{} seed {}, {:.1} s{mutant}", report.workload, report.seed, figures.seconds));
+    operations(&mut text, figures);
+    latencies(&mut text, figures);
+    faults(&mut text, figures);
+    let changes: Vec<String> =
+        figures.leader_changes.iter().map(|(partition, count)| format!("partition {partition}: {count}")).collect();
+    if !changes.is_empty() {
+        line(&mut text, &format!("leader changes  {}", changes.join(", ")));
+    }
+    for (from, to) in &figures.stalls {
+        line(&mut text, &format!("harness stalled {from:.3} s to {to:.3} s"));
+    }
+    if report.mutant.is_some() {
+        line(&mut text, &format!("planted bug     reached {} times", report.facts.mutant_reached));
+    }
+    for check in &report.checks {
+        let status = match check.status {
+            Status::Valid => "valid",
+            Status::Unknown => "unknown",
+            Status::Violation => "VIOLATION",
+        };
+        line(&mut text, &format!("check           {:<13} {status}: {}", name_of(check.name), check.words));
+        for finding in check.findings.iter().take(SHOWN) {
+            line(&mut text, &format!("    {}", finding.replace('\n', "\n    ")));
+        }
+        if check.findings.len() > SHOWN {
+            line(&mut text, &format!("    … and {} more in verdict.json", check.findings.len() - SHOWN));
+        }
+    }
+    for lacking in &report.missing {
+        line(&mut text, &format!("missing         {lacking}"));
+    }
+    line(&mut text, &format!("results         {}", report.folder.display()));
+    text
+}
+
+/// The last line.
+pub fn verdict_line(report: &Report) -> String {
+    let verdict = match report.verdict {
+        Status::Valid => "valid",
+        Status::Unknown => "unknown",
+        Status::Violation => "violation",
+    };
+    format!("VERDICT {verdict} {} seed {}: {}", report.workload, report.seed, report.words)
+}
+
+fn operations(text: &mut String, figures: &Figures) {
+    line(text, "operations            ok     fail     info");
+    for (name, outcomes) in &figures.operations {
+        line(text, &format!("  {name:<12} {:>9}{:>9}{:>9}", outcomes.ok, outcomes.fail, outcomes.info));
+    }
+    line(text, &format!("fast reads      {}", figures.fast_reads));
+}
+
+fn latencies(text: &mut String, figures: &Figures) {
+    line(text, "latency            count      per s      p50      p90      p99      max");
+    for latency in &figures.latencies {
+        let ms = |micros: u64| format!("{:.2}", micros as f64 / 1000.0);
+        line(
+            text,
+            &format!(
+                "  {:<12} {:>9} {:>10.1} {:>8} {:>8} {:>8} {:>8} ms",
+                latency.way,
+                latency.count,
+                latency.per_second,
+                ms(latency.p50),
+                ms(latency.p90),
+                ms(latency.p99),
+                ms(latency.max)
+            ),
+        );
+    }
+}
+
+fn faults(text: &mut String, figures: &Figures) {
+    for fault in &figures.faults {
+        let seconds = |nanos: u64| format!("{:.3} s", nanos as f64 / 1e9);
+        let until = fault.to.map(|to| format!(" to {}", seconds(to))).unwrap_or_default();
+        let nodes: Vec<String> = fault.nodes.iter().map(u64::to_string).collect();
+        let whom = match nodes.as_slice() {
+            [] if fault.action == "heal" => String::new(),
+            [] => " -> nobody".to_owned(),
+            _ => format!(" -> node {}", nodes.join(", ")),
+        };
+        line(
+            text,
+            &format!(
+                "fault {:<9} {} {}{whom}, {}{until}, {} operations overlap",
+                fault.fault,
+                fault.action,
+                fault.target,
+                seconds(fault.from),
+                fault.overlapping
+            ),
+        );
+    }
+}
+
+fn line(text: &mut String, line: &str) {
+    // writing to a String cannot fail
+    let _ = writeln!(text, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use checker::history::{Kind, Nemesis};
+
+    use super::*;
+    use crate::{
+        history_writer::Completed,
+        report::{Check, Facts},
+        workload::CheckName,
+    };
+
+    fn operation(name: &'static str, kind: Kind, fast: bool, from_ms: u64, to_ms: u64) -> Completed {
+        Completed { invoked: from_ms * 1_000_000, ended: to_ms * 1_000_000, name, kind, fast }
+    }
+
+    fn fault(begins: bool, ms: u64) -> Nemesis {
+        Nemesis {
+            time: ms * 1_000_000,
+            requested: ms * 1_000_000,
+            fault: 1,
+            begins,
+            action: "kill".to_owned(),
+            target: "leader(1)".to_owned(),
+            nodes: vec![3],
+        }
+    }
+
+    #[test]
+    fn a_summary_says_everything_that_happened() {
+        let completed = [
+            operation("get", Kind::Ok, true, 0, 1),
+            operation("get", Kind::Ok, false, 1, 4),
+            operation("put", Kind::Ok, false, 500, 502),
+            operation("put", Kind::Info, false, 502, 1000),
+            operation("cas", Kind::Fail, false, 2, 3),
+        ];
+        let mut figures = Figures::gather(&completed, &[fault(true, 400), fault(false, 600)], 900, 2_000_000_000);
+        figures.leader_changes.insert(1, 2);
+        let report = Report {
+            workload: "smoke".to_owned(),
+            seed: 7,
+            verdict: Status::Violation,
+            as_expected: false,
+            exit_code: 1,
+            words: "linearizable: key 1".to_owned(),
+            missing: vec!["2 leader changes, 3 are required".to_owned()],
+            checks: vec![Check {
+                name: CheckName::Linearizable,
+                status: Status::Violation,
+                words: "key 1".to_owned(),
+                findings: vec!["a stale read\nof key 1".to_owned()],
+            }],
+            facts: Facts::default(),
+            figures,
+            mutant: None,
+            folder: PathBuf::from("results/smoke/x-7"),
+        };
+        let expected = "\
+smoke seed 7, 2.0 s
+operations            ok     fail     info
+  cas                  0        1        0
+  get                  2        0        0
+  put                  1        0        1
+fast reads      1
+latency            count      per s      p50      p90      p99      max
+  fast reads           1        1.0     1.00     1.00     1.00     1.00 ms
+  log reads            1        1.0     3.00     3.00     3.00     3.00 ms
+  writes               1        1.0     2.00     2.00     2.00     2.00 ms
+fault 1         kill leader(1) -> node 3, 0.400 s to 0.600 s, 1 operations overlap
+leader changes  partition 1: 2
+check           linearizable  VIOLATION: key 1
+    a stale read
+    of key 1
+missing         2 leader changes, 3 are required
+results         results/smoke/x-7
+";
+        assert_eq!(render(&report), expected);
+        assert_eq!(verdict_line(&report), "VERDICT violation smoke seed 7: linearizable: key 1");
+    }
+}

@@ -1,0 +1,235 @@
+//! From what the checks say and what the run contained to one verdict and one exit code.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::Figures;
+use crate::{
+    plan::Plan,
+    workload::{CheckName, Expect, ExpectedVerdict, Require},
+};
+
+/// What a check, or a run, comes to. Unknown is never valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Nothing is wrong.
+    Valid,
+    /// Not decided.
+    Unknown,
+    /// Something is wrong.
+    Violation,
+}
+
+/// What one check says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Which.
+    pub name: CheckName,
+    /// What it comes to.
+    pub status: Status,
+    /// In one line.
+    pub words: String,
+    /// What was found, one text each.
+    pub findings: Vec<String>,
+}
+
+/// What the run contained, beside its figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// Faults that the plan has.
+    pub planned_faults: usize,
+    /// Fast reads in the last tenth of a hold; none: traces were not read.
+    pub fast_reads_near_expiry: Option<usize>,
+    /// Keys of the run.
+    pub keys: usize,
+    /// Of these, keys that were read at the end.
+    pub keys_read_at_the_end: usize,
+    /// How often a planted bug was reached.
+    pub mutant_reached: usize,
+}
+
+/// Everything that a run has shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The workload.
+    pub workload: String,
+    /// The seed.
+    pub seed: u64,
+    /// What the checks come to.
+    pub verdict: Status,
+    /// Whether that is what the workload expects.
+    pub as_expected: bool,
+    /// The process's exit code for this run.
+    pub exit_code: u8,
+    /// Why the verdict is what it is, in one line.
+    pub words: String,
+    /// What the run should have contained and did not.
+    pub missing: Vec<String>,
+    /// Each check.
+    pub checks: Vec<Check>,
+    /// What the run contained.
+    pub facts: Facts,
+    /// Its figures.
+    pub figures: Figures,
+    /// The planted bug.
+    pub mutant: Option<String>,
+    /// The results folder.
+    pub folder: PathBuf,
+}
+
+/// What a run lacks that it must contain to mean anything.
+pub fn missing(require: &Require, facts: &Facts, figures: &Figures) -> Vec<String> {
+    let mut missing = Vec::new();
+    let mut at_least = |have: u64, wanted: u64, what: &str| {
+        if have < wanted {
+            missing.push(format!("{have} {what}, {wanted} are required"));
+        }
+    };
+    at_least(figures.answered(), require.operations, "answered operations");
+    at_least(figures.fast_reads, require.fast_reads, "fast reads");
+    at_least(figures.leader_changes.values().sum(), require.leader_changes, "leader changes");
+    if require.fast_read_near_expiry {
+        let near = facts.fast_reads_near_expiry.unwrap_or_default();
+        at_least(near as u64, 1, "fast reads in the last tenth of a hold");
+    }
+    if require.final_reads {
+        at_least(facts.keys_read_at_the_end as u64, facts.keys as u64, "keys read at the end");
+    }
+    at_least(figures.faults.len() as u64, facts.planned_faults as u64, "faults");
+    for fault in &figures.faults {
+        let name = format!("fault {} ({} {})", fault.fault, fault.action, fault.target);
+        if fault.nodes.is_empty() && fault.action != "heal" {
+            missing.push(format!("{name} found nobody to break"));
+        } else if fault.overlapping < require.operations_per_fault {
+            let wanted = require.operations_per_fault;
+            missing.push(format!("{} answered operations overlap {name}, {wanted} are required", fault.overlapping));
+        }
+    }
+    missing
+}
+
+/// The verdict, whether it is the expected one, the exit code, and why.
+pub fn judge(expect: &Expect, checks: &[Check], missing: &[String], facts: &Facts) -> (Status, bool, u8, String) {
+    let worst = checks.iter().map(|check| check.status).max().unwrap_or(Status::Valid);
+    let verdict = if worst == Status::Valid && !missing.is_empty() { Status::Unknown } else { worst };
+    let deciding = checks.iter().find(|check| check.status == verdict);
+    let words = match (verdict, deciding) {
+        (Status::Unknown, None) => format!("the run lacks something: {}", missing.join("; ")),
+        (Status::Valid, _) => "nothing is wrong".to_owned(),
+        (_, Some(check)) => format!("{}: {}", name_of(check.name), check.words),
+        (_, None) => String::new(),
+    };
+    match (expect.verdict, verdict) {
+        (ExpectedVerdict::Valid, Status::Valid) => (verdict, true, 0, words),
+        (ExpectedVerdict::Valid, Status::Violation) => (verdict, false, 1, words),
+        (_, Status::Unknown) => (verdict, false, 3, words),
+        (ExpectedVerdict::Violation, Status::Valid) => {
+            let reached = match facts.mutant_reached {
+                0 => "the planted bug was never reached".to_owned(),
+                times => format!("the planted bug was reached {times} times"),
+            };
+            (verdict, false, 1, format!("a violation was expected and not found; {reached}"))
+        }
+        (ExpectedVerdict::Violation, Status::Violation) => {
+            let found = |check: &&Check| check.status == Status::Violation;
+            match expect.by {
+                Some(by) if !checks.iter().filter(found).any(|check| check.name == by) => {
+                    (verdict, false, 1, format!("{} was expected to find it; {words}", name_of(by)))
+                }
+                _ => (verdict, true, 0, format!("expected, {words}")),
+            }
+        }
+    }
+}
+
+/// The check's name in words.
+pub fn name_of(name: CheckName) -> &'static str {
+    match name {
+        CheckName::Linearizable => "linearizable",
+        CheckName::LeaseSafety => "lease-safety",
+        CheckName::Progress => "progress",
+        CheckName::Script => "script",
+    }
+}
+
+impl Report {
+    /// Puts a run's report together.
+    pub fn new(plan: &Plan, folder: PathBuf, checks: Vec<Check>, facts: Facts, figures: Figures) -> Self {
+        let missing = missing(&plan.require, &facts, &figures);
+        let (verdict, as_expected, exit_code, words) = judge(&plan.expect, &checks, &missing, &facts);
+        let mutant = plan.test.mutant.map(|mutant| format!("{mutant:?}"));
+        Self {
+            workload: plan.workload.clone(),
+            seed: plan.seed,
+            verdict,
+            as_expected,
+            exit_code,
+            words,
+            missing,
+            checks,
+            facts,
+            figures,
+            mutant,
+            folder,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: CheckName, status: Status) -> Check {
+        Check { name, status, words: "so".to_owned(), findings: Vec::new() }
+    }
+
+    fn code(expect: Expect, checks: &[Check], missing: &[String]) -> (Status, u8) {
+        let (verdict, _, code, _) = judge(&expect, checks, missing, &Facts::default());
+        (verdict, code)
+    }
+
+    #[test]
+    fn exit_codes_follow_verdict_and_expectation() {
+        let valid = Expect::default();
+        let negative = Expect { verdict: ExpectedVerdict::Violation, by: Some(CheckName::LeaseSafety) };
+        let fine = [check(CheckName::Linearizable, Status::Valid)];
+        let undecided = [check(CheckName::Linearizable, Status::Unknown)];
+        let found = [check(CheckName::LeaseSafety, Status::Violation), check(CheckName::Script, Status::Unknown)];
+        let other = [check(CheckName::Linearizable, Status::Violation)];
+        let lacks = ["something".to_owned()];
+        assert_eq!(code(valid, &fine, &[]), (Status::Valid, 0));
+        assert_eq!(code(valid, &fine, &lacks), (Status::Unknown, 3));
+        assert_eq!(code(valid, &undecided, &[]), (Status::Unknown, 3));
+        assert_eq!(code(valid, &found, &lacks), (Status::Violation, 1));
+        assert_eq!(code(negative, &found, &lacks), (Status::Violation, 0));
+        assert_eq!(code(negative, &other, &[]), (Status::Violation, 1));
+        assert_eq!(code(negative, &fine, &[]), (Status::Valid, 1));
+        assert_eq!(code(negative, &undecided, &[]), (Status::Unknown, 3));
+    }
+
+    #[test]
+    fn what_a_run_lacks_is_named() {
+        let require = Require {
+            operations: 10,
+            leader_changes: 2,
+            fast_read_near_expiry: true,
+            final_reads: true,
+            ..Require::default()
+        };
+        let facts = Facts { keys: 3, keys_read_at_the_end: 2, planned_faults: 1, ..Facts::default() };
+        let lacking = missing(&require, &facts, &Figures::default());
+        assert_eq!(
+            lacking,
+            [
+                "0 answered operations, 10 are required",
+                "0 leader changes, 2 are required",
+                "0 fast reads in the last tenth of a hold, 1 are required",
+                "2 keys read at the end, 3 are required",
+                "0 faults, 1 are required",
+            ]
+        );
+        assert_eq!(missing(&Require::default(), &Facts::default(), &Figures::default()), Vec::<String>::new());
+    }
+}

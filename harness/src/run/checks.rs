@@ -1,0 +1,133 @@
+//! What is checked when a run is over: the recorded history and traces, as they are on disk.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, Result};
+use checker::{
+    history::History,
+    lease_safety,
+    linearizability::{self, Budget, Verdict},
+};
+
+use super::{Carried, Run};
+use crate::{
+    plan::Plan,
+    report::{Check, Facts, Figures, Report, Status},
+    script::ScriptReport,
+    workload::CheckName,
+};
+
+/// Checks a run that is over.
+pub async fn report(run: &Arc<Run>, carried: Carried, folder: PathBuf) -> Result<Report> {
+    let faults = run.history.faults();
+    let mut figures =
+        Figures::gather(&run.history.completed_since(0), &faults, carried.healed, carried.ended);
+    figures.leader_changes = run.cluster.leader_changes();
+    let seconds = |nanos: u64| nanos as f64 / 1e9;
+    figures.stalls =
+        run.stalls.windows().iter().map(|stall| (seconds(stall.from), seconds(stall.to))).collect();
+    let mut facts = Facts {
+        planned_faults: run.plan.faults.len(),
+        keys: run.keys.len(),
+        keys_read_at_the_end: carried.keys_read,
+        ..Facts::default()
+    };
+    let plan = Arc::clone(&run.plan);
+    // the checks compute for seconds; Ctrl-C is still heard
+    tokio::task::spawn_blocking(move || {
+        let checks = all(&plan, &folder, &carried, &mut facts)?;
+        Ok(Report::new(&plan, folder, checks, facts, figures))
+    })
+    .await
+    .context("a check ended early")?
+}
+
+fn all(plan: &Plan, folder: &Path, carried: &Carried, facts: &mut Facts) -> Result<Vec<Check>> {
+    let mut checks = Vec::new();
+    if plan.checks.linearizable {
+        checks.push(linearizable(plan, folder)?);
+    }
+    if plan.checks.lease_safety {
+        checks.push(lease_safe(folder, facts)?);
+    }
+    if plan.checks.progress && plan.phases.final_reads {
+        checks.push(progress(carried, facts));
+    }
+    checks.extend(carried.script.as_ref().map(script));
+    Ok(checks)
+}
+
+fn linearizable(plan: &Plan, folder: &Path) -> Result<Check> {
+    let history = History::read(&folder.join("history.jsonl")).context("the history cannot be read")?;
+    let budget = Budget { time: Some(plan.checks.budget.0), ..Budget::default() };
+    let report = linearizability::check(&history, budget);
+    let (status, findings) = match report.verdict() {
+        Verdict::Valid => (Status::Valid, Vec::new()),
+        Verdict::Violation(_) => {
+            let texts = report.keys.iter().filter_map(|key| match &key.verdict {
+                Verdict::Violation(violation) => Some(violation.text.clone()),
+                _ => None,
+            });
+            (Status::Violation, texts.collect())
+        }
+        Verdict::Unknown(undecided) => {
+            let words = format!(
+                "{}: {} of {} operations of key {:?} put in order",
+                undecided.reason, undecided.placed, undecided.completed, undecided.key
+            );
+            (Status::Unknown, vec![words])
+        }
+    };
+    let words = match status {
+        Status::Violation => format!("{} of {} keys have no linear order", findings.len(), report.keys.len()),
+        _ => format!("{} operations on {} keys", report.operations, report.keys.len()),
+    };
+    let words = format!("{words}, {:.2} s", report.elapsed as f64 / 1e9);
+    Ok(Check { name: CheckName::Linearizable, status, words, findings })
+}
+
+fn lease_safe(folder: &Path, facts: &mut Facts) -> Result<Check> {
+    let report = lease_safety::check(folder).context("the traces cannot be read")?;
+    let exercise = &report.exercise;
+    facts.fast_reads_near_expiry = Some(exercise.fast_reads_near_expiry);
+    facts.mutant_reached = exercise.mutants.values().sum();
+    let exercised = format!(
+        "{} holds extended {} times, {} fast reads ({} near their expiry), {} decisions compared",
+        exercise.holds,
+        exercise.extensions,
+        exercise.fast_reads,
+        exercise.fast_reads_near_expiry,
+        exercise.entries_compared
+    );
+    let counts: Vec<String> =
+        report.counts.iter().map(|(invariant, count)| format!("{invariant} violated {count} times")).collect();
+    let (status, words) = if report.is_valid() {
+        (Status::Valid, exercised)
+    } else {
+        (Status::Violation, format!("{}; {exercised}", counts.join(", ")))
+    };
+    let findings = report.violations.iter().map(ToString::to_string).collect();
+    Ok(Check { name: CheckName::LeaseSafety, status, words, findings })
+}
+
+fn progress(carried: &Carried, facts: &Facts) -> Check {
+    let words = format!("{} of {} keys read after everything was healed", facts.keys_read_at_the_end, facts.keys);
+    let status = if carried.unread.is_empty() { Status::Valid } else { Status::Violation };
+    Check { name: CheckName::Progress, status, words, findings: carried.unread.clone() }
+}
+
+fn script(report: &ScriptReport) -> Check {
+    let words = format!("{} of {} steps as expected", report.passed, report.steps);
+    let (status, findings) = match &report.failure {
+        None => (Status::Valid, Vec::new()),
+        Some(failure) if report.stalled => {
+            let words = format!("{}: {} (the harness stalled meanwhile: this decides nothing)", failure.step, failure.words);
+            (Status::Unknown, vec![words])
+        }
+        Some(failure) => (Status::Violation, vec![format!("{}: {}", failure.step, failure.words)]),
+    };
+    Check { name: CheckName::Script, status, words, findings }
+}

@@ -1,0 +1,275 @@
+//! One run: boot, warm-up, faults, heal, quiesce, final reads, end, checks.
+//!
+//! The phases run beside those who watch: the history must be writable, no node may die by itself, and the user may stop it
+//! all. Whoever of them speaks first ends the run; the nodes are killed and the history is kept whatever happens.
+
+mod checks;
+mod phases;
+mod progress;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow};
+use checker::history::Key;
+use store::{
+    api::NodeId,
+    config::{ClockSkew, NodeConfig},
+    node::control::Notice,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Mutex, broadcast},
+    time,
+};
+
+use crate::{
+    cluster::{Cluster, ClusterEvent, ClusterSpec, NodeEvent},
+    history_writer::History,
+    leaders::Leaders,
+    nemesis::{Cuts, Nemesis, OBSERVER, Roles, late_cut},
+    plan::Plan,
+    proxy::Network,
+    report::Report,
+    results::ResultsFolder,
+    script::ScriptReport,
+    stall::Stalls,
+    worker::Surroundings,
+    workload::{Action, history_key},
+};
+use phases::Phases;
+use progress::Progress;
+
+/// Clients that read every key at the end.
+const READERS: u64 = 4;
+
+/// How often the history is handed to the operating system.
+const FLUSH: Duration = Duration::from_millis(100);
+
+/// How long a node may take to listen.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+
+/// What a run needs to know beside its plan.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where results go.
+    pub results: PathBuf,
+    /// Program and arguments that become a node.
+    pub node_command: Vec<String>,
+    /// No progress lines.
+    pub quiet: bool,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was carried out and checked.
+    Checked(Box<Report>),
+    /// The user stopped it; what was recorded so far is in the folder.
+    Interrupted(PathBuf),
+}
+
+/// Everything that the phases share.
+struct Run {
+    plan: Arc<Plan>,
+    network: Arc<Network>,
+    cluster: Arc<Cluster>,
+    history: Arc<History>,
+    stalls: Arc<Stalls>,
+    roles: Arc<Roles>,
+    nemesis: Arc<Mutex<Nemesis>>,
+    surroundings: Surroundings,
+    progress: Arc<Progress>,
+    keys: Vec<Key>,
+    keys_read: AtomicUsize,
+}
+
+/// What the phases leave for the checks.
+#[derive(Debug, Default)]
+struct Carried {
+    script: Option<ScriptReport>,
+    healed: u64,
+    ended: u64,
+    keys_read: usize,
+    /// Keys that could not be read at the end, and why.
+    unread: Vec<String>,
+}
+
+/// Carries out a plan and checks what came of it.
+pub async fn run(plan: Plan, options: &Options) -> Result<Ended> {
+    let mut interrupt = Interrupt::listen()?;
+    let folder = ResultsFolder::create(&options.results, &plan)?;
+    let plan = Arc::new(plan);
+    let booted = tokio::select! {
+        biased;
+        () = interrupt.came() => return Ok(Ended::Interrupted(folder.path().to_owned())),
+        booted = boot(Arc::clone(&plan), &folder, options) => booted,
+    };
+    let run = Arc::new(booted.with_context(|| format!("the cluster did not start (see {})", folder.path().display()))?);
+    let events = run.cluster.events();
+    let carried = tokio::select! {
+        biased;
+        () = interrupt.came() => Ok(None),
+        error = flush(&run.history) => Err(error),
+        error = watch_nodes(&run, events) => Err(error),
+        never = Arc::clone(&run.stalls).watch(Arc::clone(&run.history)) => match never {},
+        never = run.progress.report(&run.history, &run.cluster, options.quiet) => match never {},
+        carried = Phases::new(Arc::clone(&run)).carry_out() => carried.map(Some),
+    };
+    stop(&run).await;
+    run.progress.clear(options.quiet);
+    let carried = match carried {
+        Ok(Some(carried)) => carried,
+        Ok(None) => return Ok(Ended::Interrupted(folder.path().to_owned())),
+        Err(error) => return Err(error.context(format!("the run failed (see {})", folder.path().display()))),
+    };
+    run.history.flush()?;
+    let report = tokio::select! {
+        biased;
+        () = interrupt.came() => return Ok(Ended::Interrupted(folder.path().to_owned())),
+        report = checks::report(&run, carried, folder.path().to_owned()) => report?,
+    };
+    folder.write("verdict.json", &serde_json::to_string_pretty(&report)?)?;
+    Ok(Ended::Checked(Box::new(report)))
+}
+
+/// Starts the network and the processes; they need not serve yet.
+async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Result<Run> {
+    let nodes = plan.node_ids();
+    let last = plan.last_client() + READERS;
+    let clients: Vec<u64> = (OBSERVER..=last).collect();
+    let network = Network::start(&nodes, &clients).await.context("the network did not start")?;
+    let network = Arc::new(network);
+    let mut cuts = Cuts::default();
+    cuts.add(0, late_cut(&plan));
+    network.switch(cuts.rules()).await;
+    let initial = plan.cluster.preset.iter().map(|(key, value)| (history_key(key), value.clone())).collect();
+    let path = folder.path().join("history.jsonl");
+    let history = History::create(&path, &plan.workload, plan.seed, initial)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    let history = Arc::new(history);
+    history.phase("boot");
+    let spec = ClusterSpec {
+        command: options.node_command.clone(),
+        configs: nodes.iter().map(|node| (*node, node_config(&plan, &network, folder, *node))).collect(),
+        run_dir: folder.path().to_owned(),
+        start_deadline: START_DEADLINE,
+    };
+    let cluster = Arc::new(Cluster::start(spec, Arc::clone(&network)).await?);
+    let roles = Arc::new(Roles::new(Arc::clone(&plan), Arc::clone(&network), Arc::clone(&cluster)));
+    let nemesis = Nemesis::new(
+        Arc::clone(&plan),
+        Arc::clone(&network),
+        Arc::clone(&cluster),
+        Arc::clone(&history),
+        Arc::clone(&roles),
+    );
+    let surroundings = Surroundings {
+        network: Arc::clone(&network),
+        history: Arc::clone(&history),
+        leaders: Arc::new(Leaders::new(plan.cluster.clone())),
+        cluster: plan.cluster.name.as_str().into(),
+        stride: last + 1,
+    };
+    Ok(Run {
+        keys: all_keys(&plan),
+        keys_read: AtomicUsize::new(0),
+        plan,
+        network,
+        cluster,
+        history,
+        stalls: Arc::default(),
+        roles,
+        nemesis: Arc::new(Mutex::new(nemesis)),
+        surroundings,
+        progress: Arc::default(),
+    })
+}
+
+fn node_config(plan: &Plan, network: &Network, folder: &ResultsFolder, node: NodeId) -> NodeConfig {
+    let clocks: BTreeMap<NodeId, ClockSkew> =
+        plan.clocks.iter().map(|clock| (clock.node, clock.skew)).collect();
+    NodeConfig {
+        node,
+        listen: "127.0.0.1:0".to_owned(),
+        peers: network.peers_of(node),
+        data: folder.path().join("data").join(format!("node-{node}")),
+        trace: Some(folder.path().join("trace").join(format!("node-{node}.jsonl"))),
+        clock: clocks.get(&node).copied().unwrap_or_default(),
+        cluster: plan.cluster.clone(),
+        test: plan.test.clone(),
+    }
+}
+
+/// Every key that the run knows of: of operations, steps and preset values.
+fn all_keys(plan: &Plan) -> Vec<Key> {
+    let random = plan.operations.iter().flat_map(|operations| operations.keys.iter().cloned());
+    let scripted = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Operation(operation) => Some(operation.ask.key().clone()),
+        _ => None,
+    });
+    let preset = plan.cluster.preset.iter().map(|(key, _)| history_key(key));
+    let mut keys: Vec<Key> = random.chain(scripted).chain(preset).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// Keeps the file up to date; returns when that fails.
+async fn flush(history: &History) -> anyhow::Error {
+    loop {
+        time::sleep(FLUSH).await;
+        if let Err(error) = history.flush() {
+            return error.into();
+        }
+    }
+}
+
+/// Learns who leads; returns when a node dies that nobody killed.
+async fn watch_nodes(run: &Run, mut events: broadcast::Receiver<ClusterEvent>) -> anyhow::Error {
+    loop {
+        match events.recv().await {
+            Ok(ClusterEvent { node, what: NodeEvent::Exited { status, expected: false, log }, .. }) => {
+                return anyhow!("node {node} {status}, and nobody had killed it; the last lines of its log:\n{log}");
+            }
+            Ok(ClusterEvent { node, what: NodeEvent::Notice(Notice::Leading { partition, .. }), .. }) => {
+                run.surroundings.leaders.announced(partition, node);
+            }
+            // losing old notices is harmless: leaders are a guess, and a dead node shows elsewhere too
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// Kills every node and closes the network.
+async fn stop(run: &Run) {
+    let nodes = run.plan.node_ids();
+    let running = nodes.into_iter().filter(|node| run.cluster.is_running(*node));
+    // a node that has just ended by itself is dead as well
+    futures::future::join_all(running.map(|node| run.cluster.kill(node))).await;
+    run.network.shutdown().await;
+}
+
+/// Ctrl-C, or a polite request to end.
+struct Interrupt {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Interrupt {
+    fn listen() -> Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn came(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

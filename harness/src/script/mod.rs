@@ -1,0 +1,397 @@
+//! Runs a workload's steps in their order and holds each answer against what the step expects.
+//!
+//! The first expectation that fails ends the script, in words: which step, what was expected, what came. If the harness
+//! itself stalled since the last fault, nothing timed can be trusted, and the failure decides nothing.
+
+mod expect;
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::Duration,
+};
+
+use checker::history::Function;
+use store::api::{NodeId, PartitionId};
+use tokio::{
+    sync::Mutex,
+    task::JoinHandle,
+    time::{self, Instant},
+};
+
+use crate::{
+    cluster::Cluster,
+    history_writer::{Ended, History},
+    nemesis::{FaultError, Nemesis, Roles},
+    plan::{Plan, node_order},
+    stall::Stalls,
+    worker::{Session, Surroundings},
+    workload::{Action, Ask, OperationStep, Step, Via, Wait, Who},
+};
+use expect::{Expected, shown};
+
+/// How long a step that waits may take, unless it says so itself.
+const WAIT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long background operations may take to end, unless the step that awaits them says so itself.
+const AWAIT_LIMIT: Duration = Duration::from_secs(30);
+
+/// Pause between two attempts of an operation that has `within`.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Node orders of script choices are numbered from here, those of planned faults from 0.
+const FIRST_CHOICE: u64 = 1 << 32;
+
+/// How a script ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScriptReport {
+    /// Steps that came true.
+    pub passed: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// What failed, if something did.
+    pub failure: Option<Failure>,
+    /// True when the harness stalled meanwhile, so that the failure decides nothing.
+    pub stalled: bool,
+}
+
+/// An expectation that did not come true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The step.
+    pub step: String,
+    /// What was expected, and what came.
+    pub words: String,
+}
+
+/// What ends a script early.
+enum Stop {
+    Failure(Failure),
+    Fault(FaultError),
+}
+
+/// A script in progress.
+pub struct Script {
+    plan: Arc<Plan>,
+    cluster: Arc<Cluster>,
+    nemesis: Arc<Mutex<Nemesis>>,
+    shared: Arc<Shared>,
+    stalls: Arc<Stalls>,
+    sessions: BTreeMap<u64, Arc<Mutex<Session>>>,
+    background: BTreeMap<String, Vec<JoinHandle<Result<Answered, String>>>>,
+    faults: BTreeMap<String, u64>,
+    leaders_at_fault: BTreeMap<PartitionId, NodeId>,
+    /// From when on a stall of the harness matters.
+    trusted_since: u64,
+}
+
+/// What the tasks of operations need.
+struct Shared {
+    plan: Arc<Plan>,
+    roles: Arc<Roles>,
+    history: Arc<History>,
+    answered: std::sync::Mutex<BTreeMap<String, NodeId>>,
+}
+
+/// The leaders that answered one client of a step.
+type Answered = Vec<NodeId>;
+
+/// One client's part of a step.
+struct Task {
+    shared: Arc<Shared>,
+    session: Arc<Mutex<Session>>,
+    operation: OperationStep,
+    within: Option<Duration>,
+    step: String,
+    /// Number of the step, from 0.
+    index: u64,
+    client: u64,
+    /// Several operations of this step write: each appends its own mark to the value.
+    several: bool,
+}
+
+impl Script {
+    /// A script that has not begun.
+    pub fn new(
+        cluster: Arc<Cluster>,
+        nemesis: Arc<Mutex<Nemesis>>,
+        roles: Arc<Roles>,
+        stalls: Arc<Stalls>,
+        plan: Arc<Plan>,
+        surroundings: &Surroundings,
+    ) -> Self {
+        let session = |client| {
+            let session = Session::new(plan.script_client(client), surroundings.clone());
+            (client, Arc::new(Mutex::new(session)))
+        };
+        let shared = Shared {
+            plan: Arc::clone(&plan),
+            roles,
+            history: Arc::clone(&surroundings.history),
+            answered: std::sync::Mutex::default(),
+        };
+        Self {
+            cluster,
+            nemesis,
+            stalls,
+            sessions: (1..=plan.script_clients).map(session).collect(),
+            background: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            leaders_at_fault: BTreeMap::new(),
+            trusted_since: surroundings.history.now(),
+            shared: Arc::new(shared),
+            plan,
+        }
+    }
+
+    /// Runs all steps.
+    pub async fn run(mut self) -> Result<ScriptReport, FaultError> {
+        let steps = self.plan.steps.clone();
+        let mut report = ScriptReport { steps: steps.len(), ..ScriptReport::default() };
+        for (index, step) in steps.iter().enumerate() {
+            match self.step(index as u64, step).await {
+                Ok(()) => report.passed += 1,
+                Err(stop) => return self.stopped(report, stop),
+            }
+        }
+        let left: Vec<String> = self.background.keys().cloned().collect();
+        match self.awaits(&left, AWAIT_LIMIT).await {
+            Ok(()) => Ok(report),
+            Err(stop) => self.stopped(report, stop),
+        }
+    }
+
+    fn stopped(&self, mut report: ScriptReport, stop: Stop) -> Result<ScriptReport, FaultError> {
+        match stop {
+            Stop::Fault(error) => Err(error),
+            Stop::Failure(failure) => {
+                let now = self.shared.history.now();
+                report.stalled = self.stalls.during(self.trusted_since, now).is_some();
+                report.failure = Some(failure);
+                Ok(report)
+            }
+        }
+    }
+
+    async fn step(&mut self, index: u64, step: &Step) -> Result<(), Stop> {
+        let within = step.within.map(|within| within.0);
+        match &step.action {
+            Action::Operation(operation) => self.operation(index, step, operation).await,
+            Action::Wait(wait) => self.wait(step, wait, within.unwrap_or(WAIT_LIMIT)).await,
+            Action::Await(names) => self.awaits(names, within.unwrap_or(AWAIT_LIMIT)).await,
+            Action::Heal(name) => {
+                let healed = match self.faults.get(name) {
+                    Some(fault) => self.nemesis.lock().await.end(*fault).await,
+                    None => self.nemesis.lock().await.heal().await,
+                };
+                healed.map_err(Stop::Fault)
+            }
+            Action::Fault(spec) => {
+                self.trusted_since = self.shared.history.now();
+                self.leaders_at_fault =
+                    self.cluster.leaders().into_iter().map(|(partition, (node, _))| (partition, node)).collect();
+                let order = node_order(self.plan.nodes, self.plan.seed, FIRST_CHOICE + index);
+                let answered = self.shared.answered();
+                let fault = self.nemesis.lock().await.begin(spec, &order, &answered).await;
+                let fault = fault.map_err(Stop::Fault)?;
+                if let Some(lasts) = spec.lasts {
+                    let nemesis = Arc::clone(&self.nemesis);
+                    tokio::spawn(async move {
+                        time::sleep(lasts.0).await;
+                        if let Err(error) = nemesis.lock().await.end(fault).await {
+                            tracing::error!(%error, "a step's fault could not be undone");
+                        }
+                    });
+                }
+                self.faults.insert(step.name.clone(), fault);
+                Ok(())
+            }
+        }
+    }
+
+    async fn operation(&mut self, index: u64, step: &Step, operation: &OperationStep) -> Result<(), Stop> {
+        let clients: Vec<u64> = match &operation.client {
+            Who::All => self.sessions.keys().copied().collect(),
+            Who::Only(clients) => clients.clone(),
+        };
+        let several = clients.len() > 1 || operation.times > 1;
+        let mut tasks = Vec::new();
+        for client in clients {
+            let task = Task {
+                shared: Arc::clone(&self.shared),
+                session: Arc::clone(&self.sessions[&client]),
+                operation: operation.clone(),
+                within: step.within.map(|within| within.0),
+                step: step.name.clone(),
+                index,
+                client,
+                several,
+            };
+            tasks.push(tokio::spawn(task.run()));
+        }
+        self.background.insert(step.name.clone(), tasks);
+        if operation.background {
+            return Ok(());
+        }
+        self.awaits(std::slice::from_ref(&step.name), Duration::MAX).await
+    }
+
+    /// Waits for operations, and checks what only all answers of a step together can show.
+    async fn awaits(&mut self, names: &[String], limit: Duration) -> Result<(), Stop> {
+        let deadline = Instant::now().checked_add(limit);
+        for name in names {
+            let fail = |words: String| Stop::Failure(Failure { step: name.clone(), words });
+            let mut leaders = Vec::new();
+            for task in self.background.remove(name).unwrap_or_default() {
+                let ended = match deadline {
+                    Some(deadline) => time::timeout_at(deadline, task).await,
+                    None => Ok(task.await),
+                };
+                match ended {
+                    Ok(Ok(Ok(answered))) => leaders.extend(answered),
+                    Ok(Ok(Err(words))) => return Err(fail(words)),
+                    Ok(Err(error)) => return Err(fail(format!("its task ended: {error}"))),
+                    Err(_) => return Err(fail(format!("expected its end within {limit:?}; it goes on"))),
+                }
+            }
+            leaders.sort_unstable();
+            leaders.dedup();
+            if self.wants_one_leader(name) && leaders.len() > 1 {
+                return Err(fail(format!("expected all answers from one leader; they came from nodes {leaders:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn wants_one_leader(&self, name: &str) -> bool {
+        self.plan.steps.iter().any(|step| match &step.action {
+            Action::Operation(operation) => step.name == name && operation.expect.one_leader == Some(true),
+            _ => false,
+        })
+    }
+
+    async fn wait(&self, step: &Step, wait: &Wait, limit: Duration) -> Result<(), Stop> {
+        let deadline = Instant::now() + limit;
+        let fail =
+            |came: String| Stop::Failure(Failure { step: step.name.clone(), words: format!("waited for {wait}; {came}") });
+        match wait {
+            Wait::For(time) => time::sleep(time.0).await,
+            Wait::Open => self.cluster.wait_open(limit).await.map_err(|error| fail(error.to_string()))?,
+            Wait::Leader(partition) | Wait::LeaderChange(partition) => {
+                let before = match wait {
+                    Wait::LeaderChange(_) => self.leaders_at_fault.get(partition).copied(),
+                    _ => None,
+                };
+                loop {
+                    let leader = self.shared.roles.leader(*partition);
+                    if leader.is_some() && leader != before {
+                        break;
+                    }
+                    if Instant::now() >= deadline {
+                        let came = leader.map_or("nobody leads".to_owned(), |node| format!("node {node} still leads"));
+                        return Err(fail(format!("after {limit:?} {came}")));
+                    }
+                    time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn answered(&self) -> BTreeMap<String, NodeId> {
+        self.answered.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, step: &str, leader: NodeId) {
+        let mut answered = self.answered.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        answered.insert(step.to_owned(), leader);
+    }
+}
+
+impl Task {
+    async fn run(self) -> Result<Answered, String> {
+        let session = Arc::clone(&self.session);
+        let mut session = session.lock().await;
+        let mut answered = Vec::new();
+        for time in 0..self.operation.times {
+            answered.extend(self.once(&mut session, time).await?);
+        }
+        Ok(answered)
+    }
+
+    /// One operation, attempted again while the step has time and another attempt can do no harm.
+    async fn once(&self, session: &mut Session, time: u64) -> Result<Option<NodeId>, String> {
+        let function = self.function(time);
+        let limit = Duration::from_millis(self.operation.timeout_ms.unwrap_or(self.shared.plan.timeout_ms));
+        let started = Instant::now();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let left = self.within.map_or(limit, |within| within.saturating_sub(started.elapsed()).min(limit));
+            let ended = match self.entry(time * 1000 + attempts).await {
+                Some(node) => session.ask(node, function.clone(), left.max(Duration::from_millis(20))).await,
+                None => Ended::Fail("nobody is there to be asked".to_owned()),
+            };
+            let time_is_up = self.within.is_none_or(|within| started.elapsed() >= within);
+            let expected = self.expected().await;
+            let verdict = expected.judge(&ended, time_is_up && self.within.is_some());
+            if let Some(result) = ended.result() {
+                self.shared.remember(&self.step, result.leader);
+            }
+            let must_stay_silent = expected.wants_silence() && ended.result().is_none();
+            let settled = verdict.is_ok() && !must_stay_silent;
+            let harmless = matches!(ended, Ended::Fail(_)) || matches!(function, Function::Get { .. });
+            let broke_silence = expected.wants_silence() && ended.result().is_some();
+            if settled || time_is_up || !harmless || broke_silence {
+                return verdict.map(|()| ended.result().map(|result| result.leader)).map_err(|wanted| {
+                    format!("expected {wanted}; client {} got {} at attempt {attempts}", self.client, shown(&ended))
+                });
+            }
+            time::sleep(ATTEMPT_PAUSE).await;
+        }
+    }
+
+    async fn expected(&self) -> Expected<'_> {
+        let expect = &self.operation.expect;
+        let answered = self.shared.answered();
+        let mut expected = Expected { expect, leader: None, not_leader: None };
+        let order = node_order(self.shared.plan.nodes, self.shared.plan.seed, FIRST_CHOICE + self.index);
+        if let Some(target) = &expect.leader {
+            expected.leader = Some(self.shared.roles.resolve(target, &order, &answered).await);
+        }
+        if let Some(target) = &expect.not_leader {
+            expected.not_leader = Some(self.shared.roles.resolve(target, &order, &answered).await);
+        }
+        expected
+    }
+
+    async fn entry(&self, attempt: u64) -> Option<NodeId> {
+        let choice = FIRST_CHOICE + (self.index << 16) + (self.client << 32) + attempt;
+        let order = node_order(self.shared.plan.nodes, self.shared.plan.seed, choice);
+        match &self.operation.via {
+            Via::Any => order.first().copied(),
+            Via::Target(target) => {
+                self.shared.roles.resolve(target, &order, &self.shared.answered()).await.first().copied()
+            }
+        }
+    }
+
+    fn function(&self, time: u64) -> Function {
+        let mark = format!("-{}-{}", self.client, time + 1);
+        let value = |given: &Option<String>| match given {
+            Some(given) if self.several => format!("{given}{mark}"),
+            Some(given) => given.clone(),
+            None => format!("s{}{mark}", self.index + 1),
+        };
+        match &self.operation.ask {
+            Ask::Get { key } => Function::Get { key: key.clone() },
+            Ask::Put { key, value: given } => Function::Put { key: key.clone(), value: value(given) },
+            Ask::Cas { key, expected, new } => {
+                Function::Cas { key: key.clone(), expected: expected.clone(), new: value(new) }
+            }
+            Ask::Delete { key } => Function::Delete { key: key.clone() },
+        }
+    }
+}

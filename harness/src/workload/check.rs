@@ -1,0 +1,560 @@
+//! From a file as written to a workload that makes sense: everything that parses and is still impossible is found here.
+
+use std::{collections::BTreeSet, ops::Range};
+
+use store::{
+    api::{Key, KeyType, NodeId, PartitionId},
+    config::{ClockSkew, ClusterConfig, LeaseConfig, PartitionConfig, StorageKind, TestOptions},
+};
+use toml::Spanned;
+
+use super::{
+    Clients, Distribution, Entry, ExpectedVerdict, Fault, FaultAction, FaultSpec, Mix, NemesisEntry,
+    NodeClock, Operations, Time, When, Workload, file, history_key,
+    scalar::{FileKey, Target},
+    script, store_key,
+};
+
+/// What later checks need to know of the cluster.
+pub struct Scope<'a> {
+    /// How many nodes there are.
+    pub nodes: u64,
+    /// The cluster.
+    pub cluster: &'a ClusterConfig,
+}
+
+/// Checks a whole file.
+pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload, Fault> {
+    let nodes = *file.cluster.nodes.get_ref();
+    let late = file.cluster.late.clone();
+    let cluster = check_cluster(&name, file.cluster)?;
+    let scope = Scope { nodes, cluster: &cluster };
+    for node in &late {
+        scope.node(*node.get_ref(), node.span())?;
+    }
+    let violation = file.expect.verdict == ExpectedVerdict::Violation;
+    let clocks = check_clocks(&scope, &file.clocks)?;
+    let clients = check_clients(&scope, file.clients)?;
+    let operations = file.operations.map(|table| check_operations(&scope, table)).transpose()?;
+    let nemesis = file
+        .nemesis
+        .into_iter()
+        .map(|entry| check_nemesis(&scope, file.phases.faults, entry))
+        .collect::<Result<_, _>>()?;
+    let steps = script::check(&scope, &clients, file.steps)?;
+    let mutant = file.mutant.map(|mutant| {
+        if !negative || !violation {
+            return Err(Fault::new(mutant.span(), "a planted bug outside a negative workload", "planted here").help(
+                "move the file into a folder named `negative` and add `[expect]` with `verdict = \"violation\"`, \
+                 or remove this line",
+            ));
+        }
+        Ok(mutant.into_inner())
+    });
+    let lose_unsynced = file.lose_unsynced.map(|lose| {
+        if *lose.get_ref() && cluster.storage == StorageKind::Memory {
+            return Err(Fault::new(lose.span(), "nothing is synced in memory", "has no meaning here")
+                .help("write `storage = \"durable\"` in `[cluster]`, or remove this line"));
+        }
+        Ok(lose.into_inner())
+    });
+    let test = TestOptions {
+        mutant: mutant.transpose()?,
+        lose_unsynced: lose_unsynced.transpose()?.unwrap_or_default(),
+    };
+    Ok(Workload {
+        name,
+        about: file.about,
+        nodes,
+        late: late.into_iter().map(Spanned::into_inner).collect(),
+        test,
+        clocks,
+        clients,
+        operations,
+        nemesis,
+        steps,
+        phases: file.phases,
+        checks: file.checks,
+        require: file.require,
+        expect: file.expect,
+        cluster,
+    })
+}
+
+fn check_cluster(name: &str, table: file::Cluster) -> Result<ClusterConfig, Fault> {
+    let nodes = at_least(&table.nodes, 1, "nodes")?;
+    if nodes > 64 {
+        return Err(Fault::new(table.nodes.span(), "too many nodes", "more than one machine bears")
+            .help("write a number from 1 to 64"));
+    }
+    let threshold = table.threshold.as_ref().map_or(Ok(nodes), |threshold| {
+        at_least(threshold, 1, "nodes before clients are served")?;
+        at_most(threshold, nodes, "threshold", "there are only as many nodes")
+    })?;
+    let key_type = match table.key_type {
+        file::KeyType::Integer => KeyType::Integer,
+        file::KeyType::String => KeyType::String,
+    };
+    let replication = table.replication.as_ref().map_or(Ok(nodes.min(3)), |replication| {
+        at_least(replication, 1, "replicas of each partition")?;
+        at_most(replication, nodes, "replication", "a partition's replicas live on different nodes")
+    })?;
+    let heartbeat_ms = at_least(&table.heartbeat_ms, 1, "milliseconds between heartbeats")?;
+    let missed_rounds = at_least(&table.missed_rounds, 1, "missed rounds before a node is suspected")?;
+    let mut cluster = ClusterConfig {
+        name: name.to_owned(),
+        key_type,
+        partitions: check_partitions(table.partitions, key_type, nodes, replication)?,
+        threshold,
+        heartbeat_ms,
+        missed_rounds,
+        lease: check_lease(&table.lease, heartbeat_ms * missed_rounds)?,
+        request_timeout_ms: at_least(&table.request_timeout_ms, 1, "milliseconds")?,
+        storage: table.storage,
+        preset: Vec::new(),
+    };
+    for (key, value) in table.preset {
+        let parsed = key_type.parse(key.get_ref()).filter(|key| cluster.partition_of(key).is_some());
+        let parsed = parsed.ok_or_else(|| {
+            Fault::new(key.span(), "no partition holds this key", "preset here").help(ranges_of(&cluster))
+        })?;
+        cluster.preset.push((parsed, value));
+    }
+    Ok(cluster)
+}
+
+fn check_lease(lease: &Spanned<file::Lease>, election_timeout: u64) -> Result<Option<LeaseConfig>, Fault> {
+    let file::Lease::On(config) = lease.get_ref() else { return Ok(None) };
+    if config.duration_ms > election_timeout {
+        return Err(Fault::new(
+            lease.span(),
+            "the lease is longer than the election timeout",
+            format!("{} ms, with an election timeout of {election_timeout} ms", config.duration_ms),
+        )
+        .help(format!(
+            "write `duration_ms = {election_timeout}` or less, or raise `heartbeat_ms` or `missed_rounds`: the \
+             election timeout is their product"
+        )));
+    }
+    if config.duration_ms == 0 || config.drift_ppm >= 1_000_000 {
+        return Err(Fault::new(lease.span(), "no lease can last under these numbers", "here")
+            .help("write a `duration_ms` above 0 and a `drift_ppm` below 1000000, or `lease = \"off\"`"));
+    }
+    Ok(Some(*config))
+}
+
+fn check_partitions(
+    partitions: Spanned<file::Partitions>,
+    key_type: KeyType,
+    nodes: u64,
+    replication: u64,
+) -> Result<Vec<PartitionConfig>, Fault> {
+    let span = partitions.span();
+    let list = match partitions.into_inner() {
+        file::Partitions::Even(even) => return even_partitions(span, &even, key_type, replication),
+        file::Partitions::List(list) => list,
+    };
+    if list.is_empty() {
+        return Err(Fault::new(span, "a cluster without partitions", "empty")
+            .help("write `[{}]` for one range of all keys"));
+    }
+    let last = list.len() - 1;
+    let mut checked: Vec<PartitionConfig> = Vec::new();
+    for (index, partition) in list.into_iter().enumerate() {
+        let whole = partition.span();
+        let partition = partition.into_inner();
+        let lower = partition.lower.as_ref().map(|key| typed(key, key_type)).transpose()?;
+        let upper = partition.upper.as_ref().map(|key| typed(key, key_type)).transpose()?;
+        if let (Some(low), Some(high)) = (&lower, &upper)
+            && low >= high
+        {
+            return Err(Fault::new(whole, "an empty range", format!("{low} is not below {high}"))
+                .help("a partition holds the keys in [lower, upper)"));
+        }
+        if let Some(before) = checked.last() {
+            let place = partition.lower.as_ref().map_or(whole.clone(), Spanned::span);
+            let ascending = matches!((&before.upper, &lower), (Some(upper), Some(lower)) if upper <= lower);
+            if !ascending {
+                let end = before
+                    .upper
+                    .as_ref()
+                    .map_or_else(|| "no upper bound".to_owned(), |key| format!("`upper = {key}`"));
+                return Err(Fault::new(
+                    place,
+                    "ranges overlap or do not ascend",
+                    "begins before the range above it ends",
+                )
+                .help(format!("the range above has {end}; the next must begin there or later")));
+            }
+        }
+        if index < last && upper.is_none() {
+            return Err(Fault::new(
+                whole,
+                "ranges overlap or do not ascend",
+                "has no upper bound, and another follows",
+            )
+            .help("add `upper = …`: only the last range may be open"));
+        }
+        let replicas = check_replicas(&partition.replicas, nodes)?;
+        checked.push(PartitionConfig {
+            partition: index as PartitionId + 1,
+            lower,
+            upper,
+            replication: if replicas.is_empty() { replication } else { replicas.len() as u64 },
+            replicas,
+        });
+    }
+    Ok(checked)
+}
+
+fn even_partitions(
+    span: Range<usize>,
+    even: &file::EvenPartitions,
+    key_type: KeyType,
+    replication: u64,
+) -> Result<Vec<PartitionConfig>, Fault> {
+    let count = at_least(&even.count, 1, "partitions")? as i64;
+    if key_type != KeyType::Integer {
+        return Err(Fault::new(span, "text has no even ranges", "needs integer keys")
+            .help("list the ranges: `partitions = [{ upper = \"m\" }, { lower = \"m\" }]`"));
+    }
+    let (from, to) = (even.from, *even.to.get_ref());
+    if to.checked_sub(from).is_none_or(|width| width < count) {
+        return Err(Fault::new(even.to.span(), "too few keys for the partitions", "ends here").help(
+            format!(
+                "{count} partitions of [{from}, to) need `to` of at least {}",
+                from.saturating_add(count)
+            ),
+        ));
+    }
+    let bound =
+        |index: i64| Key::Integer(from + ((to - from) / count) * index + ((to - from) % count).min(index));
+    Ok((0..count)
+        .map(|index| PartitionConfig {
+            partition: index as PartitionId + 1,
+            lower: Some(bound(index)),
+            upper: Some(bound(index + 1)),
+            replication,
+            replicas: Vec::new(),
+        })
+        .collect())
+}
+
+fn check_replicas(replicas: &[Spanned<u64>], nodes: u64) -> Result<Vec<NodeId>, Fault> {
+    let mut seen = BTreeSet::new();
+    for replica in replicas {
+        existing_node(*replica.get_ref(), nodes, replica.span())?;
+        if !seen.insert(*replica.get_ref()) {
+            return Err(Fault::new(
+                replica.span(),
+                "a node cannot hold two replicas of a partition",
+                "again",
+            )
+            .help("name each node once"));
+        }
+    }
+    Ok(replicas.iter().map(|replica| *replica.get_ref()).collect())
+}
+
+fn check_clocks(
+    scope: &Scope,
+    clocks: &std::collections::BTreeMap<Spanned<String>, Spanned<file::Clock>>,
+) -> Result<Vec<NodeClock>, Fault> {
+    clocks
+        .iter()
+        .map(|(key, clock)| {
+            let node = key.get_ref().parse().map_err(|_| {
+                Fault::new(key.span(), "not a node", "here")
+                    .help("write the node's number: `1 = { rate_ppm = 1000 }`")
+            })?;
+            scope.node(node, key.span())?;
+            let file::Clock { rate_ppm, offset_ms } = *clock.get_ref();
+            scope.clock_rate(rate_ppm, clock.span())?;
+            Ok(NodeClock { node, skew: ClockSkew { rate_ppm, offset_ms } })
+        })
+        .collect()
+}
+
+fn check_clients(scope: &Scope, clients: file::Clients) -> Result<Clients, Fault> {
+    let count = at_least(&clients.count, 1, "clients")?;
+    let timeout_ms = at_least(&clients.timeout_ms, 1, "milliseconds")?;
+    let span = clients.entry.span();
+    let entry = clients.entry.into_inner();
+    if let Entry::Nodes(nodes) = &entry {
+        if nodes.is_empty() {
+            return Err(Fault::new(span, "no entry node", "empty").help("name at least one node"));
+        }
+        for node in nodes {
+            scope.node(*node, span.clone())?;
+        }
+    }
+    Ok(Clients { count, entry, timeout_ms })
+}
+
+fn check_operations(scope: &Scope, table: Spanned<file::Operations>) -> Result<Operations, Fault> {
+    let table = table.into_inner();
+    if *table.mix.get_ref() == Mix::default() {
+        return Err(Fault::new(table.mix.span(), "no operation has a weight", "all are 0")
+            .help("write `mix = { get = 6, put = 3, cas = 1 }`"));
+    }
+    let skew = match (&table.skew, table.distribution) {
+        (None, Distribution::Hot) => 0.8,
+        (None, _) => 1.0,
+        (Some(skew), Distribution::Uniform) => {
+            return Err(Fault::new(skew.span(), "a uniform distribution has no skew", "has no meaning here")
+                .help("add `distribution = \"zipf\"` or `\"hot\"`, or remove this line"));
+        }
+        (Some(skew), Distribution::Hot) if !(0.0..=1.0).contains(skew.get_ref()) => {
+            return Err(Fault::new(skew.span(), "not a share", "the hot key's share of the operations")
+                .help("write a number from 0 to 1"));
+        }
+        (Some(skew), _) if skew.get_ref().is_nan() || *skew.get_ref() < 0.0 => {
+            return Err(
+                Fault::new(skew.span(), "not a skew", "here").help("write a number above 0, such as 0.99")
+            );
+        }
+        (Some(skew), _) => *skew.get_ref(),
+    };
+    let rate = table.rate.as_ref().map(|rate| at_least(rate, 1, "operations per second")).transpose()?;
+    let keys = check_keys(scope, &table.keys)?;
+    Ok(Operations {
+        mix: table.mix.into_inner(),
+        distribution: table.distribution,
+        skew,
+        value_size: table.value_size,
+        rate,
+        keys: keys.iter().map(history_key).collect(),
+    })
+}
+
+fn check_keys(scope: &Scope, keys: &Spanned<file::Keys>) -> Result<Vec<Key>, Fault> {
+    let help = "write one of `{ count = 12 }`, `{ from = 1, to = 13 }` and `{ list = [1, 2, 3] }`";
+    match keys.get_ref() {
+        file::Keys { count: Some(count), from: None, to: None, list } if list.is_empty() => {
+            let wanted = at_least(count, 1, "keys")?;
+            spread(scope.cluster, wanted).ok_or_else(|| {
+                Fault::new(count.span(), "the partitions do not hold that many keys", "too many")
+                    .help("name the keys: `keys = { list = […] }`")
+            })
+        }
+        file::Keys { count: None, from: Some(from), to: Some(to), list } if list.is_empty() && from < to => {
+            (*from..*to).map(|number| scope.key(&Key::Integer(number), keys.span())).collect()
+        }
+        file::Keys { count: None, from: None, to: None, list } if !list.is_empty() => {
+            list.iter().map(|key| scope.file_key(key)).collect()
+        }
+        _ => Err(Fault::new(keys.span(), "which keys?", "not one of the three ways to say it").help(help)),
+    }
+}
+
+/// `count` keys, dealt to the partitions in turn.
+fn spread(cluster: &ClusterConfig, count: u64) -> Option<Vec<Key>> {
+    let partitions = cluster.partitions.len() as u64;
+    (0..count)
+        .map(|index| {
+            let partition = &cluster.partitions[(index % partitions) as usize];
+            let offset = (index / partitions) as i64;
+            let key = match (cluster.key_type, &partition.lower, &partition.upper) {
+                (KeyType::Integer, Some(Key::Integer(lower)), _) => Key::Integer(lower.checked_add(offset)?),
+                (KeyType::Integer, _, Some(Key::Integer(upper))) => {
+                    Key::Integer(upper.checked_sub(1 + offset)?)
+                }
+                (KeyType::Integer, ..) => Key::Integer(1 + offset),
+                (KeyType::String, Some(lower), _) => Key::String(format!("{lower}{offset:04}")),
+                (KeyType::String, None, _) => Key::String(format!("{offset:04}")),
+            };
+            partition.contains(&key).then_some(key)
+        })
+        .collect()
+}
+
+fn check_nemesis(scope: &Scope, faults: Time, entry: Spanned<file::Nemesis>) -> Result<NemesisEntry, Fault> {
+    let span = entry.span();
+    let entry = entry.into_inner();
+    let when = match (entry.at, &entry.every) {
+        (Some(at), None) if at.get_ref() >= &faults => {
+            let fault = Fault::new(at.span(), "the fault is due after the faults phase", "never comes");
+            return Err(fault
+                .help(format!("the phase takes {faults}: raise `faults` in `[phases]`, or say it earlier")));
+        }
+        (Some(at), None) => When::At(at.into_inner()),
+        (None, Some(every))
+            if entry.lasts.as_ref().is_some_and(|lasts| lasts.get_ref() >= every.get_ref()) =>
+        {
+            return Err(Fault::new(every.span(), "the fault comes again before it is over", "too often")
+                .help("write a longer `every` or a shorter `for`"));
+        }
+        (None, Some(every)) => When::Every(*every.get_ref()),
+        _ => {
+            return Err(Fault::new(span, "when?", "neither `at` nor `every`, or both")
+                .help("write `at = \"5s\"` for once or `every = \"5s\"` for again and again"));
+        }
+    };
+    let fault = file::StepFault {
+        action: entry.action,
+        target: entry.target,
+        lasts: entry.lasts,
+        links: entry.links,
+        direction: entry.direction,
+        rate_ppm: entry.rate_ppm,
+        offset_ms: entry.offset_ms,
+    };
+    if let Some(Target::Answered(_)) = fault.target.as_ref().map(Spanned::get_ref) {
+        let place = fault.target.as_ref().map_or(span, Spanned::span);
+        return Err(Fault::new(place, "no step has answered here", "only in a step")
+            .help("write `node 3`, `leader(1)`, `follower(1)` or `random`"));
+    }
+    Ok(NemesisEntry { when, fault: check_fault(scope, span, &fault)? })
+}
+
+/// Checks a fault of a `[[nemesis]]` or of a step.
+pub fn check_fault(scope: &Scope, span: Range<usize>, fault: &file::StepFault) -> Result<FaultSpec, Fault> {
+    let action = *fault.action.get_ref();
+    let target = match (&fault.target, action) {
+        (Some(target), _) => {
+            scope.target(target.get_ref(), target.span())?;
+            target.get_ref().clone()
+        }
+        (None, FaultAction::Heal) => Target::All,
+        (None, FaultAction::Halves) => Target::Random,
+        (None, _) => {
+            return Err(Fault::new(span, "whom?", "this action needs a `target`")
+                .help("write `target = \"leader(1)\"`, `\"node 3\"`, `\"follower(1)\"` or `\"random\"`"));
+        }
+    };
+    let memory = scope.cluster.storage == StorageKind::Memory;
+    let restarts = action == FaultAction::Restart || (action == FaultAction::Kill && fault.lasts.is_some());
+    if memory && restarts {
+        let place = fault.lasts.as_ref().map_or(fault.action.span(), Spanned::span);
+        return Err(Fault::new(
+            place,
+            "a killed node without durable storage stays dead",
+            "would restart it",
+        )
+        .help("remove it, or write `storage = \"durable\"` in `[cluster]`"));
+    }
+    let clock = ClockSkew {
+        rate_ppm: fault.rate_ppm.unwrap_or_default(),
+        offset_ms: fault.offset_ms.unwrap_or_default(),
+    };
+    scope.clock_rate(clock.rate_ppm, span.clone())?;
+    let names_clock = fault.rate_ppm.is_some() || fault.offset_ms.is_some();
+    if names_clock != (action == FaultAction::Clock) {
+        return Err(Fault::new(span, "`rate_ppm` and `offset_ms` belong to `clock`", "here").help(
+            "write `action = \"clock\"` with `rate_ppm` or `offset_ms`, and neither with other actions",
+        ));
+    }
+    Ok(FaultSpec {
+        action,
+        target,
+        lasts: fault.lasts.as_ref().map(|lasts| *lasts.get_ref()),
+        links: fault.links,
+        direction: fault.direction,
+        clock,
+    })
+}
+
+impl Scope<'_> {
+    /// A node that exists.
+    pub fn node(&self, node: NodeId, span: Range<usize>) -> Result<(), Fault> {
+        existing_node(node, self.nodes, span)
+    }
+
+    /// A target whose node or partition exists.
+    pub fn target(&self, target: &Target, span: Range<usize>) -> Result<(), Fault> {
+        match target {
+            Target::Node(node) => self.node(*node, span),
+            Target::Leader(partition)
+            | Target::LeaseHolder(partition)
+            | Target::Follower(partition)
+            | Target::Followers(partition) => self.partition(*partition, span),
+            Target::Random | Target::All | Target::Answered(_) => Ok(()),
+        }
+    }
+
+    /// A partition that exists.
+    pub fn partition(&self, partition: PartitionId, span: Range<usize>) -> Result<(), Fault> {
+        let partitions = self.cluster.partitions.len();
+        if partition == 0 || partition as usize > partitions {
+            return Err(Fault::new(span, format!("there is no partition {partition}"), "named here")
+                .help(format!("the partitions are 1 to {partitions}")));
+        }
+        Ok(())
+    }
+
+    /// A key of the cluster's kind that a partition holds.
+    pub fn file_key(&self, key: &Spanned<FileKey>) -> Result<Key, Fault> {
+        let typed = typed(key, self.cluster.key_type)?;
+        self.key(&typed, key.span())
+    }
+
+    fn key(&self, key: &Key, span: Range<usize>) -> Result<Key, Fault> {
+        if self.cluster.partition_of(key).is_none() {
+            return Err(Fault::new(span, format!("no partition holds the key {key}"), "used here")
+                .help(ranges_of(self.cluster)));
+        }
+        Ok(key.clone())
+    }
+
+    /// A clock may differ by no more than the leases allow for, or a violation would be nobody's fault.
+    fn clock_rate(&self, rate_ppm: i64, span: Range<usize>) -> Result<(), Fault> {
+        let bound = self.cluster.lease.map_or(999_999, |lease| lease.drift_ppm);
+        if rate_ppm.unsigned_abs() > bound {
+            return Err(Fault::new(span, "a clock beyond the drift bound", format!("{rate_ppm} ppm")).help(
+                format!("leases are only safe within `drift_ppm`: write a rate from -{bound} to {bound}"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn existing_node(node: NodeId, nodes: u64, span: Range<usize>) -> Result<(), Fault> {
+    if node == 0 || node > nodes {
+        return Err(Fault::new(span, format!("there is no node {node}"), "named here")
+            .help(format!("the nodes are 1 to {nodes}")));
+    }
+    Ok(())
+}
+
+fn typed(key: &Spanned<FileKey>, key_type: KeyType) -> Result<Key, Fault> {
+    let typed = store_key(&key.get_ref().0);
+    if typed.key_type() == key_type {
+        return Ok(typed);
+    }
+    let (is, write) = match key_type {
+        KeyType::Integer => ("a text", "a number without quotes, or set `key_type = \"string\"`"),
+        KeyType::String => ("a number", "a text in quotes, or set `key_type = \"integer\"`"),
+    };
+    Err(Fault::new(key.span(), "a key of the wrong kind", format!("this is {is}"))
+        .help(format!("write {write}")))
+}
+
+fn at_least(value: &Spanned<u64>, least: u64, what: &str) -> Result<u64, Fault> {
+    if *value.get_ref() < least {
+        return Err(Fault::new(value.span(), format!("too few {what}"), "here")
+            .help(format!("write {least} or more")));
+    }
+    Ok(*value.get_ref())
+}
+
+fn at_most(value: &Spanned<u64>, nodes: u64, name: &str, why: &str) -> Result<u64, Fault> {
+    if *value.get_ref() > nodes {
+        return Err(Fault::new(
+            value.span(),
+            format!("an impossible cluster: {name} {} with {nodes} nodes", value.get_ref()),
+            why,
+        )
+        .help(format!("write {nodes} or less, or add nodes")));
+    }
+    Ok(*value.get_ref())
+}
+
+fn ranges_of(cluster: &ClusterConfig) -> String {
+    let shown = |key: &Option<Key>| key.as_ref().map_or_else(|| "…".to_owned(), Key::to_string);
+    let ranges: Vec<String> = cluster
+        .partitions
+        .iter()
+        .map(|partition| format!("[{}, {})", shown(&partition.lower), shown(&partition.upper)))
+        .collect();
+    format!("the partitions hold {}", ranges.join(", "))
+}

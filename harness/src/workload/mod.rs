@@ -1,0 +1,362 @@
+//! Workload files: which cluster is started, what its clients do, what is broken when, and what must be true of it all.
+//!
+//! [`load`] reads a TOML file into a [`Workload`] in which nothing is left to doubt: every node, partition and key that it
+//! names exists, every default is filled in. Whatever is wrong comes back as one [`Problem`] that points at its place.
+
+use std::path::Path;
+
+use checker::history::Key;
+use serde::{Deserialize, Serialize};
+use store::{
+    api::{self, NodeId},
+    config::{ClockSkew, ClusterConfig, TestOptions},
+};
+
+pub use problem::{Fault, Problem};
+pub use scalar::{Entry, Target, Time, Via, Wait, Who};
+pub use script::{Action, Ask, Expectation, OperationStep, Step, StepOutcome};
+
+mod check;
+mod file;
+mod problem;
+mod scalar;
+mod script;
+
+/// A workload, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// The file's name without its ending.
+    pub name: String,
+    /// What it is for, in words.
+    pub about: Option<String>,
+    /// How many nodes there are: 1 to this.
+    pub nodes: u64,
+    /// Nodes that are cut off from the others until a step heals them.
+    pub late: Vec<NodeId>,
+    /// The cluster.
+    pub cluster: ClusterConfig,
+    /// Planted bugs and what else only tests ask for.
+    pub test: TestOptions,
+    /// Each node's clock, where it differs from the machine's.
+    pub clocks: Vec<NodeClock>,
+    /// The clients.
+    pub clients: Clients,
+    /// What they do at random; none: only steps.
+    pub operations: Option<Operations>,
+    /// Faults by the clock.
+    pub nemesis: Vec<NemesisEntry>,
+    /// The script.
+    pub steps: Vec<Step>,
+    /// How long what takes.
+    pub phases: Phases,
+    /// What is checked.
+    pub checks: Checks,
+    /// What a run must contain to mean anything.
+    pub require: Require,
+    /// How it should end.
+    pub expect: Expect,
+}
+
+/// A node's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeClock {
+    /// The node.
+    pub node: NodeId,
+    /// How its clock differs from the machine's.
+    pub skew: ClockSkew,
+}
+
+/// The clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clients {
+    /// How many.
+    pub count: u64,
+    /// Where their operations enter the cluster.
+    pub entry: Entry,
+    /// After how long an operation without an answer counts as unknown.
+    pub timeout_ms: u64,
+}
+
+/// What clients do at random.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Operations {
+    /// Kinds of operations by weight.
+    pub mix: Mix,
+    /// How often which key is used.
+    pub distribution: Distribution,
+    /// Zipf's exponent, or the hot key's share.
+    pub skew: f64,
+    /// Values are padded to this many bytes.
+    pub value_size: usize,
+    /// Operations per second of all clients together; none: each client asks again as soon as it is answered.
+    pub rate: Option<u64>,
+    /// The keys.
+    pub keys: Vec<Key>,
+}
+
+/// Kinds of operations by weight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mix {
+    /// Reads.
+    pub get: u32,
+    /// Writes.
+    pub put: u32,
+    /// Compare-and-swaps.
+    pub cas: u32,
+    /// Deletions.
+    pub delete: u32,
+}
+
+/// How often which key is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Distribution {
+    /// Each as often as any other.
+    #[default]
+    Uniform,
+    /// The k-th key in proportion to 1/k^skew.
+    Zipf,
+    /// The first key takes the share `skew`, the others split the rest.
+    Hot,
+}
+
+/// Faults by the clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NemesisEntry {
+    /// Once, or again and again.
+    pub when: When,
+    /// What.
+    pub fault: FaultSpec,
+}
+
+/// When a fault is due, counted from the beginning of the faults phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// Once.
+    At(Time),
+    /// Again and again, each time after a pause between half and one and a half of this.
+    Every(Time),
+}
+
+/// A fault as it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultSpec {
+    /// What.
+    pub action: FaultAction,
+    /// Whom.
+    pub target: Target,
+    /// After how long it is undone; none: when everything is healed.
+    pub lasts: Option<Time>,
+    /// What a cut does to its links.
+    pub links: LinkFault,
+    /// Of a one-way cut: which way.
+    pub direction: Direction,
+    /// Of a clock fault.
+    pub clock: ClockSkew,
+}
+
+/// What a fault does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultAction {
+    /// SIGKILL; undone by a restart.
+    Kill,
+    /// Starts a dead node again.
+    Restart,
+    /// SIGSTOP; undone by SIGCONT.
+    Pause,
+    /// Cuts the target off from all other nodes; clients still reach it.
+    Isolate,
+    /// Cuts the nodes into two halves, the target in the smaller one.
+    Halves,
+    /// Cuts all links from the target to other nodes, or to it.
+    CutOneway,
+    /// Undoes every fault that is in effect.
+    Heal,
+    /// Changes the target's clock; undone by its clock of before.
+    Clock,
+}
+
+/// What a cut does to its links.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkFault {
+    /// Bytes wait, and go on in order when the link is opened.
+    #[default]
+    Hold,
+    /// Connections break and are refused.
+    Sever,
+}
+
+/// Which way a one-way cut goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// From the target.
+    #[default]
+    Out,
+    /// To the target.
+    In,
+}
+
+/// How long what takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Phases {
+    /// At most, until every node serves and every partition has a leader.
+    pub boot: Time,
+    /// Operations before the first fault.
+    pub warm_up: Time,
+    /// Operations while faults come and go; with a script, as long as the script takes.
+    pub faults: Time,
+    /// At most, until every partition has a leader again after everything is healed.
+    pub heal: Time,
+    /// Operations after that.
+    pub quiesce: Time,
+    /// Whether every key is read at the end.
+    pub final_reads: bool,
+}
+
+/// What is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Checks {
+    /// Is the history linearizable?
+    pub linearizable: bool,
+    /// Were the leases safe, and did all nodes decide the same?
+    pub lease_safety: bool,
+    /// Is every key readable again after everything is healed?
+    pub progress: bool,
+    /// Time for each check.
+    pub budget: Time,
+}
+
+/// What a run must contain to mean anything; a run without it is undecided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Require {
+    /// Operations that were answered.
+    pub operations: u64,
+    /// Of these, operations that overlap each fault.
+    pub operations_per_fault: u64,
+    /// Times that a partition got another leader.
+    pub leader_changes: u64,
+    /// Fast reads.
+    pub fast_reads: u64,
+    /// A fast read within the last tenth of a hold.
+    pub fast_read_near_expiry: bool,
+    /// A final read of every key.
+    pub final_reads: bool,
+}
+
+/// How a run should end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// With which verdict.
+    pub verdict: ExpectedVerdict,
+    /// Which check must find the violation; none: any.
+    pub by: Option<CheckName>,
+}
+
+/// The verdict that a workload should end with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExpectedVerdict {
+    /// Nothing is found.
+    #[default]
+    Valid,
+    /// A planted bug is found.
+    Violation,
+}
+
+/// The checks by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckName {
+    /// The history against the model.
+    Linearizable,
+    /// The traces against the lease rules.
+    LeaseSafety,
+    /// Reads after everything is healed.
+    Progress,
+    /// The script's expectations.
+    Script,
+}
+
+/// Reads and checks a workload file.
+pub fn load(path: &Path) -> Result<Workload, Problem> {
+    let shown = path.display().to_string();
+    let source = std::fs::read_to_string(path).map_err(|error| Problem::unreadable(&shown, &error))?;
+    parse(path, &source)
+}
+
+/// Checks a workload file's text; its path decides its name, and whether planted bugs are allowed.
+pub fn parse(path: &Path, source: &str) -> Result<Workload, Problem> {
+    let name = path.file_stem().map_or_else(|| "workload".to_owned(), |stem| stem.to_string_lossy().into());
+    let negative = path.parent().is_some_and(|folder| folder.ends_with("negative"));
+    toml::from_str(source)
+        .map_err(Fault::from)
+        .and_then(|file| check::check(name, negative, file))
+        .map_err(|fault| fault.into_problem(&path.display().to_string(), source))
+}
+
+/// The store's key for a key of a history.
+pub fn store_key(key: &Key) -> api::Key {
+    match key {
+        Key::Integer(number) => api::Key::Integer(*number),
+        Key::String(text) => api::Key::String(text.clone()),
+    }
+}
+
+/// A history's key for a key of the store.
+pub fn history_key(key: &api::Key) -> Key {
+    match key {
+        api::Key::Integer(number) => Key::Integer(*number),
+        api::Key::String(text) => Key::String(text.clone()),
+    }
+}
+
+impl Workload {
+    /// The workload without its planted bug: it should be valid then.
+    #[must_use]
+    pub fn without_mutant(mut self) -> Self {
+        self.test.mutant = None;
+        self.expect = Expect::default();
+        self
+    }
+
+    /// Lets warm-up and faults take this long together; faults that are due later are left out.
+    pub fn limit_time(&mut self, limit: Time) {
+        self.phases.warm_up = self.phases.warm_up.min(limit);
+        self.phases.faults = Time(limit.0 - self.phases.warm_up.0);
+        let faults = self.phases.faults;
+        self.nemesis.retain(|entry| match entry.when {
+            When::At(at) => at < faults,
+            When::Every(_) => true,
+        });
+    }
+}
+
+impl Default for Phases {
+    fn default() -> Self {
+        let seconds = |seconds| Time(std::time::Duration::from_secs(seconds));
+        Self {
+            boot: seconds(30),
+            warm_up: seconds(2),
+            faults: seconds(10),
+            heal: seconds(20),
+            quiesce: seconds(1),
+            final_reads: true,
+        }
+    }
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        let budget = Time(std::time::Duration::from_secs(60));
+        Self { linearizable: true, lease_safety: true, progress: true, budget }
+    }
+}

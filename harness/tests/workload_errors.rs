@@ -1,0 +1,133 @@
+//! Each mistake in a workload file gives one error, with its place and what would be right. The expected texts stand in
+//! `tests/workload_errors/`; `UPDATE_GOLDEN=1 cargo test` writes them anew.
+
+use std::path::{Path, PathBuf};
+
+use harness::workload;
+
+/// A small workload that is right.
+const RIGHT: &str = r#"about = "two nodes"
+
+[cluster]
+nodes = 3
+partitions = [{ upper = 100 }, { lower = 100 }]
+lease = { duration_ms = 300, drift_ppm = 50000 }
+
+[clients]
+count = 2
+entry = "any"
+
+[operations]
+mix = { get = 6, put = 3, cas = 1 }
+keys = { count = 4 }
+
+[[nemesis]]
+at = "2s"
+action = "kill"
+target = "leader(1)"
+for = "1s"
+
+[[step]]
+client = 1
+via = 2
+put = { key = 1, value = "a" }
+"#;
+
+/// The small workload with `from` replaced by `to`.
+fn with(from: &str, to: &str) -> String {
+    assert!(RIGHT.contains(from), "{from:?} is not in the workload");
+    RIGHT.replacen(from, to, 1)
+}
+
+fn golden(name: &str, source: &str) {
+    golden_at(Path::new("bad.toml"), name, source);
+}
+
+fn golden_at(path: &Path, name: &str, source: &str) {
+    let problem = workload::parse(path, source).expect_err("the workload is wrong").to_string();
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/workload_errors/{name}.txt"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&file, format!("{problem}\n")).expect("golden text written");
+    }
+    let expected = std::fs::read_to_string(&file).expect("golden text");
+    assert_eq!(format!("{problem}\n"), expected, "{name}");
+}
+
+#[test]
+fn the_right_workload_is_accepted() {
+    let workload = workload::parse(Path::new("workloads/right.toml"), RIGHT).expect("right");
+    assert_eq!(workload.name, "right");
+    assert_eq!(workload.operations.expect("operations").keys.len(), 4);
+}
+
+#[test]
+fn an_unknown_key_suggests_the_nearest() {
+    golden("unknown-key", &with("count = 2", "cuont = 2"));
+    golden("unknown-key-at-the-top", &with("[[nemesis]]", "[[nemesys]]"));
+    golden("unknown-key-in-lease", &with("drift_ppm", "drift"));
+}
+
+#[test]
+fn a_wrong_type_says_what_was_found() {
+    golden("wrong-type", &with("nodes = 3", "nodes = \"3\""));
+    golden("wrong-duration", &with("at = \"2s\"", "at = \"2\""));
+    golden("wrong-target", &with("leader(1)", "leader 1"));
+    golden("wrong-entry", &with("\"any\"", "\"some\""));
+    golden("wrong-lease", &with("{ duration_ms = 300, drift_ppm = 50000 }", "true"));
+    golden("negative-number", &with("nodes = 3", "nodes = -3"));
+}
+
+#[test]
+fn an_unknown_word_lists_the_words() {
+    golden("unknown-action", &with("action = \"kill\"", "action = \"kil\""));
+}
+
+#[test]
+fn broken_toml_is_pointed_at() {
+    golden("broken-toml", &with("nodes = 3", "nodes = "));
+    golden("missing-key", &with("nodes = 3\n", ""));
+}
+
+#[test]
+fn an_impossible_cluster_is_refused() {
+    golden("replication-above-nodes", &with("nodes = 3", "nodes = 3\nreplication = 4"));
+    golden("threshold-above-nodes", &with("nodes = 3", "nodes = 3\nthreshold = 4"));
+    golden("lease-above-election-timeout", &with("duration_ms = 300", "duration_ms = 500"));
+    golden("overlapping-ranges", &with("{ lower = 100 }", "{ lower = 99 }"));
+    golden("open-range-in-the-middle", &with("{ upper = 100 }", "{ lower = 1 }"));
+    golden("empty-range", &with("{ lower = 100 }", "{ lower = 100, upper = 100 }"));
+    golden("replica-twice", &with("{ lower = 100 }", "{ lower = 100, replicas = [1, 2, 2] }"));
+    golden("key-of-the-wrong-kind", &with("key = 1,", "key = \"1\","));
+}
+
+#[test]
+fn names_must_exist() {
+    golden("unknown-entry-node", &with("entry = \"any\"", "entry = [1, 4]"));
+    golden("unknown-partition", &with("leader(1)", "leader(3)"));
+    golden("unknown-node", &with("leader(1)", "node 4"));
+    golden("unknown-client", &with("client = 1", "client = 3"));
+    golden("clock-of-unknown-node", &format!("{RIGHT}\n[clocks]\n4 = {{ rate_ppm = 100 }}\n"));
+    golden("unknown-step", &format!("{RIGHT}\n[[step]]\nname = \"cut\"\nheal = \"cutt\"\n"));
+}
+
+#[test]
+fn what_contradicts_itself_is_refused() {
+    golden("clock-beyond-the-bound", &format!("{RIGHT}\n[clocks]\n2 = {{ rate_ppm = 60000 }}\n"));
+    golden("fault-after-the-phase", &with("at = \"2s\"", "at = \"20s\""));
+    golden("fault-without-time", &with("at = \"2s\"\n", ""));
+    golden("fault-without-target", &with("target = \"leader(1)\"\n", ""));
+    golden("no-weights", &with("{ get = 6, put = 3, cas = 1 }", "{ get = 0 }"));
+    golden("restart-in-memory", &with("nodes = 3", "nodes = 3\nstorage = \"memory\""));
+    golden("two-verbs", &format!("{RIGHT}get = {{ key = 1 }}\n"));
+    golden("no-verb", &with("put = { key = 1, value = \"a\" }", ""));
+}
+
+#[test]
+fn a_planted_bug_needs_a_negative_workload() {
+    let mutant = format!("mutant = \"acknowledge-before-sync\"\n{RIGHT}");
+    golden("mutant-elsewhere", &mutant);
+    golden_at(Path::new("workloads/negative/bad.toml"), "mutant-expected-valid", &mutant);
+    let negative = format!("{mutant}\n[expect]\nverdict = \"violation\"\n");
+    workload::parse(Path::new("workloads/negative/good.toml"), &negative).expect("a negative workload");
+    golden("unknown-mutant", &format!("mutant = \"acknowledge-before-sink\"\n{RIGHT}"));
+}
