@@ -235,14 +235,12 @@ impl State {
 
     fn submit(&mut self, request: Request, turn: &mut Turn<'_>) {
         let partition = turn.config.cluster.partition_of(request.operation.key());
-        match partition.and_then(|partition| self.membership.replica_mut(partition)) {
-            Some(replica) => replica.submit(request, turn),
-            None => {
-                let partition = partition.unwrap_or_default();
-                let hint = self.routing.leader(partition).map(|ballot| ballot.node);
-                request.origin.reply(Err(StoreError::NotLeader { partition, hint }), turn);
-            }
+        if let Some(replica) = partition.and_then(|partition| self.membership.replica_mut(partition)) {
+            return replica.submit(request, turn);
         }
+        let partition = partition.unwrap_or_default();
+        let hint = self.routing.leader(partition).map(|ballot| ballot.node);
+        request.origin.reply(Err(StoreError::NotLeader { partition, hint }), turn);
     }
 
     fn partition_for(&self, key: &Key, moment: Moment<'_>) -> Result<PartitionId, StoreError> {

@@ -83,7 +83,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
         disk: found.disk,
         boot: found.boot,
     };
-    let running = Running::start(&config, found, storage, &identity, signals.clone())?;
+    let running = Running::start(&config, &found, storage, &identity, signals.clone())?;
     tokio::spawn(transport::listen(listener, identity.clone(), events));
     read_commands(signals);
     notice(&Notice::Listening { node: config.node, address: address.to_string(), boot: identity.boot });
@@ -155,7 +155,7 @@ struct Running {
 impl Running {
     fn start(
         config: &NodeConfig,
-        found: Found,
+        found: &Found,
         storage: Option<Box<dyn Storage>>,
         identity: &Identity,
         signals: mpsc::UnboundedSender<Signal>,

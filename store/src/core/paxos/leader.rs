@@ -80,7 +80,7 @@ struct Synced {
     sent: u64,
     sent_decided: u64,
     /// Length in AcceptSync.
-    synced: u64,
+    base: u64,
     /// Durable length that it acknowledged in this session.
     accepted: Option<u64>,
 }
@@ -293,7 +293,7 @@ impl Paxos {
             sequence: 0,
             sent: length,
             sent_decided: decided,
-            synced: length,
+            base: length,
             accepted: None,
         });
         peer.deadline = Some(turn.now + turn.config.cluster.election_timeout());
@@ -386,7 +386,7 @@ impl Paxos {
         let (ballot, log) = (leader.ballot, &self.log);
         for (node, peer) in &mut leader.peers {
             let PeerState::Synced(synced) = &mut peer.state else { continue };
-            while synced.sent < length && synced.sent - synced.accepted.unwrap_or(synced.synced) < WINDOW {
+            while synced.sent < length && synced.sent - synced.accepted.unwrap_or(synced.base) < WINDOW {
                 let start = synced.sent as usize;
                 let end = log.len().min(start + ENTRIES_PER_MESSAGE);
                 synced.sent = end as u64;

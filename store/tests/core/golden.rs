@@ -5,15 +5,13 @@
 //! Messages take a millisecond, a sync half of one, the heartbeat period is 50 ms, the election timeout 300 ms and the lease
 //! 300 ms. Every turn is watched by the invariants.
 
-mod world;
-
 use std::{collections::BTreeMap, fmt::Write, path::Path};
 
+use crate::world::{Constant, MS, World};
 use store::{
     api::{Key, KeyType, NodeId, Operation},
     config::{ClusterConfig, LeaseConfig, PartitionConfig, StorageKind},
 };
-use world::{Constant, MS, World};
 
 #[test]
 fn every_script_tells_what_happens() {

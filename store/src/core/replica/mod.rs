@@ -9,22 +9,26 @@
 //! - An acceptor renews the lease only of a leader that its own election still follows and that is connected to a quorum;
 //!   otherwise a leader that can send but not receive would keep its successor out for ever.
 
-use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
+mod clients;
+mod leading;
+mod leasing;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    api::{Answer, Ballot, Key, NodeId, Operation, Outcome, PartitionStatus, Response, StoreError},
+    api::{Ballot, Key, NodeId, Operation, PartitionStatus, Response, StoreError},
     config::Mutant,
     core::{
         ClientId, LocalTime, Moment, Turn,
-        durable::{DurableGroup, Record},
-        election::{Elected, Election},
+        durable::DurableGroup,
+        election::Election,
         kv::KeyValues,
         lease::{Grant, Hold, Terms},
-        message::{Command, Entry, ForwardId, GroupMessage, GroupStatus, Message, ProposalId},
+        message::{Entry, ForwardId, GroupMessage, GroupStatus, Message, ProposalId},
         paxos::{
             Group, Paxos, Role,
             follower::Prepare,
-            leader::{PromiseOutcome, Promised},
+            leader::{Accepting, PromiseOutcome, Promised},
         },
         trace::TraceEvent,
     },
@@ -195,117 +199,6 @@ impl Replica {
         }
     }
 
-    // ---- clients -------------------------------------------------------------------------------------------------
-
-    /// Whether this replica, and no other node, is to be asked.
-    pub fn answers(&self, operation: &Operation, moment: Moment<'_>) -> bool {
-        let deposed =
-            moment.config.mutant == Some(Mutant::DeposedLeaderServesReads) && self.deposed.is_some();
-        let leads = self.serving().is_some() && !self.paxos.stopped() && !self.hold_is_over(moment);
-        leads || deposed && operation.is_read()
-    }
-
-    /// An operation for the leader of this group.
-    pub fn submit(&mut self, request: Request, turn: &mut Turn<'_>) {
-        if self.answer_deposed(&request, turn) {
-            return;
-        }
-        let may_serve = !self.paxos.stopped() && !self.hold_is_over(turn.moment());
-        let Some(ballot) = self.serving().filter(|_| may_serve) else {
-            let leader = self.election.leader().node;
-            let hint = (leader != 0 && leader != self.paxos.group().node).then_some(leader);
-            let partition = self.paxos.group().partition;
-            return request.origin.reply(Err(StoreError::NotLeader { partition, hint }), turn);
-        };
-        if request.operation.is_read() && self.answer_fast(&request, ballot, turn) {
-            return;
-        }
-        self.propose(request, turn);
-    }
-
-    /// A planted bug: a leader that was deposed answers reads as if it still led. True when it did.
-    fn answer_deposed(&self, request: &Request, turn: &mut Turn<'_>) -> bool {
-        let (Some(Mutant::DeposedLeaderServesReads), Some(ballot)) = (turn.config.mutant, self.deposed)
-        else {
-            return false;
-        };
-        if self.serving().is_some() || !request.operation.is_read() {
-            return false;
-        }
-        turn.reached(Mutant::DeposedLeaderServesReads);
-        self.answer_read(request, ballot, turn.now, turn);
-        true
-    }
-
-    /// Answers a read under the lease, if it may (L4, L5, L7).
-    fn answer_fast(&self, request: &Request, ballot: Ballot, turn: &mut Turn<'_>) -> bool {
-        let Some(expiry) = self.hold_until(turn.moment()) else { return false };
-        let Standing::Leader(leadership) = &self.standing else { return false };
-        // received > now: the clock was set back while the request waited
-        if turn.now >= expiry
-            || request.received > turn.now
-            || leadership.unapplied.contains_key(request.operation.key())
-        {
-            return false;
-        }
-        assert_eq!(self.paxos.promised(), ballot, "L4: a holder that promised another reads nothing");
-        let honest = terms(turn.moment())
-            .and_then(|terms| leadership.hold.expiry(self.paxos.group().quorum(), terms.hold()));
-        if honest.is_some_and(|honest| turn.now >= honest) {
-            turn.reached(Mutant::LeaseWithoutDriftMargin);
-        }
-        self.answer_read(request, ballot, expiry, turn);
-        true
-    }
-
-    fn answer_read(&self, request: &Request, ballot: Ballot, expiry: LocalTime, turn: &mut Turn<'_>) {
-        let (value, version) = self.kv.read(request.operation.key());
-        let checked = turn.now;
-        turn.trace(|| TraceEvent::FastRead {
-            partition: self.paxos.group().partition,
-            ballot,
-            key: request.operation.key().to_string(),
-            received: request.received.0,
-            checked: checked.0,
-            expiry: expiry.0,
-            version,
-            applied: self.kv.applied(),
-        });
-        let answer =
-            Answer { outcome: Outcome::Value(value), version, leader: turn.config.node, ballot, fast: true };
-        request.origin.reply(Ok(answer), turn);
-    }
-
-    fn propose(&mut self, request: Request, turn: &mut Turn<'_>) {
-        let id = ProposalId { node: turn.config.node, boot: turn.config.boot, number: self.next_proposal };
-        self.next_proposal += 1;
-        let operation = request.operation.clone();
-        let Standing::Leader(leadership) = &mut self.standing else { unreachable!("only a leader proposes") };
-        if !operation.is_read() {
-            *leadership.unapplied.entry(operation.key().clone()).or_default() += 1;
-        }
-        let earlier = leadership.waiting.insert(id, request);
-        assert!(earlier.is_none(), "SP1: a proposal has an identity of its own");
-        self.paxos.propose(Entry::Command(Command { id, operation }), turn);
-    }
-
-    /// Applies what is decided and answers who waits for it.
-    fn apply(&mut self, turn: &mut Turn<'_>) {
-        while self.kv.applied() < self.paxos.decided() {
-            let entry = self.paxos.entry(self.kv.applied() + 1);
-            let result = self.kv.apply(entry);
-            let Standing::Leader(leadership) = &mut self.standing else { continue };
-            let (Entry::Command(command), Some((outcome, version))) = (entry, result) else { continue };
-            leadership.applied(&command.operation);
-            if let Some(request) = leadership.waiting.remove(&command.id) {
-                let (leader, ballot) = (turn.config.node, leadership.ballot);
-                request.origin.reply(Ok(Answer { outcome, version, leader, ballot, fast: false }), turn);
-            }
-        }
-    }
-
-    // ---- messages ------------------------------------------------------------------------------------------------
-
     /// A message of another replica.
     pub fn handle(&mut self, from: NodeId, message: GroupMessage, turn: &mut Turn<'_>) {
         if !self.paxos.group().replicas.contains(&from) {
@@ -344,10 +237,10 @@ impl Replica {
             GroupMessage::PrepareReq { promised } => self.on_prepare_request(from, promised, turn),
             GroupMessage::Nack { promised } => self.on_nack(promised, turn),
             GroupMessage::LeaseNack { ballot, remaining, .. } => {
-                self.on_lease_nack(from, ballot, remaining, turn)
+                self.on_lease_nack(from, ballot, remaining, turn);
             }
             GroupMessage::LeaseExtend { ballot, sent_at } => {
-                self.on_lease_extend(from, ballot, sent_at, turn)
+                self.on_lease_extend(from, ballot, sent_at, turn);
             }
             GroupMessage::LeaseGranted { ballot, sent_at } => self.on_lease_granted(from, ballot, sent_at),
             GroupMessage::LeaseRelease { ballot } => self.on_lease_release(ballot, turn),
@@ -452,185 +345,6 @@ impl Replica {
             self.paxos.retry_after(from, turn.now + terms.wait(Duration::from_nanos(remaining)));
         }
     }
-
-    // ---- lease ---------------------------------------------------------------------------------------------------
-
-    fn renew_grant(&mut self, ballot: Ballot, turn: &mut Turn<'_>) {
-        let Some(terms) = terms(turn.moment()) else { return };
-        assert_eq!(ballot, self.paxos.promised(), "L3: the lease is granted to the promised ballot only");
-        let grant = Grant::renew(self.grant, ballot, turn.now + terms.grant());
-        self.grant = Some(grant);
-        let (partition, until) = (self.paxos.group().partition, grant.until.0);
-        turn.trace(|| TraceEvent::Granted { partition, ballot, until });
-    }
-
-    fn on_lease_extend(&mut self, from: NodeId, ballot: Ballot, sent_at: LocalTime, turn: &mut Turn<'_>) {
-        if !self.is_current(from, ballot, turn) || self.paxos.leading().is_some() {
-            return;
-        }
-        if !self.would_renew(ballot) {
-            return;
-        }
-        self.renew_grant(ballot, turn);
-        // L2: a restart must not forget whom it has granted, so the promise is durable before anyone counts on the grant
-        let granted = self.paxos.group().wrap(GroupMessage::LeaseGranted { ballot, sent_at });
-        turn.send_after(from, granted, self.paxos.promised_by());
-    }
-
-    /// Whether the own election still follows the leader of the promised ballot and knows it connected to a quorum.
-    /// Otherwise a leader that can send but not receive, or one that only this replica still sees, would keep its successor
-    /// out for ever.
-    fn would_renew(&self, ballot: Ballot) -> bool {
-        match self.election.leader().cmp(&ballot) {
-            Ordering::Less => true,
-            Ordering::Equal => self.election.happy(),
-            Ordering::Greater => false,
-        }
-    }
-
-    fn on_lease_granted(&mut self, from: NodeId, ballot: Ballot, sent_at: LocalTime) {
-        if let Standing::Leader(leadership) = &mut self.standing
-            && leadership.ballot == ballot
-        {
-            leadership.hold.acknowledge(from, sent_at);
-        }
-    }
-
-    fn on_lease_release(&mut self, ballot: Ballot, turn: &mut Turn<'_>) {
-        self.release_grant(ballot, turn);
-        self.paxos.retry_now(turn);
-        self.try_to_lead(turn);
-    }
-
-    fn release_grant(&mut self, ballot: Ballot, turn: &mut Turn<'_>) {
-        if self.grant.is_some_and(|grant| grant.ballot == ballot) {
-            self.grant = None;
-            let partition = self.paxos.group().partition;
-            turn.trace(|| TraceEvent::Released { partition, ballot });
-        }
-    }
-
-    /// Asks a quorum for more time, unless this leader makes no progress: then another should lead. Before it has the
-    /// lease, it keeps its own grant fresh only; the Prepares that it sends again do the rest.
-    fn extend_lease(&mut self, turn: &mut Turn<'_>) {
-        let serving = self.serving().is_some();
-        let (Some(terms), Standing::Leader(leadership)) = (terms(turn.moment()), &mut self.standing) else {
-            return;
-        };
-        if turn.now < leadership.extend_at {
-            return;
-        }
-        leadership.extend_at = turn.now + terms.grant() / 4;
-        if leadership.progress.stuck_since.is_some_and(|since| turn.now.since(since) > terms.grant()) {
-            return;
-        }
-        let ballot = leadership.ballot;
-        leadership.hold.acknowledge(turn.config.node, turn.now);
-        self.renew_grant(ballot, turn);
-        if serving {
-            let extend = GroupMessage::LeaseExtend { ballot, sent_at: turn.now };
-            for other in self.paxos.group().others() {
-                turn.send(other, self.paxos.group().wrap(extend.clone()));
-            }
-        }
-    }
-
-    /// A leader in the accept phase that holds no lease although leases are on.
-    fn hold_is_over(&self, moment: Moment<'_>) -> bool {
-        terms(moment).is_some()
-            && self.serving().is_some()
-            && self.hold_until(moment).is_none_or(|expiry| moment.now >= expiry)
-    }
-
-    fn trace_hold(&mut self, turn: &mut Turn<'_>) {
-        let expiry = self.hold_until(turn.moment());
-        let Standing::Leader(leadership) = &mut self.standing else { return };
-        if expiry != leadership.traced_expiry
-            && let Some(until) = expiry
-        {
-            leadership.traced_expiry = expiry;
-            let (partition, ballot) = (self.paxos.group().partition, leadership.ballot);
-            turn.trace(|| TraceEvent::Hold { partition, ballot, until: until.0 });
-        }
-    }
-
-    // ---- leading -------------------------------------------------------------------------------------------------
-
-    /// One heartbeat period: `replies` are the last words of the connected replicas. True when this replica takes over,
-    /// with a ballot that must be durable before any heartbeat tells of it.
-    pub fn on_heartbeat_period(&mut self, replies: &[GroupStatus], turn: &mut Turn<'_>) -> bool {
-        let (partition, quorum) = (self.paxos.group().partition, self.paxos.group().quorum());
-        let elected = self.election.tick(replies, quorum, self.paxos.promised());
-        if let Elected::Other(ballot) | Elected::Myself(ballot) = elected {
-            turn.trace(|| TraceEvent::Elected { partition, ballot });
-        }
-        match elected {
-            Elected::Unchanged => {}
-            Elected::Other(_) => self.step_down(turn),
-            Elected::Myself(ballot) => {
-                self.step_down(turn);
-                turn.persist(Record::Announced { partition, ballot });
-                self.standing = Standing::Candidate(ballot);
-            }
-        }
-        self.try_to_lead(turn);
-        matches!(elected, Elected::Myself(_))
-    }
-
-    /// What a follower said in a heartbeat.
-    pub fn on_follower_decided(&mut self, from: NodeId, decided: u64) {
-        self.paxos.on_follower_decided(from, decided);
-    }
-
-    /// A candidate leads as soon as its own grant to another is over (L3).
-    fn try_to_lead(&mut self, turn: &mut Turn<'_>) {
-        let Standing::Candidate(ballot) = self.standing else { return };
-        if ballot <= self.paxos.promised() {
-            self.standing = Standing::Follower;
-            return self.election.spend(self.paxos.promised());
-        }
-        if self.grant.is_some_and(|grant| grant.refuses(ballot.node, turn.now).is_some()) {
-            return;
-        }
-        self.standing = Standing::Leader(Leadership::new(ballot, turn.moment()));
-        let adopted = self.paxos.lead(ballot, turn);
-        self.renew_grant(ballot, turn);
-        if adopted {
-            self.on_adopted(turn);
-        }
-    }
-
-    /// Leads no longer: the hold is void for good, and is given back.
-    fn step_down(&mut self, turn: &mut Turn<'_>) {
-        let Standing::Leader(leadership) = std::mem::replace(&mut self.standing, Standing::Follower) else {
-            return;
-        };
-        let (partition, ballot) = (self.paxos.group().partition, leadership.ballot);
-        if terms(turn.moment()).is_some() {
-            turn.trace(|| TraceEvent::HoldEnded { partition, ballot });
-            self.release_grant(ballot, turn);
-            let release = GroupMessage::LeaseRelease { ballot };
-            for other in self.paxos.group().others() {
-                turn.send(other, self.paxos.group().wrap(release.clone()));
-            }
-        }
-        if self.paxos.in_accept_phase() {
-            turn.trace(|| TraceEvent::SteppedDown { partition, ballot });
-        }
-        for request in leadership.waiting.into_values() {
-            let reason = "the leader was replaced while the operation was in its log".to_owned();
-            request.origin.reply(Err(StoreError::Indefinite { reason }), turn);
-        }
-        self.paxos.step_down(turn);
-    }
-
-    /// Leads no longer, and never again under this ballot.
-    fn give_up(&mut self, seen: Ballot, turn: &mut Turn<'_>) {
-        self.step_down(turn);
-        self.election.spend(seen);
-    }
-
-    // ---- time ----------------------------------------------------------------------------------------------------
 
     /// Does what is due.
     pub fn on_time(&mut self, turn: &mut Turn<'_>) {
@@ -738,7 +452,7 @@ impl Progress {
 
 fn durable(paxos: &Paxos) -> Option<u64> {
     match paxos.role() {
-        Role::Leader(leader) => leader.accepting().map(|accepting| accepting.durable()),
+        Role::Leader(leader) => leader.accepting().map(Accepting::durable),
         Role::Follower(_) => None,
     }
 }

@@ -275,13 +275,6 @@ impl World {
         Ok(())
     }
 
-    pub fn set_rate(&mut self, id: NodeId, rate_ppm: i64) {
-        let now = self.now;
-        let machine = self.machines.get_mut(&id).expect("a known node");
-        let base_local = machine.clock.local(now).0;
-        machine.clock = Clock { base_common: now, base_local, rate_ppm };
-    }
-
     /// A client asks a node; the answer comes in its place of [`World::asked`].
     pub fn ask(&mut self, node: NodeId, operation: Operation) -> Result<usize, Violation> {
         let number = self.asked.len();
@@ -317,24 +310,9 @@ impl World {
         Ok(done(self))
     }
 
-    pub fn node(&self, id: NodeId) -> Option<&Node> {
-        self.machines[&id].node.as_ref()
-    }
-
     pub fn status(&self, id: NodeId) -> Option<store::api::NodeStatus> {
         let machine = &self.machines[&id];
         machine.node.as_ref().map(|node| node.status(&machine.config, machine.clock.local(self.now)))
-    }
-
-    /// Who serves a partition now, with the highest ballot.
-    pub fn leader(&self, partition: u32) -> Option<NodeId> {
-        let serving =
-            self.machines.values().filter_map(|machine| machine.node.as_ref()).flat_map(Node::replicas);
-        serving
-            .filter(|replica| replica.paxos().group().partition == partition)
-            .filter_map(|replica| replica.serving())
-            .max()
-            .map(|ballot| ballot.node)
     }
 
     fn next_event(&self) -> Option<(u64, Event)> {
@@ -369,7 +347,9 @@ impl World {
             Event::Synced(id) => {
                 let machine = self.machines.get_mut(&id).expect("a known node");
                 let (_, number, records) = machine.syncing.pop_front().expect("the event was chosen for it");
-                records.iter().for_each(|record| machine.disk.apply(record));
+                for record in &records {
+                    machine.disk.apply(record);
+                }
                 machine.durable = number;
                 let (free, held) =
                     std::mem::take(&mut machine.held).into_iter().partition(|(needs, _)| *needs <= number);
@@ -440,17 +420,17 @@ impl World {
         let up = self.is_up(to);
         let name = name(&message);
         if self.tell_messages && name != "HeartbeatRequest" && name != "HeartbeatReply" {
-            self.tell(format!("n{from} -> n{to} {message:?}"));
+            self.tell(&format!("n{from} -> n{to} {message:?}"));
         }
         let link = self.links.get_mut(&(from, to)).expect("a known link");
         if let Some(position) = link.lose.iter().position(|lost| *lost == name) {
             link.lose.remove(position);
-            return self.tell(format!("n{from} -> n{to} {name} is lost"));
+            return self.tell(&format!("n{from} -> n{to} {name} is lost"));
         }
         if let Some(position) = link.keep.iter().position(|kept| *kept == name) {
             link.keep.remove(position);
             link.kept.push(message);
-            return self.tell(format!("n{from} -> n{to} {name} is kept back"));
+            return self.tell(&format!("n{from} -> n{to} {name} is kept back"));
         }
         if link.state != LinkState::Cut && up {
             let last = link.queue.back().map_or(0, |(due, _)| *due);
@@ -477,7 +457,7 @@ impl World {
         }
         let told = format!("n{} answers {}: {}", asked.node, short(&asked.operation), shown(&response));
         asked.response = Some(response);
-        self.tell(told);
+        self.tell(&told);
         Ok(())
     }
 
@@ -501,10 +481,10 @@ impl World {
             TraceEvent::MutantReached { name } => format!("mutant {name} reached"),
             _ => return,
         };
-        self.tell(format!("n{id} {told}"));
+        self.tell(&format!("n{id} {told}"));
     }
 
-    fn tell(&mut self, what: String) {
+    fn tell(&mut self, what: &str) {
         self.told.push(format!("{:>6} ms  {what}", self.now / MS));
     }
 }

@@ -3,17 +3,15 @@
 //!
 //! `STORE_SEEDS=A..B` runs other seeds.
 
-mod world;
-
 use std::collections::BTreeMap;
 
+use crate::world::{Delays, MS, World};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use store::{
     api::{Key, KeyType, NodeId, Operation},
     config::{ClockSkew, ClusterConfig, LeaseConfig, Mutant, PartitionConfig, StorageKind},
 };
-use world::{Delays, MS, World};
 
 struct RandomDelays(ChaCha8Rng);
 
@@ -164,16 +162,12 @@ fn seeds() -> std::ops::Range<u64> {
 fn the_invariants_hold_in_random_schedules_and_progress_follows_the_heal() {
     let (mut fast_reads, mut decided, mut leaders) = (0, 0, 0);
     for seed in seeds() {
-        let result = std::panic::catch_unwind(|| run(seed, None));
-        match result {
-            Ok(Ok(world)) => {
-                fast_reads += world.observer.fast_reads;
-                decided += world.observer.decided;
-                leaders += world.observer.leaders;
-            }
-            Ok(Err(violation)) => panic!("seed {seed}: {violation}"),
-            Err(_) => panic!("seed {seed} panicked"),
-        }
+        // shown only when something panics inside
+        println!("seed {seed}");
+        let world = run(seed, None).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        fast_reads += world.observer.fast_reads;
+        decided += world.observer.decided;
+        leaders += world.observer.leaders;
     }
     println!("{fast_reads} fast reads, {decided} entries decided, {leaders} leaders");
     let runs = seeds().count() as u64;

@@ -1,0 +1,127 @@
+//! What clients ask for: reads under the lease, everything else through the log.
+
+use super::{Replica, Request, Standing, terms};
+use crate::{
+    api::{Answer, Ballot, Operation, Outcome, StoreError},
+    config::Mutant,
+    core::{
+        LocalTime, Moment, Turn,
+        message::{Command, Entry, ProposalId},
+        trace::TraceEvent,
+    },
+};
+
+impl Replica {
+    /// Whether this replica, and no other node, is to be asked.
+    pub fn answers(&self, operation: &Operation, moment: Moment<'_>) -> bool {
+        let deposed =
+            moment.config.mutant == Some(Mutant::DeposedLeaderServesReads) && self.deposed.is_some();
+        let leads = self.serving().is_some() && !self.paxos.stopped() && !self.hold_is_over(moment);
+        leads || deposed && operation.is_read()
+    }
+
+    /// An operation for the leader of this group.
+    pub fn submit(&mut self, request: Request, turn: &mut Turn<'_>) {
+        if self.answer_deposed(&request, turn) {
+            return;
+        }
+        let may_serve = !self.paxos.stopped() && !self.hold_is_over(turn.moment());
+        let Some(ballot) = self.serving().filter(|_| may_serve) else {
+            let leader = self.election.leader().node;
+            let hint = (leader != 0 && leader != self.paxos.group().node).then_some(leader);
+            let partition = self.paxos.group().partition;
+            return request.origin.reply(Err(StoreError::NotLeader { partition, hint }), turn);
+        };
+        if request.operation.is_read() && self.answer_fast(&request, ballot, turn) {
+            return;
+        }
+        self.propose(request, turn);
+    }
+
+    /// A planted bug: a leader that was deposed answers reads as if it still led. True when it did.
+    pub(super) fn answer_deposed(&self, request: &Request, turn: &mut Turn<'_>) -> bool {
+        let (Some(Mutant::DeposedLeaderServesReads), Some(ballot)) = (turn.config.mutant, self.deposed)
+        else {
+            return false;
+        };
+        if self.serving().is_some() || !request.operation.is_read() {
+            return false;
+        }
+        turn.reached(Mutant::DeposedLeaderServesReads);
+        self.answer_read(request, ballot, turn.now, turn);
+        true
+    }
+
+    /// Answers a read under the lease, if it may (L4, L5, L7).
+    pub(super) fn answer_fast(&self, request: &Request, ballot: Ballot, turn: &mut Turn<'_>) -> bool {
+        let Some(expiry) = self.hold_until(turn.moment()) else { return false };
+        let Standing::Leader(leadership) = &self.standing else { return false };
+        // received > now: the clock was set back while the request waited
+        if turn.now >= expiry
+            || request.received > turn.now
+            || leadership.unapplied.contains_key(request.operation.key())
+        {
+            return false;
+        }
+        assert_eq!(self.paxos.promised(), ballot, "L4: a holder that promised another reads nothing");
+        let honest = terms(turn.moment())
+            .and_then(|terms| leadership.hold.expiry(self.paxos.group().quorum(), terms.hold()));
+        if honest.is_some_and(|honest| turn.now >= honest) {
+            turn.reached(Mutant::LeaseWithoutDriftMargin);
+        }
+        self.answer_read(request, ballot, expiry, turn);
+        true
+    }
+
+    pub(super) fn answer_read(
+        &self,
+        request: &Request,
+        ballot: Ballot,
+        expiry: LocalTime,
+        turn: &mut Turn<'_>,
+    ) {
+        let (value, version) = self.kv.read(request.operation.key());
+        let checked = turn.now;
+        turn.trace(|| TraceEvent::FastRead {
+            partition: self.paxos.group().partition,
+            ballot,
+            key: request.operation.key().to_string(),
+            received: request.received.0,
+            checked: checked.0,
+            expiry: expiry.0,
+            version,
+            applied: self.kv.applied(),
+        });
+        let answer =
+            Answer { outcome: Outcome::Value(value), version, leader: turn.config.node, ballot, fast: true };
+        request.origin.reply(Ok(answer), turn);
+    }
+
+    pub(super) fn propose(&mut self, request: Request, turn: &mut Turn<'_>) {
+        let id = ProposalId { node: turn.config.node, boot: turn.config.boot, number: self.next_proposal };
+        self.next_proposal += 1;
+        let operation = request.operation.clone();
+        let Standing::Leader(leadership) = &mut self.standing else { unreachable!("only a leader proposes") };
+        if !operation.is_read() {
+            *leadership.unapplied.entry(operation.key().clone()).or_default() += 1;
+        }
+        let earlier = leadership.waiting.insert(id, request);
+        assert!(earlier.is_none(), "SP1: a proposal has an identity of its own");
+        self.paxos.propose(Entry::Command(Command { id, operation }), turn);
+    }
+
+    /// Applies what is decided and answers who waits for it.
+    pub(super) fn apply(&mut self, turn: &mut Turn<'_>) {
+        while self.kv.applied() < self.paxos.decided() {
+            let entry = self.paxos.entry(self.kv.applied() + 1);
+            let result = self.kv.apply(entry);
+            let Standing::Leader(leadership) = &mut self.standing else { continue };
+            let (Entry::Command(command), Some((outcome, version))) = (entry, result) else { continue };
+            leadership.applied(&command.operation);
+            if let Some(request) = leadership.waiting.remove(&command.id) {
+                let (leader, ballot) = (turn.config.node, leadership.ballot);
+                request.origin.reply(Ok(Answer { outcome, version, leader, ballot, fast: false }), turn);
+            }
+        }
+    }
+}

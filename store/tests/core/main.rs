@@ -1,0 +1,5 @@
+//! The pure core in simulated time: golden scripts and random schedules.
+
+mod golden;
+mod random_schedules;
+mod world;
