@@ -72,9 +72,10 @@ impl Run {
 
     fn boot(&mut self, node: u64, at: u64) {
         let (base_local, rate_ppm) = clock(node);
+        let promised = if at == 0 { Ballot { number: 0, ..FIRST } } else { FIRST };
         self.at(node, at, TraceEvent::Started { lease: LEASE, drift_ppm: 100 });
         self.at(node, at, TraceEvent::Clock { base_common: ORIGIN, base_local, rate_ppm });
-        self.at(node, at, TraceEvent::Group { partition: P, replicas: vec![1, 2, 3] });
+        self.at(node, at, TraceEvent::Group { partition: P, replicas: vec![1, 2, 3], promised });
     }
 
     fn take_over(&mut self, ballot: Ballot, at: u64, followers: &[u64]) {
@@ -442,6 +443,23 @@ fn ble3_ballots_that_repeat_are_found() {
     let leading = |ballot| TraceEvent::Leading { partition: P, ballot };
     assert_eq!(Run::truthful().with(1, 1_800_000, leading(FIRST)).violated(), found);
     assert_eq!(Run::truthful().with(1, 1_800_000, leading(SECOND)).violated(), found);
+}
+
+/// A grant leaves its node only once the promise is durable, so the disk tells whether anyone counts on it.
+#[test]
+fn l3_a_grant_that_a_crash_undid_binds_nobody_and_one_that_it_did_not_still_does() {
+    let next = Ballot { number: 9, ..FIRST };
+    let long = TraceEvent::Granted { partition: P, ballot: next, until: local(3, 5_000_000) };
+    let crashed = Run::truthful().with(3, 690_000, long);
+    assert_eq!(crashed.violated(), set(&[]), "the promise to it was not on the disk");
+    let kept = crashed.change(|line| match &mut line.event {
+        TraceEvent::Group { promised, .. } if line.boot == 2 => {
+            *promised = next;
+            true
+        }
+        _ => false,
+    });
+    assert_eq!(kept.violated(), set(&[Invariant::L3]));
 }
 
 #[test]

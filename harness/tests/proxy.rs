@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, future::Future, io, time::Duration};
 
-use harness::proxy::{Link, LinkCounters, Network, Rule};
+use harness::proxy::{Delay, Link, LinkCounters, Network, Rule};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -283,6 +283,47 @@ async fn a_slow_reader_blocks_nobody_else_and_loses_nothing() {
     soon(slow.read_to_end(&mut received)).await.unwrap();
     soon(writer).await.unwrap().unwrap();
     assert!(received == expected, "bytes were lost or out of order");
+}
+
+#[tokio::test]
+async fn delayed_bytes_travel_as_long_as_said_in_order_and_so_does_the_end() {
+    let world = World::start().await;
+    let link = Link::between(1, 2);
+    let (shortest, longest) = (Duration::from_millis(30), Duration::from_millis(60));
+    world.network.set_delays(1, BTreeMap::from([(link, Delay::Uniform { shortest, longest })]));
+    let (mut dialer, mut node) = world.connect(link).await;
+    let sent = numbers(0..1_000_000);
+    let expected = sent.clone();
+    let start = tokio::time::Instant::now();
+    node.write_all(b"answer").await.unwrap();
+    soon(dialer.read_exact(&mut [0; 6])).await.unwrap();
+    tokio::spawn(async move { dialer.write_all(&sent).await });
+    let mut first = [0];
+    soon(node.read_exact(&mut first)).await.unwrap();
+    assert!(start.elapsed() >= shortest);
+    let mut received = first.to_vec();
+    soon(node.read_to_end(&mut received)).await.unwrap();
+    assert!(received == expected, "bytes were lost or out of order");
+}
+
+#[tokio::test]
+async fn a_hold_stops_bytes_that_travel() {
+    let world = World::start().await;
+    let link = Link::between(1, 2);
+    let delay = Delay::Constant(Duration::from_millis(20));
+    world.network.set_delays(1, BTreeMap::from([(link, delay)]));
+    let (mut dialer, mut node) = world.connect(link).await;
+    dialer.write_all(b"first").await.unwrap();
+    soon(node.read_exact(&mut [0; 5])).await.unwrap();
+    dialer.write_all(b"second").await.unwrap();
+    tokio::task::yield_now().await;
+    soon(world.network.switch(rules([(link, Rule::Hold)]))).await;
+    assert!(timeout(Duration::from_millis(60), node.read(&mut [0])).await.is_err(), "it passed a held link");
+    assert_eq!(passed(&world.network, link), 5);
+    soon(world.network.switch(BTreeMap::new())).await;
+    let mut text = [0; 6];
+    soon(node.read_exact(&mut text)).await.unwrap();
+    assert_eq!(&text, b"second");
 }
 
 /// Keeps sending and receiving until the connection ends.

@@ -90,8 +90,9 @@ impl Walk<'_, '_> {
             |until: u64| Span { place, at, until: self.clocks.reaches(line.node, line.boot, at, until) };
         match line.event {
             TraceEvent::Started { .. } => self.started(at),
-            TraceEvent::Group { partition, ref replicas } => {
+            TraceEvent::Group { partition, ref replicas, promised } => {
                 self.recorded.replicas.insert(partition, replicas.clone());
+                self.restarted(line.node, partition, promised, at, place);
             }
             TraceEvent::Hold { partition, ballot, until } => self.hold(partition, ballot, span(until)),
             TraceEvent::HoldEnded { partition, ballot } | TraceEvent::SteppedDown { partition, ballot } => {
@@ -124,6 +125,14 @@ impl Walk<'_, '_> {
         for (index, _) in std::mem::take(&mut self.open).into_values() {
             let hold = &mut self.recorded.holds[index];
             hold.end = hold.end.min(at);
+        }
+    }
+
+    /// A grant leaves its acceptor only after the promise to its ballot is durable. So what was granted to a higher ballot
+    /// than the disk holds after a restart was never told to anyone, and binds no longer.
+    fn restarted(&mut self, node: u64, partition: u32, promised: Ballot, at: Common, place: Place) {
+        if let Some(grant) = self.last_grant(node, partition).filter(|grant| grant.ballot > promised) {
+            grant.over.get_or_insert((at, place));
         }
     }
 

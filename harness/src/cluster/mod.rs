@@ -241,14 +241,16 @@ impl Cluster {
         Ok(Effective { requested, effective: exit.at })
     }
 
-    /// Starts `node` again on what its disk holds; in effect when it listens and the network leads to it.
+    /// Starts `node` again on what its disk holds; in effect when it listens and the network leads to it. Panics when the
+    /// cluster has no such node.
     pub async fn restart(&self, node: NodeId) -> Result<Effective, StartError> {
         let requested = boottime_ns();
         self.start_node(node).await?;
         Ok(Effective::since(requested))
     }
 
-    /// Stops `node` with SIGSTOP; in effect when the kernel says that every thread of it is stopped.
+    /// Stops `node` with SIGSTOP; in effect when the kernel says that every thread of it is stopped. When that takes longer
+    /// than five seconds this fails, and the node counts as paused all the same, since it will be.
     pub async fn pause(&self, node: NodeId) -> Result<Effective, ControlError> {
         let requested = boottime_ns();
         let process = self.running(node)?;

@@ -1,8 +1,9 @@
 //! The one thread that starts nodes, so that no node outlives the harness.
 //!
-//! A node exits when its standard input closes, but one that is stopped cannot. So each also asks the kernel for SIGKILL at
-//! its parent's death. Parent means the thread that started it, not the process: hence one thread, which lives as long as
-//! the cluster.
+//! A node exits when its standard input closes, but one that is stopped cannot: the kernel wakes it with a hang-up when its
+//! parent dies, and it would run on for a moment, or for good where hang-ups are ignored. So each also asks the kernel for
+//! SIGKILL at its parent's death. Parent means the thread that started it, not the process: hence one thread, which
+//! lives as long as the cluster.
 
 use std::{
     io,

@@ -3,11 +3,15 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    time::Duration,
 };
 
 use tokio::sync::{Mutex, watch};
 
-use super::{Link, Rule};
+use super::{
+    Link, Rule,
+    delay::{Delay, Draw},
+};
 use crate::clock::{Effective, boottime_ns};
 
 /// The rules in effect. Bytes move only while `rules` is locked for reading, so that a switch, which locks it for writing,
@@ -21,10 +25,15 @@ pub(super) struct Board {
     switching: Mutex<()>,
 }
 
-struct Rules {
+/// The rules and delays in effect.
+#[derive(Default)]
+pub(super) struct Rules {
     /// Counts the switches.
     epoch: u64,
     by_link: BTreeMap<Link, Rule>,
+    /// What delays are drawn from.
+    seed: u64,
+    delays: BTreeMap<Link, Delay>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -39,7 +48,7 @@ impl Board {
     /// Everything open.
     pub(super) fn new() -> Self {
         Self {
-            rules: RwLock::new(Rules { epoch: 0, by_link: BTreeMap::new() }),
+            rules: RwLock::default(),
             changed: watch::Sender::new(0),
             census: watch::Sender::new(Census::default()),
             switching: Mutex::new(()),
@@ -62,6 +71,12 @@ impl Board {
         Effective::since(requested)
     }
 
+    /// Replaces all delays, for what is read from now on.
+    pub(super) fn set_delays(&self, seed: u64, delays: BTreeMap<Link, Delay>) {
+        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        (rules.seed, rules.delays) = (seed, delays);
+    }
+
     /// The rules in effect.
     pub(super) fn rules(&self) -> BTreeMap<Link, Rule> {
         self.read().by_link.clone()
@@ -75,6 +90,12 @@ impl Board {
 impl Rules {
     fn of(&self, link: Link) -> Rule {
         self.by_link.get(&link).copied().unwrap_or_default()
+    }
+
+    /// How long the given piece of the given connection travels on `link`; `None` when it does not at all.
+    pub(super) fn delay(&self, link: Link, connection: u64, piece: u64) -> Option<Duration> {
+        let delay = self.delays.get(&link)?;
+        Some(delay.draw(Draw { seed: self.seed, link, connection, piece }))
     }
 }
 
@@ -99,22 +120,27 @@ impl Gate {
         Self { board: Arc::clone(board), link, epoch, rule, changed }
     }
 
+    /// The link.
+    pub(super) fn link(&self) -> Link {
+        self.link
+    }
+
     /// Does `step`, which must not block, if the link is open, with no switch before it is done; else says what the rule is.
-    pub(super) fn pass<T>(&mut self, step: impl FnOnce() -> T) -> Result<T, Rule> {
+    pub(super) fn pass<T>(&mut self, step: impl FnOnce(&Rules) -> T) -> Result<T, Rule> {
         let rules = self.board.read();
         if self.epoch != rules.epoch {
             self.epoch = rules.epoch;
             self.rule = rules.of(self.link);
         }
         match self.rule {
-            Rule::Open => Ok(step()),
+            Rule::Open => Ok(step(&rules)),
             rule => Err(rule),
         }
     }
 
     /// The rule in effect.
     pub(super) fn rule(&mut self) -> Rule {
-        self.pass(|| ()).err().unwrap_or_default()
+        self.pass(|_| ()).err().unwrap_or_default()
     }
 
     /// Waits for a switch after the one that was last looked at. Cancel safe.

@@ -72,8 +72,8 @@ pub(super) async fn accept_all(listener: TcpListener, shared: Shared) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((dialer, _)) => {
-                    shared.counters.connections.fetch_add(1, Ordering::Relaxed);
-                    connections.spawn(shared.clone().serve(ResetOnDrop::new(dialer)));
+                    let number = shared.counters.connections.fetch_add(1, Ordering::Relaxed);
+                    connections.spawn(shared.clone().serve(number, ResetOnDrop::new(dialer)));
                 }
                 Err(error) => {
                     tracing::warn!(link = ?shared.link, %error, "could not accept a connection");
@@ -88,25 +88,25 @@ pub(super) async fn accept_all(listener: TcpListener, shared: Shared) {
 
 impl Shared {
     /// One connection, from its acceptance to its end.
-    async fn serve(self, dialer: ResetOnDrop) {
+    async fn serve(self, number: u64, dialer: ResetOnDrop) {
         // acknowledges a severing when it is dropped, so it must outlive the sockets, which `carry` owns
         let mut ticket = Ticket::new(&self.board);
         let mut gate = Gate::new(&self.board, self.link);
         tokio::select! {
             biased;
             () = ticket.until_severed(&mut gate) => self.count_severed(),
-            () = self.carry(dialer) => {}
+            () = self.carry(number, dialer) => {}
         }
     }
 
-    async fn carry(&self, dialer: ResetOnDrop) {
+    async fn carry(&self, number: u64, dialer: ResetOnDrop) {
         let mut forward = Gate::new(&self.board, self.link);
         let mut backward = Gate::new(&self.board, self.link.backward());
         if forward.rule() == Rule::Hold {
             self.counters.held.fetch_add(1, Ordering::Relaxed);
         }
         match self.dial(&dialer, &mut forward).await {
-            Dial::Reached(node) => self.copy(dialer, node, forward, backward).await,
+            Dial::Reached(node) => self.copy(number, [dialer, node], [forward, backward]).await,
             Dial::Refused => {
                 self.counters.refused.fetch_add(1, Ordering::Relaxed);
                 backward.released().await;
@@ -126,7 +126,8 @@ impl Shared {
             }
             let Some(address) = self.targets.get(self.link.to) else { return Dial::Refused };
             let mut attempt = pin!(TcpStream::connect(address));
-            let begun = poll_fn(|context| Poll::Ready(forward.pass(|| attempt.as_mut().poll(context)))).await;
+            let begun =
+                poll_fn(|context| Poll::Ready(forward.pass(|_| attempt.as_mut().poll(context)))).await;
             let reached = match begun {
                 Ok(Poll::Ready(reached)) => reached,
                 Ok(Poll::Pending) => attempt.await,
@@ -139,7 +140,9 @@ impl Shared {
         }
     }
 
-    async fn copy(&self, mut dialer: ResetOnDrop, mut node: ResetOnDrop, forward: Gate, backward: Gate) {
+    async fn copy(&self, number: u64, ends: [ResetOnDrop; 2], gates: [Gate; 2]) {
+        let [mut dialer, mut node] = ends;
+        let [forward, backward] = gates;
         let (dialer_lost, node_lost) = (AtomicBool::new(false), AtomicBool::new(false));
         let (from_dialer, to_dialer) = dialer.stream.split();
         let (from_node, to_node) = node.stream.split();
@@ -147,6 +150,7 @@ impl Shared {
             from: from_dialer,
             to: to_node,
             gate: forward,
+            connection: number,
             bytes: &self.counters.forward_bytes,
             held: &self.counters.held,
             from_lost: &dialer_lost,
@@ -156,6 +160,7 @@ impl Shared {
             from: from_node,
             to: to_dialer,
             gate: backward,
+            connection: number,
             bytes: &self.counters.backward_bytes,
             held: &self.counters.held,
             from_lost: &node_lost,

@@ -13,11 +13,16 @@
 //! [`Network::switch`] changes the rules of all links in one step: every read and write of the proxy happens under a shared
 //! lock that a switch takes exclusively, so that no byte moves under a mixture of old and new rules.
 //!
-//! What a rule cannot do: bytes that were handed to the receiver's kernel before the switch may be read by the process
-//! after it, like a packet that had already arrived; and the dialer's kernel sees its connection accepted, whatever the rule.
+//! Apart from its rule, a link has a [`Delay`], for which bytes travel in the proxy.
+//!
+//! What a rule cannot do: bytes that were handed to the kernel for the receiver before the switch may be read by that
+//! process after it, like a packet that had already arrived; and the dialer's kernel sees its connection accepted, whatever
+//! the rule.
 
 mod board;
 mod connection;
+mod delay;
+mod kept;
 mod pump;
 
 use std::{
@@ -37,6 +42,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use crate::clock::Effective;
 use board::Board;
 use connection::{Shared, Targets};
+pub use delay::Delay;
 
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -191,6 +197,15 @@ impl Network {
             assert!(self.links.contains_key(link), "the network has no link {link:?}");
         }
         self.board.switch(rules).await
+    }
+
+    /// From now on, what is sent on each of these links travels as long as said, drawn from `seed`; what is sent on other links
+    /// does not. Independent of the rules: bytes that are held go on travelling. Panics when the network has no such link.
+    pub fn set_delays(&self, seed: u64, delays: BTreeMap<Link, Delay>) {
+        for link in delays.keys() {
+            assert!(self.links.contains_key(link), "the network has no link {link:?}");
+        }
+        self.board.set_delays(seed, delays);
     }
 
     /// The rules in effect; links that are not listed are open.

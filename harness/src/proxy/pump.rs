@@ -1,20 +1,17 @@
 //! One direction of a connection: bytes are read, kept and written on in order, while the gate of their link is open.
 
-use std::{
-    io,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use futures::FutureExt;
 use tokio::{
-    io::AsyncWriteExt,
     net::tcp::{ReadHalf, WriteHalf},
+    time::{Instant, sleep_until},
 };
 
-use super::{Rule, board::Gate};
-
-/// Bytes that a direction reads at once, and the most that it keeps.
-const BUFFER: usize = 64 << 10;
+use super::{
+    Rule,
+    board::Gate,
+    kept::{Kept, Step},
+};
 
 /// How a direction ended in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +36,8 @@ pub(super) struct Pump<'a> {
     pub(super) from: ReadHalf<'a>,
     pub(super) to: WriteHalf<'a>,
     pub(super) gate: Gate,
+    /// Number of the connection on its listener.
+    pub(super) connection: u64,
     /// Bytes that passed.
     pub(super) bytes: &'a AtomicU64,
     /// Holds that stopped this direction.
@@ -49,51 +48,31 @@ pub(super) struct Pump<'a> {
     pub(super) to_lost: &'a AtomicBool,
 }
 
-/// Bytes that were read and not yet written: `bytes[start..end]`.
-struct Kept {
-    bytes: Box<[u8]>,
-    start: usize,
-    end: usize,
-}
-
-/// What became of one attempt to move bytes.
-enum Step {
-    Moved,
-    /// Nothing to read.
-    Empty,
-    /// The receiver takes no more.
-    Full,
-    Ended(End),
-    Lost,
-}
-
 impl Pump<'_> {
     /// Copies until the direction or the connection ends.
     pub(super) async fn run(&mut self) -> Result<End, Reset> {
-        let mut kept = Kept { bytes: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0 };
+        let mut kept = Kept::new();
+        let mut pieces = 0;
         loop {
             // a fast source with a fast receiver must not starve the other connections
             tokio::task::coop::consume_budget().await;
-            let Self { from, to, bytes, from_lost, to_lost, .. } = self;
-            let step = self.gate.pass(|| kept.advance(from, to, bytes, from_lost));
+            let link = self.gate.link();
+            let Self { from, to, connection, bytes, from_lost, .. } = self;
+            let step = self.gate.pass(|rules| {
+                kept.advance(from, to, bytes, from_lost, || {
+                    pieces += 1;
+                    rules.delay(link, *connection, pieces)
+                })
+            });
             match step {
                 Ok(Step::Moved) => {}
-                Ok(Step::Empty) => tokio::select! {
-                    biased;
-                    () = self.gate.changed() => {}
-                    // an error is met again by the read that follows
-                    _ = from.readable() => {}
-                },
-                Ok(Step::Full) => tokio::select! {
-                    biased;
-                    () = self.gate.changed() => {}
-                    _ = to.writable() => {}
-                },
-                Ok(Step::Ended(end)) => {
-                    to_lost.fetch_or(end == End::Undeliverable, Ordering::Relaxed);
-                    return Ok(end);
-                }
+                Ok(Step::Finished) => return Ok(End::Finished),
                 Ok(Step::Lost) => return Err(Reset::Lost),
+                Ok(Step::Undeliverable) => {
+                    self.to_lost.store(true, Ordering::Relaxed);
+                    return Ok(End::Undeliverable);
+                }
+                Ok(step) => self.progress(&step).await,
                 Err(Rule::Sever) => self.severed(&kept).await?,
                 Err(Rule::Hold | Rule::Open) => {
                     self.held.fetch_add(1, Ordering::Relaxed);
@@ -103,9 +82,25 @@ impl Pump<'_> {
         }
     }
 
+    /// Waits until there may be something to do. An error of a socket is met again by the step that follows.
+    async fn progress(&mut self, step: &Step) {
+        let (due, wants_more, full) = match *step {
+            Step::Empty => (None, true, false),
+            Step::Travelling { due, wants_more } => (Some(due), wants_more, false),
+            _ => (None, false, true),
+        };
+        tokio::select! {
+            biased;
+            () = self.gate.changed() => {}
+            () = arrival(due), if due.is_some() => {}
+            _ = self.from.readable(), if wants_more => {}
+            _ = self.to.writable(), if full => {}
+        }
+    }
+
     /// Waits for another rule; fails as soon as there is something that would travel.
     async fn severed(&mut self, kept: &Kept) -> Result<(), Reset> {
-        if kept.start < kept.end {
+        if !kept.is_empty() {
             return Err(Reset::Severed);
         }
         let mut first = [0];
@@ -117,40 +112,8 @@ impl Pump<'_> {
     }
 }
 
-impl Kept {
-    /// Writes what is kept, reading first when that is nothing. Does not block.
-    fn advance(
-        &mut self,
-        from: &ReadHalf,
-        to: &mut WriteHalf,
-        passed: &AtomicU64,
-        from_lost: &AtomicBool,
-    ) -> Step {
-        if self.start == self.end {
-            match from.try_read(&mut self.bytes) {
-                Ok(0) if from_lost.load(Ordering::Relaxed) => return Step::Lost,
-                // an error of the shutdown means that the receiver is gone, which the other direction meets
-                Ok(0) => {
-                    let _ = to.shutdown().now_or_never();
-                    return Step::Ended(End::Finished);
-                }
-                Ok(read) => (self.start, self.end) = (0, read),
-                Err(error) if is_transient(&error) => return Step::Empty,
-                Err(_) => return Step::Lost,
-            }
-        }
-        match to.try_write(&self.bytes[self.start..self.end]) {
-            Ok(written) => {
-                self.start += written;
-                passed.fetch_add(written as u64, Ordering::Relaxed);
-                Step::Moved
-            }
-            Err(error) if is_transient(&error) => Step::Full,
-            Err(_) => Step::Ended(End::Undeliverable),
-        }
+async fn arrival(due: Option<Instant>) {
+    if let Some(due) = due {
+        sleep_until(due).await;
     }
-}
-
-fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

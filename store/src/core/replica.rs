@@ -201,7 +201,8 @@ impl Replica {
     pub fn answers(&self, operation: &Operation, moment: Moment<'_>) -> bool {
         let deposed =
             moment.config.mutant == Some(Mutant::DeposedLeaderServesReads) && self.deposed.is_some();
-        self.serving().is_some() && !self.paxos.stopped() || deposed && operation.is_read()
+        let leads = self.serving().is_some() && !self.paxos.stopped() && !self.hold_is_over(moment);
+        leads || deposed && operation.is_read()
     }
 
     /// An operation for the leader of this group.
@@ -209,7 +210,8 @@ impl Replica {
         if self.answer_deposed(&request, turn) {
             return;
         }
-        let Some(ballot) = self.serving().filter(|_| !self.paxos.stopped()) else {
+        let may_serve = !self.paxos.stopped() && !self.hold_is_over(turn.moment());
+        let Some(ballot) = self.serving().filter(|_| may_serve) else {
             let leader = self.election.leader().node;
             let hint = (leader != 0 && leader != self.paxos.group().node).then_some(leader);
             let partition = self.paxos.group().partition;

@@ -81,7 +81,7 @@ struct Link {
     state: LinkState,
     /// Names of messages to lose, the next of each.
     lose: Vec<String>,
-    /// Names of messages to keep back until released.
+    /// Names of messages to keep back until released, the next of each.
     keep: Vec<String>,
     kept: Vec<Message>,
 }
@@ -253,7 +253,7 @@ impl World {
         self.links.get_mut(&(from, to)).expect("a known link").lose.push(name.to_owned());
     }
 
-    /// Keeps messages of this name back until [`World::release`].
+    /// Keeps the next message of this name back until [`World::release`].
     pub fn keep(&mut self, from: NodeId, to: NodeId, name: &str) {
         self.links.get_mut(&(from, to)).expect("a known link").keep.push(name.to_owned());
     }
@@ -402,8 +402,10 @@ impl World {
         let node = machine.node.as_ref().expect("it has just had its turn");
         let clock = machine.clock;
         self.observer.observe(self.now, id, node, &out, |local| clock.common(local))?;
-        let mut free = Vec::new();
-        for output in out {
+        let (traces, rest): (Vec<_>, Vec<_>) =
+            out.into_iter().partition(|output| matches!(output, Output::Trace(_)));
+        let mut free = traces;
+        for output in rest {
             match output {
                 Output::Persist { number, records } => {
                     let last = machine.syncing.back().map_or(0, |(due, ..)| *due);
@@ -445,7 +447,8 @@ impl World {
             link.lose.remove(position);
             return self.tell(format!("n{from} -> n{to} {name} is lost"));
         }
-        if link.keep.contains(&name) {
+        if let Some(position) = link.keep.iter().position(|kept| *kept == name) {
+            link.keep.remove(position);
             link.kept.push(message);
             return self.tell(format!("n{from} -> n{to} {name} is kept back"));
         }
@@ -472,7 +475,7 @@ impl World {
             let known = self.known_versions.entry(asked.operation.key().clone()).or_default();
             *known = (*known).max(answer.version);
         }
-        let told = format!("n{} answers {:?}: {}", asked.node, short(&asked.operation), shown(&response));
+        let told = format!("n{} answers {}: {}", asked.node, short(&asked.operation), shown(&response));
         asked.response = Some(response);
         self.tell(told);
         Ok(())
