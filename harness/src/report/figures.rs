@@ -118,7 +118,7 @@ fn latency(way: &'static str, operations: &[&Completed], seconds: f64) -> Option
     }
     let mut histogram = Histogram::<u64>::new(3).ok()?;
     for operation in operations {
-        histogram.saturating_record((operation.ended - operation.invoked) / 1000);
+        histogram += (operation.ended - operation.invoked) / 1000;
     }
     Some(Latency {
         way,
