@@ -105,7 +105,8 @@ impl Clusters {
         };
         cluster.needed = true;
         match written {
-            Some(next) => self.impossible |= cluster.next.replace(next).is_some(),
+            // If two swaps consume one value, no chain reaches the cluster of the other.
+            Some(next) => cluster.next = Some(next),
             None => cluster.readers.add(Zone::of(step)),
         }
         Some(())
@@ -133,7 +134,7 @@ impl Clusters {
             }
             zones.push(zone);
         }
-        // What no chain reaches is a cycle of swaps.
+        // What no chain reaches is a cycle of swaps, or was swapped from a value that another swap consumed.
         let written = self.all.iter().filter(|cluster| cluster.writer.is_some()).count();
         (visited == written).then_some(zones)
     }
