@@ -158,7 +158,7 @@ impl Observer {
                 if !(received <= checked && checked < expiry) {
                     return Err(format!("L4: received {received}, checked {checked}, expiry {expiry}"));
                 }
-                self.group(partition).on_fast_read(now, ballot)
+                self.group(partition).on_fast_read(now, ballot, to_common(LocalTime(expiry)))
             }
             _ => Ok(()),
         }
@@ -255,10 +255,12 @@ impl Observed {
         }
     }
 
-    fn on_fast_read(&self, now: u64, ballot: Ballot) -> Result<(), Violation> {
+    fn on_fast_read(&self, now: u64, ballot: Ballot, expiry: u64) -> Result<(), Violation> {
         match self.holds.get(&ballot) {
-            Some(hold) if hold.start <= now && now < hold.end => Ok(()),
-            hold => Err(format!("L4: a fast read under {ballot} at {now} outside its hold {hold:?}")),
+            Some(hold) if hold.start <= now && now < hold.end && expiry <= hold.end => Ok(()),
+            hold => Err(format!(
+                "L4: a fast read under {ballot} at {now}, expiry {expiry}, outside its hold {hold:?}"
+            )),
         }
     }
 }

@@ -48,11 +48,19 @@ impl Replica {
         }
     }
 
-    pub(super) fn on_lease_granted(&mut self, from: NodeId, ballot: Ballot, sent_at: LocalTime) {
+    /// L1: an acknowledgement counts for the ballot that asked, and only while that ballot is led.
+    pub(super) fn on_lease_granted(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        sent_at: LocalTime,
+        turn: &mut Turn<'_>,
+    ) {
         if let Standing::Leader(leadership) = &mut self.standing
             && leadership.ballot == ballot
         {
             leadership.hold.acknowledge(from, sent_at);
+            self.trace_hold(turn);
         }
     }
 
@@ -87,6 +95,7 @@ impl Replica {
         let ballot = leadership.ballot;
         leadership.hold.acknowledge(turn.config.node, turn.now);
         self.renew_grant(ballot, turn);
+        self.trace_hold(turn);
         if serving {
             let extend = GroupMessage::LeaseExtend { ballot, sent_at: turn.now };
             for other in self.paxos.group().others() {

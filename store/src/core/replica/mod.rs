@@ -242,7 +242,9 @@ impl Replica {
             GroupMessage::LeaseExtend { ballot, sent_at } => {
                 self.on_lease_extend(from, ballot, sent_at, turn);
             }
-            GroupMessage::LeaseGranted { ballot, sent_at } => self.on_lease_granted(from, ballot, sent_at),
+            GroupMessage::LeaseGranted { ballot, sent_at } => {
+                self.on_lease_granted(from, ballot, sent_at, turn);
+            }
             GroupMessage::LeaseRelease { ballot } => self.on_lease_release(ballot, turn),
         }
         self.apply(turn);
@@ -291,11 +293,8 @@ impl Replica {
         granted: Option<LocalTime>,
         turn: &mut Turn<'_>,
     ) {
-        // L1: an acknowledgement counts for the ballot that asked, and only while that ballot is led
-        if let (Standing::Leader(leadership), Some(sent_at)) = (&mut self.standing, granted)
-            && leadership.ballot == session.0
-        {
-            leadership.hold.acknowledge(from, sent_at);
+        if let Some(sent_at) = granted {
+            self.on_lease_granted(from, session.0, sent_at, turn);
         }
         if self.paxos.on_promise(from, session, promised, turn) == PromiseOutcome::Adopted {
             self.on_adopted(turn);
@@ -370,7 +369,6 @@ impl Replica {
 
     /// Ends a turn.
     pub fn finish_turn(&mut self, turn: &mut Turn<'_>) {
-        self.trace_hold(turn);
         if let (Standing::Leader(leadership), Some(durable)) = (&mut self.standing, durable(&self.paxos)) {
             let done = self.paxos.decided().min(durable) == self.paxos.length();
             leadership.progress.observe((self.paxos.decided(), durable), done, turn.now);
