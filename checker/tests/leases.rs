@@ -326,6 +326,7 @@ fn a_holder_that_restarts_holds_no_more_and_may_lead_again_at_once() {
     let mut run = restarted.clone();
     run.take_over(again, 310_000, &[2, 3]);
     assert_eq!(run.violated(), set(&[]));
+    run.at(1, 400_000, TraceEvent::HoldEnded { partition: P, ballot: again });
     let run = run.without(|line| is_grant_of(line, again) && line.node > 1);
     assert_eq!(run.violated(), set(&[Invariant::L2]), "grants of the earlier ballot do not count");
     restarted.fast_read(FIRST, 305_000, 2000 + HOLD, 1);
@@ -525,5 +526,5 @@ fn a_run_is_read_from_its_folder() {
 
     fs::write(folder.path().join("trace/node-9.jsonl"), "{\"node\":9}\n").unwrap();
     let error = lease_safety::check(folder.path()).unwrap_err().to_string();
-    assert!(error.starts_with("node-9.jsonl: line 1: missing field"), "{error}");
+    assert!(error.starts_with("node-9.jsonl: line 1, column 10: missing field"), "{error}");
 }
