@@ -9,6 +9,7 @@ mod read;
 
 pub use operations::{Moment, Operation};
 pub use read::{History, HistoryError, Truncated};
+pub(crate) use read::{column_of, without_place};
 
 use serde::{Deserialize, Serialize};
 

@@ -66,7 +66,13 @@ impl Run {
     }
 
     fn at(&mut self, node: u64, at: u64, event: TraceEvent) {
-        let boot = 1 + u64::from(node == 3 && at >= 700_000);
+        let starts = |line: &&TraceLine| {
+            line.node == node
+                && line.common <= ORIGIN + at
+                && matches!(line.event, TraceEvent::Started { .. })
+        };
+        let itself = u64::from(matches!(event, TraceEvent::Started { .. }));
+        let boot = self.lines.iter().filter(starts).count() as u64 + itself;
         self.lines.push(TraceLine { node, boot, common: ORIGIN + at, local: local(node, at), event });
     }
 
@@ -302,13 +308,30 @@ fn l2_a_revived_hold_is_found() {
     let until = local(2, 1_701_000) + 1000;
     let again = TraceEvent::Hold { partition: P, ballot: SECOND, until };
     assert!(Run::truthful().with(2, 1_701_000, again.clone()).violated().contains(&Invariant::L2));
-    // An acknowledgement that comes after the expiry.
+    // An acknowledgement that comes after the expiry, although the grants last a little longer.
     let ends = |line: &TraceLine| matches!(line.event, TraceEvent::HoldEnded { ballot: SECOND, .. });
     let hold_ends = 1_601_000 + HOLD;
-    let late = TraceEvent::Hold { partition: P, ballot: SECOND, until: local(2, hold_ends + 500) };
+    let late = |at| TraceEvent::Hold { partition: P, ballot: SECOND, until: local(2, at + 50) };
     let run = Run::truthful().without(ends).without(|line| matches!(line.event, TraceEvent::Released { .. }));
+    assert_eq!(run.clone().with(2, hold_ends - 500, late(hold_ends)).violated(), set(&[]), "in time");
+    assert_eq!(run.with(2, hold_ends + 20, late(hold_ends + 20)).violated(), set(&[Invariant::L2]));
+}
+
+#[test]
+fn a_holder_that_restarts_holds_no_more_and_may_lead_again_at_once() {
+    let again = Ballot { number: 2, ..FIRST };
+    let mut restarted = Run { lines: Vec::new(), records: clients()[..1].to_vec() };
+    (1..=3).for_each(|node| restarted.boot(node, 0));
+    restarted.take_over(FIRST, 1000, &[2, 3]);
+    restarted.boot(1, 300_000);
+    let mut run = restarted.clone();
+    run.take_over(again, 310_000, &[2, 3]);
     assert_eq!(run.violated(), set(&[]));
-    assert!(run.with(2, hold_ends + 100, late).violated().contains(&Invariant::L2));
+    run.at(1, 400_000, TraceEvent::HoldEnded { partition: P, ballot: again });
+    let run = run.without(|line| is_grant_of(line, again) && line.node > 1);
+    assert_eq!(run.violated(), set(&[Invariant::L2]), "grants of the earlier ballot do not count");
+    restarted.fast_read(FIRST, 305_000, 2000 + HOLD, 1);
+    assert_eq!(restarted.violated(), set(&[Invariant::L4]), "what it held is gone");
 }
 
 #[test]
@@ -339,8 +362,14 @@ fn l3_a_promise_to_another_while_a_grant_runs_is_found() {
     assert_eq!(early(1_400_000).violated(), set(&[Invariant::L3]));
     assert_eq!(early(1_500_150).violated(), set(&[Invariant::L3]));
     assert_eq!(early(1_500_350).violated(), set(&[]));
+    let shorter = TraceEvent::Granted { partition: P, ballot: FIRST, until: local(3, 510_010) };
+    assert_eq!(
+        early(1_400_000).with(3, 510_000, shorter).violated(),
+        set(&[Invariant::L3]),
+        "a grant only grows"
+    );
     let released = TraceEvent::Released { partition: P, ballot: FIRST };
-    assert_eq!(early(1_510_000).with(3, 1_505_000, released).violated(), set(&[]));
+    assert_eq!(early(1_450_000).with(3, 1_440_000, released).violated(), set(&[]));
 }
 
 #[test]
@@ -362,6 +391,9 @@ fn l4_reads_outside_their_hold_are_found() {
     let mut late = Run::truthful();
     late.fast_read(FIRST, 500_000 + HOLD + 10, 500_000 + HOLD + 20, 1);
     assert_eq!(late.violated(), found);
+    let mut given_up = Run::truthful().without(|line| matches!(line.event, TraceEvent::StopSign { .. }));
+    given_up.fast_read(SECOND, 1_705_000, 1_601_000 + HOLD - 500, 3);
+    assert_eq!(given_up.violated(), found);
     let mut other = Run::truthful();
     other.fast_read(FIRST, 1_650_000, 1_700_000, 3);
     assert_eq!(other.violated(), found);
@@ -512,5 +544,5 @@ fn a_run_is_read_from_its_folder() {
 
     fs::write(folder.path().join("trace/node-9.jsonl"), "{\"node\":9}\n").unwrap();
     let error = lease_safety::check(folder.path()).unwrap_err().to_string();
-    assert!(error.starts_with("node-9.jsonl: line 1: missing field"), "{error}");
+    assert!(error.starts_with("node-9.jsonl: line 1, column 10: missing field"), "{error}");
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use crate::history::Truncated;
+use crate::history::{Truncated, column_of, without_place};
 use crate::trace::{TraceEvent, TraceLine};
 
 /// The traces of all nodes of a run.
@@ -43,12 +43,14 @@ pub enum TraceError {
         path: String,
     },
     /// A line does not fit.
-    #[error("{file}: line {line}: {message}")]
+    #[error("{file}: line {line}, column {column}: {message}")]
     Malformed {
         /// The file.
         file: String,
         /// The line, from 1.
         line: usize,
+        /// The column, from 1.
+        column: usize,
         /// What is wrong with it.
         message: String,
     },
@@ -138,25 +140,27 @@ impl NodeTrace {
                     self.truncated.push(Truncated { line: number, bytes: cut });
                     line
                 }
-                None => return Err(self.malformed(number, error.to_string())),
+                None => return Err(self.malformed(number, column_of(&error, body), without_place(&error))),
             },
         };
         if let Some((_, last)) = self.lines.last() {
             if line.common < last.common {
-                return Err(self.malformed(number, "the common clock goes backwards".to_owned()));
+                return Err(self.malformed(number, 1, "the common clock goes backwards".to_owned()));
             }
             if line.node != last.node || line.boot < last.boot {
-                return Err(
-                    self.malformed(number, "another node, or an earlier boot, in one file".to_owned())
-                );
+                return Err(self.malformed(
+                    number,
+                    1,
+                    "another node, or an earlier boot, in one file".to_owned(),
+                ));
             }
         }
         self.lines.push((number, line));
         Ok(())
     }
 
-    fn malformed(&self, line: usize, message: String) -> TraceError {
-        TraceError::Malformed { file: self.file.clone(), line, message }
+    fn malformed(&self, line: usize, column: usize, message: String) -> TraceError {
+        TraceError::Malformed { file: self.file.clone(), line, column, message }
     }
 }
 
