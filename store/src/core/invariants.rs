@@ -224,6 +224,9 @@ impl Observed {
 
     fn on_hold(&mut self, now: u64, ballot: Ballot, end: u64) -> Result<(), Violation> {
         let hold = self.holds.entry(ballot).or_insert(Interval { start: now, end });
+        if hold.start < now && hold.end <= now {
+            return Err(format!("L1: the hold of {ballot} ended at {} and is revived at {now}", hold.end));
+        }
         hold.end = end;
         let start = hold.start;
         let overlapping = self
@@ -241,7 +244,6 @@ impl Observed {
         if covering < self.quorum {
             return Err(format!("L2: {covering} grants cover the hold of {ballot} until {end}"));
         }
-        self.holds.retain(|_, hold| hold.end > now);
         Ok(())
     }
 

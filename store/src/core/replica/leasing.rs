@@ -48,7 +48,7 @@ impl Replica {
         }
     }
 
-    /// L1: an acknowledgement counts for the ballot that asked, and only while that ballot is led.
+    /// L1: an acknowledgement counts for the ballot that asked, and only while that ballot is led and its hold has not ended.
     pub(super) fn on_lease_granted(
         &mut self,
         from: NodeId,
@@ -56,6 +56,9 @@ impl Replica {
         sent_at: LocalTime,
         turn: &mut Turn<'_>,
     ) {
+        if self.hold_is_over(turn.moment()) {
+            return;
+        }
         if let Standing::Leader(leadership) = &mut self.standing
             && leadership.ballot == ballot
         {
