@@ -150,7 +150,10 @@ async fn run_plans(plans: Vec<Plan>, options: &run::Options, json: bool) -> Exit
                 Row::of(&report)
             }
             Ok(Ended::Interrupted(folder)) => {
-                eprintln!("interrupted: every node is killed; the history so far is kept in {}", folder.display());
+                eprintln!(
+                    "interrupted: every node is killed; the history so far is kept in {}",
+                    folder.display()
+                );
                 println!("VERDICT unknown {workload} seed {seed}: interrupted");
                 return ExitCode::from(INTERRUPTED);
             }
@@ -240,9 +243,11 @@ fn adapted(workload: Workload, arguments: &RunArguments) -> Workload {
 }
 
 fn options(arguments: &RunArguments) -> anyhow::Result<run::Options> {
-    let program = std::env::current_exe().context("cannot find this program, which is also the nodes' program")?;
+    let program =
+        std::env::current_exe().context("cannot find this program, which is also the nodes' program")?;
     let program = program.into_os_string().into_string();
-    let program = program.map_err(|path| anyhow::anyhow!("this program's path is not text: {}", path.display()))?;
+    let program =
+        program.map_err(|path| anyhow::anyhow!("this program's path is not text: {}", path.display()))?;
     Ok(run::Options {
         results: arguments.out.clone(),
         node_command: vec![program, "node".to_owned()],
@@ -276,7 +281,9 @@ mod tests {
 
     #[test]
     fn run_may_be_left_out() {
-        for arguments in [&["harness", "a.toml", "--seed", "3"][..], &["harness", "run", "a.toml", "--seed", "3"]] {
+        for arguments in
+            [&["harness", "a.toml", "--seed", "3"][..], &["harness", "run", "a.toml", "--seed", "3"]]
+        {
             let cli = Cli::parse_from(arguments);
             let run = match cli.command {
                 Some(Command::Run(run)) => run,

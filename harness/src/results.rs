@@ -20,13 +20,15 @@ impl ResultsFolder {
     /// Makes the folder of a run, with its plan in it.
     pub fn create(results: &Path, plan: &Plan) -> Result<Self> {
         let parent = results.join(&plan.workload);
-        fs::create_dir_all(&parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
+        fs::create_dir_all(&parent)
+            .with_context(|| format!("cannot make the folder {}", parent.display()))?;
         let name = format!("{}-{}", utc_now(), plan.seed);
         let path = make_unique(&parent, &name)
             .with_context(|| format!("cannot make a results folder in {}", parent.display()))?;
         let path = fs::canonicalize(&path).with_context(|| format!("cannot find {}", path.display()))?;
         for folder in ["trace", "logs", "data"] {
-            fs::create_dir(path.join(folder)).with_context(|| format!("cannot make {folder} in {}", path.display()))?;
+            fs::create_dir(path.join(folder))
+                .with_context(|| format!("cannot make {folder} in {}", path.display()))?;
         }
         let folder = Self { path };
         folder.write("plan.toml", &toml::to_string(plan).context("the plan cannot be written as TOML")?)?;

@@ -136,7 +136,8 @@ impl Nemesis {
         let deadline = Instant::now() + VACANCY;
         loop {
             let nodes = self.roles.resolve(&spec.target, order, answered).await;
-            let nodes: Vec<NodeId> = nodes.into_iter().filter(|node| self.suits(spec.action, *node)).collect();
+            let nodes: Vec<NodeId> =
+                nodes.into_iter().filter(|node| self.suits(spec.action, *node)).collect();
             let hopeless = matches!(spec.target, Target::Node(_) | Target::All | Target::Answered(_));
             if !nodes.is_empty() || hopeless || Instant::now() >= deadline {
                 return nodes;

@@ -47,7 +47,9 @@ impl Roles {
             Target::Random => order.iter().take(1).copied().collect(),
             Target::Leader(partition) => self.leader(*partition).into_iter().collect(),
             Target::LeaseHolder(partition) => self.lease_holder(*partition).await.into_iter().collect(),
-            Target::Follower(partition) => self.followers(*partition, order).await.into_iter().take(1).collect(),
+            Target::Follower(partition) => {
+                self.followers(*partition, order).await.into_iter().take(1).collect()
+            }
             Target::Followers(partition) => self.followers(*partition, order).await,
             Target::Answered(step) => answered.get(step).copied().into_iter().collect(),
         }
@@ -68,7 +70,11 @@ impl Roles {
             };
             time::timeout(PATIENCE, status).await.ok().flatten()
         };
-        futures::future::join_all(self.plan.node_ids().into_iter().map(ask)).await.into_iter().flatten().collect()
+        futures::future::join_all(self.plan.node_ids().into_iter().map(ask))
+            .await
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     async fn lease_holder(&self, partition: PartitionId) -> Option<NodeId> {
@@ -87,11 +93,15 @@ impl Roles {
         let planned = self.plan.cluster.partitions.iter().find(|config| config.partition == partition);
         let mut replicas = planned.map(|config| config.replicas.clone()).unwrap_or_default();
         if replicas.is_empty() {
-            let replicates = |status: &NodeStatus| {
-                status.partitions.iter().any(|group| group.partition == partition)
-            };
-            replicas =
-                self.statuses().await.iter().filter(|status| replicates(status)).map(|status| status.node).collect();
+            let replicates =
+                |status: &NodeStatus| status.partitions.iter().any(|group| group.partition == partition);
+            replicas = self
+                .statuses()
+                .await
+                .iter()
+                .filter(|status| replicates(status))
+                .map(|status| status.node)
+                .collect();
         }
         order.iter().copied().filter(|node| *node != leader && replicas.contains(node)).collect()
     }

@@ -100,7 +100,8 @@ impl Figures {
         let first = completed.iter().map(|operation| operation.invoked).min().unwrap_or_default();
         let last = completed.iter().map(|operation| operation.ended).max().unwrap_or_default();
         let seconds = last.saturating_sub(first).max(1) as f64 / 1e9;
-        figures.latencies = ways.into_iter().filter_map(|(way, operations)| latency(way, &operations, seconds)).collect();
+        figures.latencies =
+            ways.into_iter().filter_map(|(way, operations)| latency(way, &operations, seconds)).collect();
         figures.faults = fault_figures(&answered, faults, healed);
         figures
     }

@@ -16,8 +16,11 @@ pub fn render(report: &Report) -> String {
     operations(&mut text, figures);
     latencies(&mut text, figures);
     faults(&mut text, figures);
-    let changes: Vec<String> =
-        figures.leader_changes.iter().map(|(partition, count)| format!("partition {partition}: {count}")).collect();
+    let changes: Vec<String> = figures
+        .leader_changes
+        .iter()
+        .map(|(partition, count)| format!("partition {partition}: {count}"))
+        .collect();
     if !changes.is_empty() {
         line(&mut text, &format!("leader changes  {}", changes.join(", ")));
     }
@@ -153,7 +156,8 @@ mod tests {
             operation("put", Kind::Info, false, 502, 1000),
             operation("cas", Kind::Fail, false, 2, 3),
         ];
-        let mut figures = Figures::gather(&completed, &[fault(true, 400), fault(false, 600)], 900, 2_000_000_000);
+        let mut figures =
+            Figures::gather(&completed, &[fault(true, 400), fault(false, 600)], 900, 2_000_000_000);
         figures.leader_changes.insert(1, 2);
         let report = Report {
             workload: "smoke".to_owned(),

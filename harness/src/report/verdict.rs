@@ -104,14 +104,22 @@ pub fn missing(require: &Require, facts: &Facts, figures: &Figures) -> Vec<Strin
             missing.push(format!("{name} found nobody to break"));
         } else if fault.overlapping < require.operations_per_fault {
             let wanted = require.operations_per_fault;
-            missing.push(format!("{} answered operations overlap {name}, {wanted} are required", fault.overlapping));
+            missing.push(format!(
+                "{} answered operations overlap {name}, {wanted} are required",
+                fault.overlapping
+            ));
         }
     }
     missing
 }
 
 /// The verdict, whether it is the expected one, the exit code, and why.
-pub fn judge(expect: &Expect, checks: &[Check], missing: &[String], facts: &Facts) -> (Status, bool, u8, String) {
+pub fn judge(
+    expect: &Expect,
+    checks: &[Check],
+    missing: &[String],
+    facts: &Facts,
+) -> (Status, bool, u8, String) {
     let worst = checks.iter().map(|check| check.status).max().unwrap_or(Status::Valid);
     let verdict = if worst == Status::Valid && !missing.is_empty() { Status::Unknown } else { worst };
     let deciding = checks.iter().find(|check| check.status == verdict);
@@ -196,7 +204,8 @@ mod tests {
         let negative = Expect { verdict: ExpectedVerdict::Violation, by: Some(CheckName::LeaseSafety) };
         let fine = [check(CheckName::Linearizable, Status::Valid)];
         let undecided = [check(CheckName::Linearizable, Status::Unknown)];
-        let found = [check(CheckName::LeaseSafety, Status::Violation), check(CheckName::Script, Status::Unknown)];
+        let found =
+            [check(CheckName::LeaseSafety, Status::Violation), check(CheckName::Script, Status::Unknown)];
         let other = [check(CheckName::Linearizable, Status::Violation)];
         let lacks = ["something".to_owned()];
         assert_eq!(code(valid, &fine, &[]), (Status::Valid, 0));
@@ -230,6 +239,9 @@ mod tests {
                 "0 faults, 1 are required",
             ]
         );
-        assert_eq!(missing(&Require::default(), &Facts::default(), &Figures::default()), Vec::<String>::new());
+        assert_eq!(
+            missing(&Require::default(), &Facts::default(), &Figures::default()),
+            Vec::<String>::new()
+        );
     }
 }

@@ -102,8 +102,11 @@ fn lease_safe(folder: &Path, facts: &mut Facts) -> Result<Check> {
         exercise.fast_reads_near_expiry,
         exercise.entries_compared
     );
-    let counts: Vec<String> =
-        report.counts.iter().map(|(invariant, count)| format!("{invariant} violated {count} times")).collect();
+    let counts: Vec<String> = report
+        .counts
+        .iter()
+        .map(|(invariant, count)| format!("{invariant} violated {count} times"))
+        .collect();
     let (status, words) = if report.is_valid() {
         (Status::Valid, exercised)
     } else {
@@ -114,7 +117,8 @@ fn lease_safe(folder: &Path, facts: &mut Facts) -> Result<Check> {
 }
 
 fn progress(carried: &Carried, facts: &Facts) -> Check {
-    let words = format!("{} of {} keys read after everything was healed", facts.keys_read_at_the_end, facts.keys);
+    let words =
+        format!("{} of {} keys read after everything was healed", facts.keys_read_at_the_end, facts.keys);
     let status = if carried.unread.is_empty() { Status::Valid } else { Status::Violation };
     Check { name: CheckName::Progress, status, words, findings: carried.unread.clone() }
 }
@@ -124,7 +128,10 @@ fn script(report: &ScriptReport) -> Check {
     let (status, findings) = match &report.failure {
         None => (Status::Valid, Vec::new()),
         Some(failure) if report.stalled => {
-            let words = format!("{}: {} (the harness stalled meanwhile: this decides nothing)", failure.step, failure.words);
+            let words = format!(
+                "{}: {} (the harness stalled meanwhile: this decides nothing)",
+                failure.step, failure.words
+            );
             (Status::Unknown, vec![words])
         }
         Some(failure) => (Status::Violation, vec![format!("{}: {}", failure.step, failure.words)]),

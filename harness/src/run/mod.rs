@@ -109,7 +109,9 @@ pub async fn run(plan: Plan, options: &Options) -> Result<Ended> {
         () = interrupt.came() => return Ok(Ended::Interrupted(folder.path().to_owned())),
         booted = boot(Arc::clone(&plan), &folder, options) => booted,
     };
-    let run = Arc::new(booted.with_context(|| format!("the cluster did not start (see {})", folder.path().display()))?);
+    let run = Arc::new(
+        booted.with_context(|| format!("the cluster did not start (see {})", folder.path().display()))?,
+    );
     let events = run.cluster.events();
     let carried = tokio::select! {
         biased;
@@ -234,7 +236,9 @@ async fn watch_nodes(run: &Run, mut events: broadcast::Receiver<ClusterEvent>) -
     loop {
         match events.recv().await {
             Ok(ClusterEvent { node, what: NodeEvent::Exited { status, expected: false, log }, .. }) => {
-                return anyhow!("node {node} {status}, and nobody had killed it; the last lines of its log:\n{log}");
+                return anyhow!(
+                    "node {node} {status}, and nobody had killed it; the last lines of its log:\n{log}"
+                );
             }
             Ok(ClusterEvent { node, what: NodeEvent::Notice(Notice::Leading { partition, .. }), .. }) => {
                 run.surroundings.leaders.announced(partition, node);

@@ -67,7 +67,9 @@ impl Phases {
         self.stop_workers().await?;
         self.enter("final-reads");
         if !has_leaders {
-            carried.unread.push(format!("not every partition had a leader {:?} after healing", phases.heal.0));
+            carried
+                .unread
+                .push(format!("not every partition had a leader {:?} after healing", phases.heal.0));
         }
         if phases.final_reads {
             carried.unread.extend(self.final_reads().await?);

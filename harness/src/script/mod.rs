@@ -5,11 +5,7 @@
 
 mod expect;
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use checker::history::Function;
 use store::api::{NodeId, PartitionId};
@@ -188,8 +184,12 @@ impl Script {
             }
             Action::Fault(spec) => {
                 self.trusted_since = self.shared.history.now();
-                self.leaders_at_fault =
-                    self.cluster.leaders().into_iter().map(|(partition, (node, _))| (partition, node)).collect();
+                self.leaders_at_fault = self
+                    .cluster
+                    .leaders()
+                    .into_iter()
+                    .map(|(partition, (node, _))| (partition, node))
+                    .collect();
                 let order = node_order(self.plan.nodes, self.plan.seed, FIRST_CHOICE + index);
                 let answered = self.shared.answered();
                 let fault = self.nemesis.lock().await.begin(spec, &order, &answered).await;
@@ -214,7 +214,7 @@ impl Script {
             Who::All => self.sessions.keys().copied().collect(),
             Who::Only(clients) => clients.clone(),
         };
-        let several = clients.len() > 1 || operation.times > 1;
+        let several = clients.len() > 1 || operation.times > 1 || operation.lasts.is_some();
         let mut tasks = Vec::new();
         for client in clients {
             let task = Task {
@@ -257,7 +257,9 @@ impl Script {
             leaders.sort_unstable();
             leaders.dedup();
             if self.wants_one_leader(name) && leaders.len() > 1 {
-                return Err(fail(format!("expected all answers from one leader; they came from nodes {leaders:?}")));
+                return Err(fail(format!(
+                    "expected all answers from one leader; they came from nodes {leaders:?}"
+                )));
             }
         }
         Ok(())
@@ -272,8 +274,9 @@ impl Script {
 
     async fn wait(&self, step: &Step, wait: &Wait, limit: Duration) -> Result<(), Stop> {
         let deadline = Instant::now() + limit;
-        let fail =
-            |came: String| Stop::Failure(Failure { step: step.name.clone(), words: format!("waited for {wait}; {came}") });
+        let fail = |came: String| {
+            Stop::Failure(Failure { step: step.name.clone(), words: format!("waited for {wait}; {came}") })
+        };
         match wait {
             Wait::For(time) => time::sleep(time.0).await,
             Wait::Open => self.cluster.wait_open(limit).await.map_err(|error| fail(error.to_string()))?,
@@ -288,7 +291,8 @@ impl Script {
                         break;
                     }
                     if Instant::now() >= deadline {
-                        let came = leader.map_or("nobody leads".to_owned(), |node| format!("node {node} still leads"));
+                        let came = leader
+                            .map_or("nobody leads".to_owned(), |node| format!("node {node} still leads"));
                         return Err(fail(format!("after {limit:?} {came}")));
                     }
                     time::sleep(Duration::from_millis(5)).await;
@@ -315,9 +319,19 @@ impl Task {
         let session = Arc::clone(&self.session);
         let mut session = session.lock().await;
         let mut answered = Vec::new();
-        for time in 0..self.operation.times {
+        let started = Instant::now();
+        for time in 0.. {
+            let again = match self.operation.lasts {
+                Some(lasts) => started.elapsed() < lasts.0,
+                None => time < self.operation.times,
+            };
+            if !again {
+                break;
+            }
             answered.extend(self.once(&mut session, time).await?);
         }
+        answered.sort_unstable();
+        answered.dedup();
         Ok(answered)
     }
 
@@ -329,7 +343,8 @@ impl Task {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let left = self.within.map_or(limit, |within| within.saturating_sub(started.elapsed()).min(limit));
+            let left =
+                self.within.map_or(limit, |within| within.saturating_sub(started.elapsed()).min(limit));
             let ended = match self.entry(time * 1000 + attempts).await {
                 Some(node) => session.ask(node, function.clone(), left.max(Duration::from_millis(20))).await,
                 None => Ended::Fail("nobody is there to be asked".to_owned()),
@@ -346,7 +361,11 @@ impl Task {
             let broke_silence = expected.wants_silence() && ended.result().is_some();
             if settled || time_is_up || !harmless || broke_silence {
                 return verdict.map(|()| ended.result().map(|result| result.leader)).map_err(|wanted| {
-                    format!("expected {wanted}; client {} got {} at attempt {attempts}", self.client, shown(&ended))
+                    format!(
+                        "expected {wanted}; client {} got {} at attempt {attempts}",
+                        self.client,
+                        shown(&ended)
+                    )
                 });
             }
             time::sleep(ATTEMPT_PAUSE).await;

@@ -51,6 +51,8 @@ pub struct OperationStep {
     pub ask: Ask,
     /// How often each of them asks, one after the other.
     pub times: u64,
+    /// For how long each of them asks again and again, whatever `times` says.
+    pub lasts: Option<Time>,
     /// Whether the next step starts at once.
     pub background: bool,
     /// After how long an attempt without an answer counts as unknown.
@@ -210,15 +212,17 @@ impl Checking<'_> {
         }
         let via = step.via.as_ref().map_or(Via::Any, |via| via.get_ref().clone());
         let times = step.times.as_ref().map_or(1, |times| *times.get_ref());
-        if times == 0 {
-            let place = step.times.as_ref().map_or(span.clone(), Spanned::span);
-            return Err(Fault::new(place, "a step that never asks", "0 times").help("write 1 or more"));
+        if let Some(place) = step.times.as_ref().filter(|times| *times.get_ref() == 0 || step.lasts.is_some())
+        {
+            return Err(Fault::new(place.span(), "how often?", "0 times, or beside `for`")
+                .help("write `times` of 1 or more, or `for` without `times`"));
         }
         Ok(Action::Operation(OperationStep {
             client: who.get_ref().clone(),
             via,
             ask: self.ask(step)?,
             times,
+            lasts: step.lasts.as_ref().map(|lasts| *lasts.get_ref()),
             background: step.background.as_ref().is_some_and(|background| *background.get_ref()),
             timeout_ms: step.timeout_ms.as_ref().map(|timeout| *timeout.get_ref()),
             expect: step
@@ -308,6 +312,7 @@ impl Checking<'_> {
             ("client", step.client.as_ref().map(Spanned::span)),
             ("via", step.via.as_ref().map(Spanned::span)),
             ("times", step.times.as_ref().map(Spanned::span)),
+            ("for", step.lasts.as_ref().map(Spanned::span)),
             ("timeout_ms", step.timeout_ms.as_ref().map(Spanned::span)),
             ("background", step.background.as_ref().map(Spanned::span)),
             ("expect", step.expect.as_ref().map(Spanned::span)),
