@@ -220,7 +220,7 @@ impl Script {
             let task = Task {
                 shared: Arc::clone(&self.shared),
                 session: Arc::clone(&self.sessions[&client]),
-                operation: operation.clone(),
+                operation: OperationStep::clone(operation),
                 within: step.within.map(|within| within.0),
                 step: step.name.clone(),
                 index,

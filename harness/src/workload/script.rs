@@ -29,7 +29,7 @@ pub struct Step {
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Clients ask the store.
-    Operation(OperationStep),
+    Operation(Box<OperationStep>),
     /// Something breaks.
     Fault(FaultSpec),
     /// The named fault is undone, or `all` of them.
@@ -168,7 +168,7 @@ impl Checking<'_> {
         let action = match verbs.as_slice() {
             ["get" | "put" | "cas" | "delete"] => self.operation(&step, &span)?,
             [verb] => {
-                self.no_operation(verb, &step)?;
+                no_operation(verb, &step)?;
                 self.other(&step, &span)?
             }
             [] => {
@@ -217,7 +217,7 @@ impl Checking<'_> {
             return Err(Fault::new(place.span(), "how often?", "0 times, or beside `for`")
                 .help("write `times` of 1 or more, or `for` without `times`"));
         }
-        Ok(Action::Operation(OperationStep {
+        Ok(Action::Operation(Box::new(OperationStep {
             client: who.get_ref().clone(),
             via,
             ask: self.ask(step)?,
@@ -229,7 +229,7 @@ impl Checking<'_> {
                 .expect
                 .as_ref()
                 .map_or(Ok(Expectation::default()), |expect| self.expectation(expect))?,
-        }))
+        })))
     }
 
     fn ask(&self, step: &file::Step) -> Result<Ask, Fault> {
@@ -306,26 +306,6 @@ impl Checking<'_> {
         Ok(Action::Await(names.map(|name| name.get_ref().clone()).collect()))
     }
 
-    /// Keys that only operations take.
-    fn no_operation(&self, verb: &str, step: &file::Step) -> Result<(), Fault> {
-        let spans = [
-            ("client", step.client.as_ref().map(Spanned::span)),
-            ("via", step.via.as_ref().map(Spanned::span)),
-            ("times", step.times.as_ref().map(Spanned::span)),
-            ("for", step.lasts.as_ref().map(Spanned::span)),
-            ("timeout_ms", step.timeout_ms.as_ref().map(Spanned::span)),
-            ("background", step.background.as_ref().map(Spanned::span)),
-            ("expect", step.expect.as_ref().map(Spanned::span)),
-        ];
-        match spans.into_iter().find_map(|(key, span)| span.map(|span| (key, span))) {
-            Some((key, span)) => {
-                Err(Fault::new(span, format!("`{key}` does not go with `{verb}`"), "has no meaning here")
-                    .help("it belongs to `get`, `put`, `cas` and `delete`"))
-            }
-            None => Ok(()),
-        }
-    }
-
     fn target(&self, target: &Target, span: Range<usize>) -> Result<(), Fault> {
         if let Target::Answered(name) = target {
             let is_operation = |step: &&Step| matches!(step.action, Action::Operation(_));
@@ -364,4 +344,24 @@ fn verbs(step: &file::Step) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(verb, present)| present.then_some(verb))
     .collect()
+}
+
+/// Keys that only operations take.
+fn no_operation(verb: &str, step: &file::Step) -> Result<(), Fault> {
+    let spans = [
+        ("client", step.client.as_ref().map(Spanned::span)),
+        ("via", step.via.as_ref().map(Spanned::span)),
+        ("times", step.times.as_ref().map(Spanned::span)),
+        ("for", step.lasts.as_ref().map(Spanned::span)),
+        ("timeout_ms", step.timeout_ms.as_ref().map(Spanned::span)),
+        ("background", step.background.as_ref().map(Spanned::span)),
+        ("expect", step.expect.as_ref().map(Spanned::span)),
+    ];
+    match spans.into_iter().find_map(|(key, span)| span.map(|span| (key, span))) {
+        Some((key, span)) => {
+            Err(Fault::new(span, format!("`{key}` does not go with `{verb}`"), "has no meaning here")
+                .help("it belongs to `get`, `put`, `cas` and `delete`"))
+        }
+        None => Ok(()),
+    }
 }
