@@ -121,10 +121,9 @@ impl Knowledge {
     pub fn learn(&mut self, function: &Function, kind: Kind, result: Option<&OpResult>) {
         let (Kind::Ok, Some(result)) = (kind, result) else { return };
         let seen = match function {
-            Function::Get { .. } => result.returned.clone(),
             Function::Put { value, .. } => Some(value.clone()),
             Function::Cas { new, .. } if result.swapped == Some(true) => Some(new.clone()),
-            Function::Cas { .. } => result.returned.clone(),
+            Function::Get { .. } | Function::Cas { .. } => result.returned.clone(),
             Function::Delete { .. } => None,
         };
         self.0.insert(function.key().clone(), seen);

@@ -2,7 +2,7 @@
 //!
 //! A workload and a seed make a plan, always the same one; the plan is written into the results as `plan.toml`, and a run
 //! is carried out from the plan alone. A client's operations are not listed one by one: its entry holds the seed of a
-//! ChaCha8 stream, and with `operations` that is all that [`crate::generator::Generator`] needs to repeat them exactly.
+//! `ChaCha8` stream, and with `operations` that is all that [`crate::generator::Generator`] needs to repeat them exactly.
 //! What a plan cannot fix is how the processes interleave.
 
 use std::time::Duration;

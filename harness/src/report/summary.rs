@@ -27,6 +27,9 @@ pub fn render(report: &Report) -> String {
     for (from, to) in &figures.stalls {
         line(&mut text, &format!("harness stalled {from:.3} s to {to:.3} s"));
     }
+    for death in &report.deaths {
+        line(&mut text, &format!("node died       {}", death.lines().next().unwrap_or_default()));
+    }
     if report.mutant.is_some() {
         line(&mut text, &format!("planted bug     reached {} times", report.facts.mutant_reached));
     }
@@ -176,6 +179,7 @@ mod tests {
             facts: Facts::default(),
             figures,
             mutant: None,
+            deaths: vec!["node 2 was killed by signal 6\nlast words".to_owned()],
             folder: PathBuf::from("results/smoke/x-7"),
         };
         let expected = "\
@@ -191,6 +195,7 @@ latency            count      per s      p50      p90      p99      max
   writes               1        1.0     2.00     2.00     2.00     2.00 ms
 fault 1         kill leader(1) -> node 3, 0.400 s to 0.600 s, 1 operations overlap
 leader changes  partition 1: 2
+node died       node 2 was killed by signal 6
 check           linearizable  VIOLATION: key 1
     a stale read
     of key 1

@@ -75,6 +75,8 @@ pub struct Report {
     pub figures: Figures,
     /// The planted bug.
     pub mutant: Option<String>,
+    /// Nodes that ended by themselves, and their last words.
+    pub deaths: Vec<String>,
     /// The results folder.
     pub folder: PathBuf,
 }
@@ -180,6 +182,7 @@ impl Report {
             facts,
             figures,
             mutant,
+            deaths: Vec::new(),
             folder,
         }
     }

@@ -9,6 +9,7 @@ mod progress;
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     path::PathBuf,
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
@@ -34,7 +35,7 @@ use crate::{
     nemesis::{Cuts, Nemesis, OBSERVER, Roles, late_cut},
     plan::Plan,
     proxy::Network,
-    report::Report,
+    report::{Report, Status},
     results::ResultsFolder,
     script::ScriptReport,
     stall::Stalls,
@@ -86,6 +87,8 @@ struct Run {
     progress: Arc<Progress>,
     keys: Vec<Key>,
     keys_read: AtomicUsize,
+    /// Nodes that ended by themselves, in words.
+    deaths: std::sync::Mutex<Vec<String>>,
 }
 
 /// What the phases leave for the checks.
@@ -99,7 +102,7 @@ struct Carried {
     unread: Vec<String>,
 }
 
-/// Carries out a plan and checks what came of it.
+/// Carries out a plan and checks what came of it. A node that died by itself fails the run, unless the checks say why.
 pub async fn run(plan: Plan, options: &Options) -> Result<Ended> {
     let mut interrupt = Interrupt::listen()?;
     let folder = ResultsFolder::create(&options.results, &plan)?;
@@ -117,7 +120,7 @@ pub async fn run(plan: Plan, options: &Options) -> Result<Ended> {
         biased;
         () = interrupt.came() => Ok(None),
         error = flush(&run.history) => Err(error),
-        error = watch_nodes(&run, events) => Err(error),
+        never = watch_nodes(&run, events) => match never {},
         never = Arc::clone(&run.stalls).watch(Arc::clone(&run.history)) => match never {},
         never = run.progress.report(&run.history, &run.cluster, options.quiet) => match never {},
         carried = Phases::new(Arc::clone(&run)).carry_out() => carried.map(Some),
@@ -130,13 +133,31 @@ pub async fn run(plan: Plan, options: &Options) -> Result<Ended> {
         Err(error) => return Err(error.context(format!("the run failed (see {})", folder.path().display()))),
     };
     run.history.flush()?;
-    let report = tokio::select! {
+    let mut report = tokio::select! {
         biased;
         () = interrupt.came() => return Ok(Ended::Interrupted(folder.path().to_owned())),
         report = checks::report(&run, carried, folder.path().to_owned()) => report?,
     };
+    report.deaths = run.deaths();
     folder.write("verdict.json", &serde_json::to_string_pretty(&report)?)?;
+    if let Some(death) = report.deaths.first()
+        && report.verdict != Status::Violation
+    {
+        return Err(
+            anyhow!("{death}").context(format!("a node died by itself (see {})", folder.path().display()))
+        );
+    }
     Ok(Ended::Checked(Box::new(report)))
+}
+
+impl Run {
+    fn deaths(&self) -> Vec<String> {
+        lock(&self.deaths).clone()
+    }
+}
+
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Starts the network and the processes; they need not serve yet.
@@ -180,6 +201,7 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
     Ok(Run {
         keys: all_keys(&plan),
         keys_read: AtomicUsize::new(0),
+        deaths: std::sync::Mutex::default(),
         plan,
         network,
         cluster,
@@ -231,14 +253,15 @@ async fn flush(history: &History) -> anyhow::Error {
     }
 }
 
-/// Learns who leads; returns when a node dies that nobody killed.
-async fn watch_nodes(run: &Run, mut events: broadcast::Receiver<ClusterEvent>) -> anyhow::Error {
+/// Learns who leads, and notes when a node dies that nobody killed.
+async fn watch_nodes(run: &Run, mut events: broadcast::Receiver<ClusterEvent>) -> Infallible {
     loop {
         match events.recv().await {
             Ok(ClusterEvent { node, what: NodeEvent::Exited { status, expected: false, log }, .. }) => {
-                return anyhow!(
+                let death = format!(
                     "node {node} {status}, and nobody had killed it; the last lines of its log:\n{log}"
                 );
+                lock(&run.deaths).push(death);
             }
             Ok(ClusterEvent { node, what: NodeEvent::Notice(Notice::Leading { partition, .. }), .. }) => {
                 run.surroundings.leaders.announced(partition, node);

@@ -214,13 +214,13 @@ impl Script {
             Who::All => self.sessions.keys().copied().collect(),
             Who::Only(clients) => clients.clone(),
         };
-        let several = clients.len() > 1 || operation.times > 1;
+        let several = clients.len() > 1 || operation.times > 1 || operation.lasts.is_some();
         let mut tasks = Vec::new();
         for client in clients {
             let task = Task {
                 shared: Arc::clone(&self.shared),
                 session: Arc::clone(&self.sessions[&client]),
-                operation: operation.clone(),
+                operation: OperationStep::clone(operation),
                 within: step.within.map(|within| within.0),
                 step: step.name.clone(),
                 index,
@@ -319,9 +319,19 @@ impl Task {
         let session = Arc::clone(&self.session);
         let mut session = session.lock().await;
         let mut answered = Vec::new();
-        for time in 0..self.operation.times {
+        let started = Instant::now();
+        for time in 0.. {
+            let again = match self.operation.lasts {
+                Some(lasts) => started.elapsed() < lasts.0,
+                None => time < self.operation.times,
+            };
+            if !again {
+                break;
+            }
             answered.extend(self.once(&mut session, time).await?);
         }
+        answered.sort_unstable();
+        answered.dedup();
         Ok(answered)
     }
 

@@ -158,7 +158,7 @@ fn check_partitions(
         return Err(Fault::new(span, "a cluster without partitions", "empty")
             .help("write `[{}]` for one range of all keys"));
     }
-    let last = list.len() - 1;
+    let ranges = list.len();
     let mut checked: Vec<PartitionConfig> = Vec::new();
     for (index, partition) in list.into_iter().enumerate() {
         let whole = partition.span();
@@ -187,7 +187,7 @@ fn check_partitions(
                 .help(format!("the range above has {end}; the next must begin there or later")));
             }
         }
-        if index < last && upper.is_none() {
+        if index + 1 < ranges && upper.is_none() {
             return Err(Fault::new(
                 whole,
                 "ranges overlap or do not ascend",

@@ -197,6 +197,8 @@ pub struct Step {
     pub client: Option<Spanned<Who>>,
     pub via: Option<Spanned<Via>>,
     pub times: Option<Spanned<u64>>,
+    #[serde(rename = "for")]
+    pub lasts: Option<Spanned<Time>>,
     pub within: Option<Spanned<Time>>,
     pub timeout_ms: Option<Spanned<u64>>,
     pub background: Option<Spanned<bool>>,

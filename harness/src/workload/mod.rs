@@ -331,7 +331,7 @@ impl Workload {
     /// Lets warm-up and faults take this long together; faults that are due later are left out.
     pub fn limit_time(&mut self, limit: Time) {
         self.phases.warm_up = self.phases.warm_up.min(limit);
-        self.phases.faults = Time(limit.0 - self.phases.warm_up.0);
+        self.phases.faults = Time(limit.0.saturating_sub(self.phases.warm_up.0));
         let faults = self.phases.faults;
         self.nemesis.retain(|entry| match entry.when {
             When::At(at) => at < faults,
@@ -356,7 +356,7 @@ impl Default for Phases {
 
 impl Default for Checks {
     fn default() -> Self {
-        let budget = Time(std::time::Duration::from_secs(60));
+        let budget = Time(std::time::Duration::from_mins(1));
         Self { linearizable: true, lease_safety: true, progress: true, budget }
     }
 }

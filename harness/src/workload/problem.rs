@@ -46,7 +46,7 @@ impl Fault {
             report.push(Group::with_title(Level::HELP.secondary_title(help.as_str())));
         }
         let renderer = Renderer::plain().decor_style(DecorStyle::Ascii);
-        Problem { rendered: renderer.render(&report).to_string() }
+        Problem { rendered: renderer.render(&report) }
     }
 }
 

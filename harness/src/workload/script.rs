@@ -29,7 +29,7 @@ pub struct Step {
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Clients ask the store.
-    Operation(OperationStep),
+    Operation(Box<OperationStep>),
     /// Something breaks.
     Fault(FaultSpec),
     /// The named fault is undone, or `all` of them.
@@ -51,6 +51,8 @@ pub struct OperationStep {
     pub ask: Ask,
     /// How often each of them asks, one after the other.
     pub times: u64,
+    /// For how long each of them asks again and again, whatever `times` says.
+    pub lasts: Option<Time>,
     /// Whether the next step starts at once.
     pub background: bool,
     /// After how long an attempt without an answer counts as unknown.
@@ -166,7 +168,7 @@ impl Checking<'_> {
         let action = match verbs.as_slice() {
             ["get" | "put" | "cas" | "delete"] => self.operation(&step, &span)?,
             [verb] => {
-                self.no_operation(verb, &step)?;
+                no_operation(verb, &step)?;
                 self.other(&step, &span)?
             }
             [] => {
@@ -210,22 +212,24 @@ impl Checking<'_> {
         }
         let via = step.via.as_ref().map_or(Via::Any, |via| via.get_ref().clone());
         let times = step.times.as_ref().map_or(1, |times| *times.get_ref());
-        if times == 0 {
-            let place = step.times.as_ref().map_or(span.clone(), Spanned::span);
-            return Err(Fault::new(place, "a step that never asks", "0 times").help("write 1 or more"));
+        if let Some(place) = step.times.as_ref().filter(|times| *times.get_ref() == 0 || step.lasts.is_some())
+        {
+            return Err(Fault::new(place.span(), "how often?", "0 times, or beside `for`")
+                .help("write `times` of 1 or more, or `for` without `times`"));
         }
-        Ok(Action::Operation(OperationStep {
+        Ok(Action::Operation(Box::new(OperationStep {
             client: who.get_ref().clone(),
             via,
             ask: self.ask(step)?,
             times,
+            lasts: step.lasts.as_ref().map(|lasts| *lasts.get_ref()),
             background: step.background.as_ref().is_some_and(|background| *background.get_ref()),
             timeout_ms: step.timeout_ms.as_ref().map(|timeout| *timeout.get_ref()),
             expect: step
                 .expect
                 .as_ref()
                 .map_or(Ok(Expectation::default()), |expect| self.expectation(expect))?,
-        }))
+        })))
     }
 
     fn ask(&self, step: &file::Step) -> Result<Ask, Fault> {
@@ -302,25 +306,6 @@ impl Checking<'_> {
         Ok(Action::Await(names.map(|name| name.get_ref().clone()).collect()))
     }
 
-    /// Keys that only operations take.
-    fn no_operation(&self, verb: &str, step: &file::Step) -> Result<(), Fault> {
-        let spans = [
-            ("client", step.client.as_ref().map(Spanned::span)),
-            ("via", step.via.as_ref().map(Spanned::span)),
-            ("times", step.times.as_ref().map(Spanned::span)),
-            ("timeout_ms", step.timeout_ms.as_ref().map(Spanned::span)),
-            ("background", step.background.as_ref().map(Spanned::span)),
-            ("expect", step.expect.as_ref().map(Spanned::span)),
-        ];
-        match spans.into_iter().find_map(|(key, span)| span.map(|span| (key, span))) {
-            Some((key, span)) => {
-                Err(Fault::new(span, format!("`{key}` does not go with `{verb}`"), "has no meaning here")
-                    .help("it belongs to `get`, `put`, `cas` and `delete`"))
-            }
-            None => Ok(()),
-        }
-    }
-
     fn target(&self, target: &Target, span: Range<usize>) -> Result<(), Fault> {
         if let Target::Answered(name) = target {
             let is_operation = |step: &&Step| matches!(step.action, Action::Operation(_));
@@ -359,4 +344,24 @@ fn verbs(step: &file::Step) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(verb, present)| present.then_some(verb))
     .collect()
+}
+
+/// Keys that only operations take.
+fn no_operation(verb: &str, step: &file::Step) -> Result<(), Fault> {
+    let spans = [
+        ("client", step.client.as_ref().map(Spanned::span)),
+        ("via", step.via.as_ref().map(Spanned::span)),
+        ("times", step.times.as_ref().map(Spanned::span)),
+        ("for", step.lasts.as_ref().map(Spanned::span)),
+        ("timeout_ms", step.timeout_ms.as_ref().map(Spanned::span)),
+        ("background", step.background.as_ref().map(Spanned::span)),
+        ("expect", step.expect.as_ref().map(Spanned::span)),
+    ];
+    match spans.into_iter().find_map(|(key, span)| span.map(|span| (key, span))) {
+        Some((key, span)) => {
+            Err(Fault::new(span, format!("`{key}` does not go with `{verb}`"), "has no meaning here")
+                .help("it belongs to `get`, `put`, `cas` and `delete`"))
+        }
+        None => Ok(()),
+    }
 }

@@ -1,0 +1,243 @@
+//! Real processes, from the command line to the verdict: a run with a kill, and what is said of tampered copies of its
+//! record; Ctrl-C; bad input.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+};
+
+use checker::{
+    history::{Function, History, Key, Kind, Record},
+    lease_safety::{self, Invariant},
+    linearizability::{self, Budget, Verdict},
+    trace::{TraceEvent, TraceLine},
+};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+const WORKLOAD: &str = r#"
+[cluster]
+nodes = 3
+partitions = { count = 2, from = 1, to = 101 }
+lease = { duration_ms = 400, drift_ppm = 50000 }
+request_timeout_ms = 600
+[clients]
+count = 6
+entry = "pinned"
+timeout_ms = 800
+[operations]
+mix = { get = 5, put = 4, cas = 1 }
+keys = { count = 4 }
+rate = 400
+[phases]
+warm_up = "500ms"
+faults = "4s"
+quiesce = "500ms"
+[[nemesis]]
+at = "500ms"
+action = "kill"
+target = "leader(1)"
+for = "1500ms"
+[require]
+operations = 300
+operations_per_fault = 20
+leader_changes = 1
+final_reads = true
+"#;
+
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new(workload: &str) -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        fs::write(folder.path().join("short.toml"), workload).expect("workload written");
+        Self { folder }
+    }
+
+    fn harness(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
+        command.current_dir(self.folder.path()).args(["short.toml", "--seed", "5"]);
+        command
+    }
+
+    fn run(&self) -> Output {
+        self.harness().output().expect("the harness runs")
+    }
+
+    fn latest(&self) -> PathBuf {
+        fs::canonicalize(self.folder.path().join("results/latest")).expect("results/latest")
+    }
+}
+
+fn last_line(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().last().unwrap_or_default().to_owned()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to.join("trace")).expect("folder made");
+    fs::copy(from.join("history.jsonl"), to.join("history.jsonl")).expect("history copied");
+    for file in fs::read_dir(from.join("trace")).expect("traces") {
+        let file = file.expect("trace");
+        fs::copy(file.path(), to.join("trace").join(file.file_name())).expect("trace copied");
+    }
+}
+
+fn history(run: &Path) -> Vec<Record> {
+    let text = fs::read_to_string(run.join("history.jsonl")).expect("history");
+    text.lines().map(|line| serde_json::from_str(line).expect("a record")).collect()
+}
+
+fn verdict(run: &Path) -> Verdict {
+    let history = History::read(&run.join("history.jsonl")).expect("a history");
+    linearizability::check(&history, Budget::default()).verdict()
+}
+
+/// Lets the last read of some key return what its first one did, though it was overwritten in between.
+fn swap_a_read(run: &Path) {
+    let mut records = history(run);
+    let mut first: BTreeMap<Key, String> = BTreeMap::new();
+    let mut last: BTreeMap<Key, (usize, String)> = BTreeMap::new();
+    let mut written = Vec::new();
+    for (index, record) in records.iter().enumerate() {
+        let Record::Op(op) = record else { continue };
+        let (Kind::Ok, Some(result)) = (op.kind, &op.result) else { continue };
+        match (&op.function, &result.returned) {
+            (Function::Get { key }, Some(value)) => {
+                first.entry(key.clone()).or_insert_with(|| value.clone());
+                last.insert(key.clone(), (index, value.clone()));
+            }
+            (Function::Put { value, .. }, _) => written.push(value.clone()),
+            _ => {}
+        }
+    }
+    let (key, (index, _)) = last
+        .into_iter()
+        .find(|(key, (_, value))| first[key] != *value && written.contains(value))
+        .expect("a key that was overwritten");
+    let Record::Op(op) = &mut records[index] else { panic!("not an operation") };
+    op.result.as_mut().expect("a result").returned = Some(first[&key].clone());
+    let lines: Vec<String> =
+        records.iter().map(|record| serde_json::to_string(record).expect("a line")).collect();
+    fs::write(run.join("history.jsonl"), lines.join("\n") + "\n").expect("history written");
+}
+
+/// Lets the last hold of some leader last ten seconds longer than its grants.
+fn stretch_a_lease(run: &Path) {
+    for file in fs::read_dir(run.join("trace")).expect("traces") {
+        let path = file.expect("trace").path();
+        let text = fs::read_to_string(&path).expect("trace");
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        for line in lines.iter_mut().rev() {
+            let Ok(mut traced) = serde_json::from_str::<TraceLine>(line) else { continue };
+            if let TraceEvent::Hold { until, .. } = &mut traced.event {
+                *until += 10_000_000_000;
+                *line = serde_json::to_string(&traced).expect("a line");
+                fs::write(&path, lines.join("\n") + "\n").expect("trace written");
+                return;
+            }
+        }
+    }
+    panic!("nobody held a lease");
+}
+
+#[test]
+fn a_run_with_a_kill_is_valid_and_tampered_copies_of_its_record_are_not() {
+    let place = Place::new(WORKLOAD);
+    let output = place.run();
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{shown}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(last_line(&output).starts_with("VERDICT valid short seed 5"), "{shown}");
+    assert!(shown.contains("kill leader(1) -> node"), "{shown}");
+    let run = place.latest();
+    for file in ["plan.toml", "history.jsonl", "verdict.json", "logs/node-1.log", "trace/node-1.jsonl"] {
+        assert!(run.join(file).is_file(), "{file} is missing");
+    }
+
+    let swapped = place.folder.path().join("swapped");
+    copy(&run, &swapped);
+    assert_eq!(verdict(&swapped), Verdict::Valid);
+    swap_a_read(&swapped);
+    assert!(matches!(verdict(&swapped), Verdict::Violation(_)), "a stale read passes");
+
+    let stretched = place.folder.path().join("stretched");
+    copy(&run, &stretched);
+    assert!(lease_safety::check(&stretched).expect("traces").is_valid());
+    stretch_a_lease(&stretched);
+    let report = lease_safety::check(&stretched).expect("traces");
+    assert!(
+        report.counts.contains_key(&Invariant::L2),
+        "a lease beyond its grants passes: {:?}",
+        report.counts
+    );
+}
+
+/// The processes that are children of this one.
+fn children(parent: u32) -> Vec<Pid> {
+    let path = format!("/proc/{parent}/task");
+    let tasks = fs::read_dir(path).into_iter().flatten().flatten();
+    tasks
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|text| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|pid| pid.parse().ok().and_then(Pid::from_raw))
+        .collect()
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
+    runtime.block_on(async {
+        let limit = std::time::Duration::from_secs(30);
+        let polling = async {
+            while !done() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(limit, polling).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
+    });
+}
+
+fn wait_for_end(child: &mut Child) -> ExitStatus {
+    let mut status = None;
+    wait_until("the harness's end", || {
+        status = child.try_wait().expect("waited for");
+        status.is_some()
+    });
+    status.expect("ended")
+}
+
+#[test]
+fn ctrl_c_kills_every_node_and_keeps_the_history() {
+    let place = Place::new(WORKLOAD);
+    let mut child = place.harness().stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    let history_file = place.folder.path().join("results/latest/history.jsonl");
+    wait_until("operations", || {
+        fs::read_to_string(&history_file).is_ok_and(|text| text.contains("\"type\":\"ok\""))
+    });
+    let nodes = children(child.id());
+    assert_eq!(nodes.len(), 3, "three nodes run");
+    let harness = Pid::from_raw(child.id() as i32).expect("a process");
+    kill_process(harness, Signal::INT).expect("interrupted");
+    assert_eq!(wait_for_end(&mut child).code(), Some(130));
+    for node in nodes {
+        assert!(!Path::new(&format!("/proc/{}", node.as_raw_nonzero())).exists(), "an orphan");
+    }
+    assert!(history(&place.latest()).len() > 10, "the history so far is whole");
+}
+
+#[test]
+fn bad_input_and_places_that_cannot_be_written_have_their_exit_codes() {
+    let place = Place::new(&WORKLOAD.replace("count = 6", "cuont = 6"));
+    let output = place.run();
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("short.toml:8:1") && error.contains("did you mean `count`"), "{error}");
+
+    let place = Place::new(WORKLOAD);
+    let output = place.harness().args(["--out", "/proc/nowhere"]).output().expect("the harness runs");
+    assert_eq!(output.status.code(), Some(4));
+    assert!(last_line(&output).starts_with("VERDICT unknown"), "{}", last_line(&output));
+}
