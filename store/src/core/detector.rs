@@ -2,9 +2,10 @@
 //!
 //! Every period a node asks every other. Who has not answered any of the last `missed_rounds` requests is suspected
 //! (EPFD1, strong completeness); who answers is restored, and a reply that comes after the suspicion lengthens the period
-//! (EPFD2, eventual strong accuracy: Cachin, Guerraoui, Rodrigues, section 2.6.5). The period grows to four times the
-//! configured one at most, so that leases keep their relation to the election timeout; a network whose delay is beyond
-//! that is outside what this detector is accurate for.
+//! (EPFD2, eventual strong accuracy: Cachin, Guerraoui, Rodrigues, section 2.6.5): by one step a period, however many
+//! replies a healed link delivers at once. The period grows to four times the configured one at most, so that leases keep
+//! their relation to the election timeout; a network whose delay is beyond that is outside what this detector is accurate
+//! for.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,6 +21,8 @@ const LONGEST_PERIOD: u32 = 4;
 pub struct Detector {
     round: u64,
     period: Duration,
+    /// The round in which the period was last lengthened.
+    lengthened: u64,
     next_period: LocalTime,
     peers: BTreeMap<NodeId, Peer>,
 }
@@ -36,6 +39,7 @@ impl Detector {
     pub fn new(peers: impl Iterator<Item = NodeId>, moment: Moment<'_>) -> Self {
         Self {
             round: 0,
+            lengthened: 0,
             period: moment.config.cluster.heartbeat(),
             next_period: moment.now,
             peers: peers.map(|peer| (peer, Peer::default())).collect(),
@@ -64,7 +68,8 @@ impl Detector {
         if round <= peer.answered || round > self.round {
             return;
         }
-        if peer.answered > 0 && round + missed < self.round {
+        if peer.answered > 0 && round + missed < self.round && self.lengthened < self.round {
+            self.lengthened = self.round;
             let longest = moment.config.cluster.heartbeat() * LONGEST_PERIOD;
             self.period = (self.period + moment.config.cluster.heartbeat() / 4).min(longest);
         }
@@ -97,5 +102,71 @@ impl Detector {
 
     fn is_recent(&self, peer: &Peer, missed: u64) -> bool {
         peer.answered > 0 && peer.answered + missed >= self.round
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::KeyType,
+        config::{ClusterConfig, StorageKind},
+        core::Config,
+    };
+
+    const PERIOD: u64 = 10_000_000;
+
+    fn config() -> Config {
+        let cluster = ClusterConfig {
+            name: "detector".to_owned(),
+            key_type: KeyType::Integer,
+            partitions: Vec::new(),
+            threshold: 2,
+            heartbeat_ms: 10,
+            missed_rounds: 3,
+            lease: None,
+            request_timeout_ms: 100,
+            storage: StorageKind::Memory,
+            preset: Vec::new(),
+        };
+        Config { node: 1, nodes: vec![1, 2], disk: 1, boot: 1, cluster, mutant: None, traced: false }
+    }
+
+    /// The rounds that begin until a moment, each at its time.
+    fn rounds_until(detector: &mut Detector, config: &Config, end: u64) -> u64 {
+        let mut round = 0;
+        while detector.next_deadline().0 <= end {
+            let now = detector.next_deadline();
+            round = detector.next_round(Moment { config, now }).expect("its time has come");
+        }
+        round
+    }
+
+    #[test]
+    fn epfd1_a_node_that_stops_answering_is_suspected_and_epfd2_restored_when_it_answers() {
+        let config = config();
+        let moment = Moment { config: &config, now: LocalTime(0) };
+        let mut detector = Detector::new([2].into_iter(), moment);
+        let first = detector.next_round(moment).expect("the first round");
+        detector.on_reply(2, first, Vec::new(), moment);
+        assert!(detector.suspected(moment).is_empty());
+        let last = rounds_until(&mut detector, &config, 4 * PERIOD);
+        assert_eq!(detector.suspected(moment), [2]);
+        detector.on_reply(2, last, Vec::new(), moment);
+        assert!(detector.suspected(moment).is_empty());
+    }
+
+    #[test]
+    fn epfd2_late_replies_lengthen_the_period_by_one_step_however_many_come_at_once() {
+        let config = config();
+        let moment = Moment { config: &config, now: LocalTime(0) };
+        let mut detector = Detector::new([2].into_iter(), moment);
+        let first = detector.next_round(moment).expect("the first round");
+        detector.on_reply(2, first, Vec::new(), moment);
+        let last = rounds_until(&mut detector, &config, 40 * PERIOD);
+        for round in first + 1..=last {
+            detector.on_reply(2, round, Vec::new(), moment);
+        }
+        assert_eq!(detector.period, Duration::from_nanos(PERIOD + PERIOD / 4));
     }
 }
