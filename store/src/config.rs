@@ -126,16 +126,39 @@ pub struct TestOptions {
     pub mutant: Option<Mutant>,
 }
 
-/// Planted bugs, chosen at run time, so that the checks can be shown to find them.
+/// Planted bugs, chosen at run time, so that the checks can be shown to find them. Each changes a line or two, and tells in
+/// the trace when it has changed what happened. The controls change code, but not behaviour: they must stay green.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mutant {
-    /// A holder counts its lease as if every clock ran at the same rate.
+    /// A holder counts its lease as if every clock ran at the same rate (tikv 964).
     LeaseWithoutDriftMargin,
-    /// A leader that was deposed goes on answering reads from its own state.
+    /// A leader that was deposed goes on answering reads from its own state (hashicorp/raft 108).
     DeposedLeaderServesReads,
-    /// Messages and replies that need a persist leave before it is synced.
+    /// Messages and replies that need a persist leave before it is synced (etcd 14370, nats 7564). In the node's driver.
     AcknowledgeBeforeSync,
+    /// A new leader adopts a log of the highest accepted ballot, whatever its length.
+    AdoptByBallotOnly,
+    /// A new leader adopts the longest log, whatever its ballot.
+    AdoptByLengthOnly,
+    /// A new leader does not raise its own accepted ballot when it adopts (a line that the published course text omits).
+    AcceptedBallotNotSet,
+    /// A promise leaves before it is durable (robustmq 2039).
+    PromiseNotDurable,
+    /// A promise that is repeated is counted again (xraft 27).
+    PromiseCountedTwice,
+    /// An AcceptSync of an earlier session is acted upon.
+    StaleAcceptSync,
+    /// A candidate promises itself although its own grant to another still runs.
+    CandidateIgnoresOwnGrant,
+    /// A restarted acceptor forgets that it may have granted the lease.
+    RestartForgetsGrant,
+    /// A new leader answers reads before the log that it adopted is applied (etcd 7331, tikv 9239).
+    FastReadBeforeAdoptedSuffix,
+    /// Control: decides by counting who has an entry, not by sorting lengths.
+    ControlDecideByCounting,
+    /// Control: sends every Prepare twice.
+    ControlPrepareTwice,
 }
 
 impl ClusterConfig {

@@ -275,6 +275,11 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// Whether a planted bug is in force.
+    pub fn has(&self, mutant: Mutant) -> bool {
+        self.moment.config.mutant == Some(mutant)
+    }
+
     /// Says that a planted bug has changed what happens.
     pub fn reached(&mut self, mutant: Mutant) {
         self.trace(|| TraceEvent::MutantReached { name: format!("{mutant:?}") });

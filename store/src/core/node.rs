@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    api::{Key, NodeId, NodeStatus, PartitionId, StoreError},
-    config::PartitionConfig,
+    api::{Ballot, Key, NodeId, NodeStatus, PartitionId, StoreError},
+    config::{Mutant, PartitionConfig},
     core::{
         Config, Input, Journal, LocalTime, Moment, Output, Turn,
         detector::Detector,
@@ -325,6 +325,9 @@ impl Membership {
         for (partition, nodes) in table.replicas.iter().filter(|(_, nodes)| nodes.contains(&node)) {
             let found = durable.groups.get(partition).cloned().unwrap_or_default();
             let promised = found.promised;
+            if turn.has(Mutant::RestartForgetsGrant) && promised != Ballot::BOTTOM {
+                turn.reached(Mutant::RestartForgetsGrant);
+            }
             turn.trace(|| TraceEvent::Group { partition: *partition, replicas: nodes.clone(), promised });
             let group = Group { partition: *partition, node, replicas: nodes.clone() };
             let replica = Replica::new(group, 0, &found, preset(*partition, turn.config), turn.moment());

@@ -84,6 +84,8 @@ struct Link {
     /// Names of messages to keep back until released, the next of each.
     keep: Vec<String>,
     kept: Vec<Message>,
+    /// What an earlier connection still delivers, in its order, beside the present one.
+    late: VecDeque<(u64, Message)>,
 }
 
 #[derive(Default, PartialEq, Eq, Clone, Copy)]
@@ -208,8 +210,18 @@ impl World {
             if *from == id || *to == id {
                 link.queue.clear();
                 link.kept.clear();
+                link.late.clear();
             }
         }
+    }
+
+    /// The sender connects anew while the earlier connection has not delivered everything: the rest comes late.
+    pub fn reconnect_early(&mut self, from: NodeId, to: NodeId, late_by: u64) -> Result<(), Violation> {
+        let link = self.links.get_mut(&(from, to)).expect("a known link");
+        let rest = std::mem::take(&mut link.queue);
+        let last = link.late.back().map_or(0, |(due, _)| *due);
+        link.late.extend(rest.into_iter().map(|(due, message)| ((due + late_by).max(last), message)));
+        self.reconnect(from, to)
     }
 
     pub fn pause(&mut self, id: NodeId) {
@@ -226,6 +238,7 @@ impl World {
         link.state = LinkState::Cut;
         link.queue.clear();
         link.kept.clear();
+        link.late.clear();
     }
 
     /// Messages from one node to another wait from now on.
@@ -325,6 +338,11 @@ impl World {
             .iter()
             .filter(|((_, to), link)| link.state == LinkState::Open && running(to))
             .filter_map(|((from, to), link)| Some((link.queue.front()?.0, Event::Arrival(*from, *to))));
+        let late = self
+            .links
+            .iter()
+            .filter(|((_, to), link)| link.state != LinkState::Cut && running(to))
+            .filter_map(|((from, to), link)| Some((link.late.front()?.0, Event::Late(*from, *to))));
         let machines = self.machines.iter().filter(|(id, _)| running(id));
         let own = machines.flat_map(|(id, machine)| {
             let synced = machine.syncing.front().map(|(due, ..)| (*due, Event::Synced(*id)));
@@ -333,7 +351,7 @@ impl World {
             let due = due.map(|due| (machine.clock.common(due).max(self.now), Event::Deadline(*id)));
             synced.into_iter().chain(due)
         });
-        arrivals.chain(own).min()
+        arrivals.chain(late).chain(own).min()
     }
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
@@ -342,6 +360,11 @@ impl World {
             Event::Arrival(from, to) => {
                 let link = self.links.get_mut(&(from, to)).expect("a known link");
                 let (_, message) = link.queue.pop_front().expect("the event was chosen for it");
+                self.turn(to, vec![Input::Message { from, message }])
+            }
+            Event::Late(from, to) => {
+                let link = self.links.get_mut(&(from, to)).expect("a known link");
+                let (_, message) = link.late.pop_front().expect("the event was chosen for it");
                 self.turn(to, vec![Input::Message { from, message }])
             }
             Event::Synced(id) => {
@@ -493,6 +516,7 @@ impl World {
 enum Event {
     Synced(NodeId),
     Arrival(NodeId, NodeId),
+    Late(NodeId, NodeId),
     Deadline(NodeId),
 }
 

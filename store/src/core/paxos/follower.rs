@@ -3,6 +3,7 @@
 use super::{Paxos, Role, resend_after};
 use crate::{
     api::{Ballot, NodeId},
+    config::Mutant,
     core::{
         LocalTime, Turn,
         message::{GroupMessage, Suffix},
@@ -77,9 +78,12 @@ impl Paxos {
         }
         *follower = Follower { session: prepare.session, phase: FollowerPhase::Prepare };
         self.promise(prepare.ballot, turn);
-        let suffix = if self.accepted_ballot > prepare.accepted_ballot {
+        let longer = self.length() > prepare.length;
+        let suffix = if turn.has(Mutant::AdoptByLengthOnly) {
+            longer.then(|| self.suffix(prepare.decided))
+        } else if self.accepted_ballot > prepare.accepted_ballot {
             Some(self.suffix(prepare.decided))
-        } else if self.accepted_ballot == prepare.accepted_ballot && self.length() > prepare.length {
+        } else if self.accepted_ballot == prepare.accepted_ballot && longer {
             Some(self.suffix(prepare.length))
         } else {
             None
@@ -93,7 +97,12 @@ impl Paxos {
             suffix,
             granted: granted.then_some(prepare.sent_at),
         };
-        turn.send_durable(from, self.group.wrap(promise));
+        if turn.has(Mutant::PromiseNotDurable) {
+            turn.reached(Mutant::PromiseNotDurable);
+            turn.send(from, self.group.wrap(promise));
+        } else {
+            turn.send_durable(from, self.group.wrap(promise));
+        }
         true
     }
 
@@ -108,11 +117,14 @@ impl Paxos {
     ) {
         let (promised, current) = (self.promised, (self.accepted_ballot, self.length()));
         let Role::Follower(follower) = &mut self.role else { return };
-        if ballot != promised || session != follower.session || follower.phase != FollowerPhase::Prepare {
+        let awaited =
+            session == follower.session && follower.phase == FollowerPhase::Prepare && basis == current;
+        if ballot != promised || !awaited && !turn.has(Mutant::StaleAcceptSync) {
             return;
         }
-        if basis != current {
-            return;
+        if !awaited {
+            turn.reached(Mutant::StaleAcceptSync);
+            follower.session = session;
         }
         follower.phase = FollowerPhase::Accept { next_sequence: 1, acknowledge: true };
         assert!(

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{Paxos, Role, resend_after};
 use crate::{
     api::{Ballot, NodeId},
+    config::Mutant,
     core::{
-        LocalTime, Moment, Turn,
+        LocalTime, Turn,
         message::{Entry, GroupMessage, Suffix},
     },
 };
@@ -24,6 +25,8 @@ pub struct Leader {
     last_session: u64,
     peers: BTreeMap<NodeId, Peer>,
     phase: LeaderPhase,
+    /// Promises that a planted bug counts again; 0 without it.
+    repeated: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -147,6 +150,7 @@ impl Paxos {
             last_session: 0,
             peers: BTreeMap::new(),
             phase: LeaderPhase::Prepare { promises },
+            repeated: 0,
         });
         for other in others {
             self.prepare_anew(other, turn);
@@ -175,6 +179,10 @@ impl Paxos {
         let session = peer.session;
         let prepare =
             GroupMessage::Prepare { ballot, session, decided, accepted_ballot, length, sent_at: turn.now };
+        if turn.has(Mutant::ControlPrepareTwice) {
+            turn.reached(Mutant::ControlPrepareTwice);
+            turn.send_durable(to, self.group.wrap(prepare.clone()));
+        }
         turn.send_durable(to, self.group.wrap(prepare));
     }
 
@@ -217,6 +225,10 @@ impl Paxos {
         }
         match (&mut leader.phase, &peer.state) {
             (_, PeerState::Synced(_)) => PromiseOutcome::Ignored,
+            (LeaderPhase::Prepare { .. }, PeerState::Promised) if turn.has(Mutant::PromiseCountedTwice) => {
+                leader.repeated += 1;
+                if self.adopt_if_quorum(turn) { PromiseOutcome::Adopted } else { PromiseOutcome::Counted }
+            }
             (LeaderPhase::Prepare { .. }, PeerState::Promised) => PromiseOutcome::Counted,
             (LeaderPhase::Prepare { promises }, PeerState::Preparing) => {
                 promises.insert(from, promised);
@@ -234,8 +246,11 @@ impl Paxos {
         let quorum = self.group.quorum();
         let Role::Leader(leader) = &mut self.role else { return false };
         let LeaderPhase::Prepare { promises } = &mut leader.phase else { return false };
-        if promises.len() < quorum {
+        if promises.len() + leader.repeated < quorum {
             return false;
+        }
+        if promises.len() < quorum {
+            turn.reached(Mutant::PromiseCountedTwice);
         }
         let promises = std::mem::take(promises);
         self.adopt(promises, turn);
@@ -246,19 +261,19 @@ impl Paxos {
     fn adopt(&mut self, mut promises: BTreeMap<NodeId, Promised>, turn: &mut Turn<'_>) {
         let Role::Leader(leader) = &self.role else { unreachable!("only a leader adopts") };
         let ballot = leader.ballot;
-        let (best, adopted) = promises
-            .iter()
-            .map(|(node, promised)| (*node, (promised.accepted_ballot, promised.length)))
-            .max_by_key(|(node, state)| (*state, *node == self.group.node))
-            .expect("a quorum is never empty");
-        let mine = (self.accepted_ballot, self.length());
-        assert!(adopted >= mine, "the own log is among those that the maximum is taken of");
+        let (best, adopted) = self.best_of(&promises, turn);
         let suffix = promises.get_mut(&best).and_then(|promised| promised.suffix.take());
         let suffix = suffix.unwrap_or_else(|| {
-            assert!(adopted == mine, "who has a more recent log has sent it");
+            assert_eq!(best, self.group.node, "who has a more recent log has sent it");
             Suffix { start: self.length(), entries: Vec::new() }
         });
-        self.replace(ballot, suffix, turn);
+        let accepted_ballot = if turn.has(Mutant::AcceptedBallotNotSet) {
+            turn.reached(Mutant::AcceptedBallotNotSet);
+            self.accepted_ballot
+        } else {
+            ballot
+        };
+        self.replace(accepted_ballot, suffix, turn);
         assert_eq!(self.length(), adopted.1, "the adopted log is the best one");
         let decided = promises.values().map(|promised| promised.decided).max().unwrap_or(0);
         assert!(
@@ -273,6 +288,23 @@ impl Paxos {
                 self.sync_to(node, &promised, turn);
             }
         }
+    }
+
+    /// Whose log is adopted, with its accepted ballot and length: the maximum by ballot, then by length; this replica's own
+    /// where it is as recent as any.
+    fn best_of(&self, promises: &BTreeMap<NodeId, Promised>, turn: &mut Turn<'_>) -> (NodeId, (Ballot, u64)) {
+        let states = || promises.iter().map(|(node, said)| (*node, (said.accepted_ballot, said.length)));
+        let own = |node: NodeId| node == self.group.node;
+        let best = states().max_by_key(|(node, state)| (*state, own(*node)));
+        let wrong = match turn.config.mutant {
+            Some(Mutant::AdoptByBallotOnly) => states().max_by_key(|(node, state)| (state.0, own(*node))),
+            Some(Mutant::AdoptByLengthOnly) => states().max_by_key(|(node, state)| (state.1, own(*node))),
+            _ => best,
+        };
+        if let (Some(mutant), true) = (turn.config.mutant, wrong != best) {
+            turn.reached(mutant);
+        }
+        wrong.expect("a quorum is never empty")
     }
 
     /// Brings a follower's log to this leader's: AcceptSync cuts it at the last entry that certainly is the same.
@@ -319,7 +351,7 @@ impl Paxos {
         from: NodeId,
         (ballot, session): (Ballot, u64),
         length: u64,
-        moment: Moment<'_>,
+        turn: &mut Turn<'_>,
     ) {
         let own_length = self.length();
         let Role::Leader(leader) = &mut self.role else { return };
@@ -331,12 +363,12 @@ impl Paxos {
         assert!(length <= own_length, "a follower has nothing that its leader did not send");
         synced.accepted = synced.accepted.max(Some(length));
         let done = synced.accepted == Some(synced.sent);
-        peer.deadline = (!done).then(|| moment.now + moment.config.cluster.election_timeout());
-        self.decide_by_quorum();
+        peer.deadline = (!done).then(|| turn.now + turn.config.cluster.election_timeout());
+        self.decide_by_quorum(turn);
     }
 
     /// A persist of this node is durable.
-    pub fn on_persisted(&mut self, number: u64) {
+    pub fn on_persisted(&mut self, number: u64, turn: &mut Turn<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
         let LeaderPhase::Accept(accepting) = &mut leader.phase else { return };
         while let Some((persist, length)) = accepting.persisting.front().copied() {
@@ -346,11 +378,11 @@ impl Paxos {
             accepting.durable = length;
             accepting.persisting.pop_front();
         }
-        self.decide_by_quorum();
+        self.decide_by_quorum(turn);
     }
 
     /// What a quorum has durably at this ballot is decided.
-    fn decide_by_quorum(&mut self) {
+    fn decide_by_quorum(&mut self, turn: &mut Turn<'_>) {
         let quorum = self.group.quorum();
         let Role::Leader(leader) = &self.role else { return };
         let LeaderPhase::Accept(accepting) = &leader.phase else { return };
@@ -359,10 +391,16 @@ impl Paxos {
             PeerState::Preparing | PeerState::Promised => None,
         });
         let mut durable: Vec<u64> = accepted.chain([accepting.durable]).collect();
-        durable.sort_unstable_by(|a, b| b.cmp(a));
-        if let Some(length) = durable.get(quorum - 1) {
-            self.decide(*length);
-        }
+        let decided = if turn.has(Mutant::ControlDecideByCounting) {
+            turn.reached(Mutant::ControlDecideByCounting);
+            let by_quorum =
+                |length: u64| durable.iter().filter(|durable| **durable >= length).count() >= quorum;
+            durable.iter().copied().filter(|length| by_quorum(*length)).max()
+        } else {
+            durable.sort_unstable_by(|a, b| b.cmp(a));
+            durable.get(quorum - 1).copied()
+        };
+        self.decide(decided.unwrap_or(0));
     }
 
     /// A follower said in a heartbeat how far it knows the log to be decided: Decide is sent again if it lags.

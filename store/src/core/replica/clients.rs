@@ -1,8 +1,8 @@
 //! What clients ask for: reads under the lease, everything else through the log.
 
-use super::{Replica, Request, Standing, terms};
+use super::{Leadership, Replica, Request, Standing, terms};
 use crate::{
-    api::{Answer, Ballot, Operation, Outcome, StoreError},
+    api::{Answer, Ballot, Key, Operation, Outcome, StoreError},
     config::Mutant,
     core::{
         LocalTime, Moment, Turn,
@@ -59,7 +59,7 @@ impl Replica {
         // received > now: the clock was set back while the request waited
         if turn.now >= expiry
             || request.received > turn.now
-            || leadership.unapplied.contains_key(request.operation.key())
+            || self.awaits_decision(leadership, request.operation.key(), turn)
         {
             return false;
         }
@@ -71,6 +71,17 @@ impl Replica {
         }
         self.answer_read(request, ballot, expiry, turn);
         true
+    }
+
+    /// Whether an entry on the key is in the log, own or adopted, that is not applied yet (L5).
+    fn awaits_decision(&self, leadership: &Leadership, key: &Key, turn: &mut Turn<'_>) -> bool {
+        let pending = leadership.unapplied.contains_key(key);
+        let adopted = self.kv.applied() < leadership.adopted;
+        if pending && adopted && turn.has(Mutant::FastReadBeforeAdoptedSuffix) {
+            turn.reached(Mutant::FastReadBeforeAdoptedSuffix);
+            return false;
+        }
+        pending
     }
 
     pub(super) fn answer_read(

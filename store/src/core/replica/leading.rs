@@ -3,6 +3,7 @@
 use super::{Leadership, Replica, Standing, terms};
 use crate::{
     api::{Ballot, NodeId, StoreError},
+    config::Mutant,
     core::{
         Turn,
         durable::Record,
@@ -47,7 +48,10 @@ impl Replica {
             return self.election.spend(self.paxos.promised());
         }
         if self.grant.is_some_and(|grant| grant.refuses(ballot.node, turn.now).is_some()) {
-            return;
+            if !turn.has(Mutant::CandidateIgnoresOwnGrant) {
+                return;
+            }
+            turn.reached(Mutant::CandidateIgnoresOwnGrant);
         }
         self.standing = Standing::Leader(Leadership::new(ballot, turn.moment()));
         let adopted = self.paxos.lead(ballot, turn);

@@ -68,6 +68,8 @@ struct Leadership {
     progress: Progress,
     waiting: BTreeMap<ProposalId, Request>,
     unapplied: BTreeMap<Key, u64>,
+    /// Length of the log that was adopted.
+    adopted: u64,
 }
 
 /// Since when a leader has had entries that are not both decided and durable here without getting further.
@@ -122,7 +124,8 @@ impl Replica {
         moment: Moment<'_>,
     ) -> Self {
         let node = group.node;
-        let forgotten = (durable.promised != Ballot::BOTTOM).then(|| terms(moment)).flatten();
+        let remembers = moment.config.mutant != Some(Mutant::RestartForgetsGrant);
+        let forgotten = terms(moment).filter(|_| durable.promised != Ballot::BOTTOM && remembers);
         let mut replica = Self {
             election: Election::new(node, priority, durable.announced, durable.promised),
             paxos: Paxos::new(group, durable, moment.now),
@@ -232,7 +235,7 @@ impl Replica {
                 }
             }
             GroupMessage::Accepted { ballot, session, length } => {
-                self.paxos.on_accepted(from, (ballot, session), length, turn.moment());
+                self.paxos.on_accepted(from, (ballot, session), length, turn);
             }
             GroupMessage::PrepareReq { promised } => self.on_prepare_request(from, promised, turn),
             GroupMessage::Nack { promised } => self.on_nack(promised, turn),
@@ -312,6 +315,7 @@ impl Replica {
                 *leadership.unapplied.entry(command.operation.key().clone()).or_default() += 1;
             }
         }
+        leadership.adopted = self.paxos.length();
         leadership.progress = Progress::default();
         leadership.extend_at = turn.now;
         if self.hold_is_over(turn.moment()) {
@@ -358,7 +362,7 @@ impl Replica {
 
     /// A persist of this node is durable.
     pub fn on_persisted(&mut self, number: u64, turn: &mut Turn<'_>) {
-        self.paxos.on_persisted(number);
+        self.paxos.on_persisted(number, turn);
         self.apply(turn);
     }
 
@@ -421,6 +425,7 @@ impl Leadership {
             progress: Progress::default(),
             waiting: BTreeMap::new(),
             unapplied: BTreeMap::new(),
+            adopted: 0,
         }
     }
 
