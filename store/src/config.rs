@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -206,6 +207,14 @@ impl ClusterConfig {
             );
         }
         Ok(())
+    }
+
+    /// A digest of everything that the nodes of a cluster must be told alike.
+    pub fn digest(&self) -> u64 {
+        let text = serde_json::to_string(self).expect("a configuration can be written as JSON");
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        hasher.finish()
     }
 
     /// The partition that holds `key`, if any.

@@ -48,7 +48,9 @@ impl Detector {
 
     /// Begins the next round if it is time; the round to ask all others for.
     pub fn next_round(&mut self, moment: Moment<'_>) -> Option<u64> {
-        if moment.now < self.next_period {
+        // further away than a period: the clock was set back
+        let set_back = self.next_period > moment.now + self.period;
+        if moment.now < self.next_period && !set_back {
             return None;
         }
         self.next_period = moment.now + self.period;

@@ -125,12 +125,7 @@ impl Observer {
             }
             TraceEvent::Promised { partition, ballot } => self.group(partition).on_promised(now, id, ballot),
             TraceEvent::Group { partition, promised, .. } => {
-                // a grant leaves its node only after its promise is durable, so nobody was told of these
-                let grants = &mut self.group(partition).grants;
-                if grants.get(&id).is_some_and(|(granted, _)| *granted > promised) {
-                    grants.remove(&id);
-                }
-                Ok(())
+                self.group(partition).on_restart(now, id, promised)
             }
             TraceEvent::Granted { partition, ballot, until } => {
                 let end = to_common(LocalTime(until));
@@ -214,6 +209,30 @@ impl Observed {
         }
     }
 
+    /// A grant leaves its node only after its promise is durable. So what was granted to a higher ballot than the disk holds
+    /// was never told to anyone, and no hold rests on it.
+    fn on_restart(&mut self, now: u64, id: NodeId, promised: Ballot) -> Result<(), Violation> {
+        let Some((ballot, _)) = self.grants.get(&id).copied().filter(|(granted, _)| *granted > promised)
+        else {
+            return Ok(());
+        };
+        self.grants.remove(&id);
+        match self.holds.get(&ballot) {
+            Some(hold) if now < hold.end => self.covered(ballot, hold.end),
+            _ => Ok(()),
+        }
+    }
+
+    /// L2: a quorum's grants of the ballot last until the end of its hold.
+    fn covered(&self, ballot: Ballot, end: u64) -> Result<(), Violation> {
+        let covering =
+            self.grants.values().filter(|(granted, grant)| *granted == ballot && grant.end >= end).count();
+        if covering < self.quorum {
+            return Err(format!("L2: {covering} grants cover the hold of {ballot} until {end}"));
+        }
+        Ok(())
+    }
+
     fn on_released(&mut self, now: u64, id: NodeId, ballot: Ballot) {
         if let Some((granted, interval)) = self.grants.get_mut(&id)
             && *granted == ballot
@@ -239,12 +258,7 @@ impl Observed {
                 hold.start, hold.end
             ));
         }
-        let covering =
-            self.grants.values().filter(|(granted, grant)| *granted == ballot && grant.end >= end).count();
-        if covering < self.quorum {
-            return Err(format!("L2: {covering} grants cover the hold of {ballot} until {end}"));
-        }
-        Ok(())
+        self.covered(ballot, end)
     }
 
     fn on_decided_by_leader(&self, now: u64, ballot: Ballot) -> Result<(), Violation> {

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{Ballot, NodeId, Operation, PartitionId, Response},
+    api::{Ballot, Key, NodeId, Operation, PartitionId, Response},
     core::LocalTime,
 };
 
@@ -95,6 +95,8 @@ pub struct ForwardId {
 pub struct Table {
     /// The nodes that joined, with the identities of their disks.
     pub members: BTreeMap<NodeId, u64>,
+    /// Digest of the configuration that the cluster was started with: a node that is told another does not take part.
+    pub config: u64,
     /// The replicas of each partition, in the order of preference.
     pub replicas: BTreeMap<PartitionId, Vec<NodeId>>,
 }
@@ -262,6 +264,25 @@ pub enum Entry {
     Command(Command),
     /// The last entry of a configuration.
     StopSign(StopSign),
+}
+
+impl Entry {
+    /// About how many bytes it takes.
+    pub fn weight(&self) -> usize {
+        let Self::Command(command) = self else { return 64 };
+        let key = match command.operation.key() {
+            Key::Integer(_) => 8,
+            Key::String(text) => text.len(),
+        };
+        let values = match &command.operation {
+            Operation::Put { value, .. } => value.len(),
+            Operation::Cas { expected, new, .. } => {
+                new.len() + expected.as_ref().map_or(0, |value| value.len())
+            }
+            Operation::Get { .. } | Operation::Delete { .. } => 0,
+        };
+        32 + key + values
+    }
 }
 
 /// An operation as it stands in the log.

@@ -29,7 +29,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{NodeId, NodeStatus, Operation, Response},
+    api::{Ballot, NodeId, NodeStatus, Operation, PartitionId, Response},
     config::{ClusterConfig, Mutant},
 };
 use durable::Record;
@@ -154,6 +154,20 @@ pub enum Output {
     Trace(TraceEvent),
     /// Clients are served from now on.
     Open,
+    /// This node leads a partition, for whoever started it.
+    Leading {
+        /// The partition.
+        partition: PartitionId,
+        /// The ballot.
+        ballot: Ballot,
+    },
+    /// This node leads a partition no longer.
+    SteppedDown {
+        /// The partition.
+        partition: PartitionId,
+        /// The ballot that it led under.
+        ballot: Ballot,
+    },
 }
 
 /// The records of the turn that is going on, and the number of the last persist.
@@ -285,9 +299,9 @@ impl<'a> Turn<'a> {
         self.trace(|| TraceEvent::MutantReached { name: format!("{mutant:?}") });
     }
 
-    /// Clients are served from now on.
-    pub fn open(&mut self) {
-        self.out.push(Output::Open);
+    /// Tells whoever started the node.
+    pub fn announce(&mut self, output: Output) {
+        self.out.push(output);
     }
 }
 

@@ -290,7 +290,11 @@ impl State {
     fn join(&mut self, turn: &mut Turn<'_>) {
         let Membership::Joining { joined, ask_at } = &mut self.membership else { return };
         let coordinates = turn.config.nodes.first() == Some(&turn.config.node);
-        if coordinates && joined.len() as u64 >= turn.config.cluster.threshold {
+        let cluster = &turn.config.cluster;
+        // the table names the disk of every replica, so none may be missing
+        let mut named = cluster.partitions.iter().flat_map(|partition| &partition.replicas);
+        let enough = joined.len() as u64 >= cluster.threshold && named.all(|node| joined.contains_key(node));
+        if coordinates && enough {
             let table = Table::new(joined.clone(), turn.config);
             return self.open(table, turn);
         }
@@ -333,7 +337,7 @@ impl Membership {
             let replica = Replica::new(group, 0, &found, preset(*partition, turn.config), turn.moment());
             replicas.insert(*partition, replica);
         }
-        turn.open();
+        turn.announce(Output::Open);
         Self::Member { table, replicas }
     }
 
@@ -387,7 +391,7 @@ impl Table {
             (partition.partition, chosen)
         };
         let replicas = config.cluster.partitions.iter().enumerate().map(place).collect();
-        Self { members, replicas }
+        Self { members, config: config.cluster.digest(), replicas }
     }
 }
 

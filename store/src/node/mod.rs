@@ -71,6 +71,14 @@ fn abort_on_panic() {
 
 async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     let (storage, found) = open_storage(&config)?;
+    if let Some(table) = &found.state.table {
+        anyhow::ensure!(
+            table.config == config.cluster.digest(),
+            "{} belongs to a cluster that was started with another configuration: leases, partitions and presets are \
+             agreed on once",
+            config.data.display()
+        );
+    }
     let listener = TcpListener::bind(&config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -82,6 +90,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
         node: config.node,
         disk: found.disk,
         boot: found.boot,
+        config: config.cluster.digest(),
     };
     let running = Running::start(&config, &found, storage, &identity, signals.clone())?;
     tokio::spawn(transport::listen(listener, identity.clone(), events));
@@ -132,6 +141,13 @@ fn notice(notice: &Notice) {
     let _ = std::io::stdout().lock().write_all(line.as_bytes());
 }
 
+/// The present connection of a peer.
+struct Session {
+    /// Boot number of the peer, and which of its dials in that life this is.
+    dialed: (u64, u64),
+    connection: u64,
+}
+
 /// A running node.
 struct Running {
     config: Config,
@@ -148,7 +164,7 @@ struct Running {
     at_once: Option<u64>,
     clients: BTreeMap<u64, mpsc::Sender<ClientReply>>,
     /// The connection of each peer; what an earlier one still brings is dropped.
-    sessions: BTreeMap<NodeId, u64>,
+    sessions: BTreeMap<NodeId, Session>,
     commands: u64,
 }
 
@@ -215,6 +231,8 @@ impl Running {
             let mut inputs = Vec::new();
             tokio::select! {
                 biased;
+                // what needs no disk is durable as soon as other tasks have had their turn
+                () = tokio::task::yield_now(), if self.at_once.is_some() => {}
                 Some(signal) = internal.recv() => {
                     if !self.on_signal(signal, &mut inputs)? {
                         return Ok(());
@@ -238,9 +256,6 @@ impl Running {
     }
 
     fn sleep_time(&self) -> Duration {
-        if self.at_once.is_some() {
-            return Duration::ZERO;
-        }
         let now = self.clock.read().local;
         self.clock.until(self.node.next_deadline(&self.config, now), now)
     }
@@ -276,9 +291,14 @@ impl Running {
                     let needs = *needs;
                     self.held.push_back((needs, output));
                 }
-                Output::Trace(event) => announce(event),
                 Output::Open => self.announce_open(),
-                Output::Persist { .. } => {}
+                Output::Leading { partition, ballot } => {
+                    notice(&Notice::Leading { partition: *partition, ballot: *ballot });
+                }
+                Output::SteppedDown { partition, ballot } => {
+                    notice(&Notice::SteppedDown { partition: *partition, ballot: *ballot });
+                }
+                Output::Trace(_) | Output::Persist { .. } => {}
             }
         }
         self.release();
@@ -322,7 +342,7 @@ impl Running {
                 Output::Reply { client, response, .. } => {
                     self.reply(client.connection, client.request, ReplyBody::Operation(response));
                 }
-                Output::Persist { .. } | Output::Trace(_) | Output::Open => {}
+                _ => unreachable!("only sends and replies wait for a persist"),
             }
         }
         self.held = still_held;
@@ -361,18 +381,17 @@ impl Running {
 
     fn on_event(&mut self, event: Event, inputs: &mut Vec<Input>) {
         match event {
-            Event::Peer { from, disk, connection, verdict } => {
-                let reason = (!self.node.accepts_peer(from, disk))
-                    .then(|| format!("node {from} came back with another disk: it has lost its promises"));
+            Event::Peer { from, disk, dialed, connection, verdict } => {
+                let reason = self.refusal(from, disk, dialed);
                 if reason.is_none() {
-                    self.sessions.insert(from, connection);
+                    self.sessions.insert(from, Session { dialed, connection });
                     inputs.push(Input::Session { from });
                 }
                 // the connection may be gone already
                 let _ = verdict.send(reason);
             }
             Event::Message { from, connection, message } => {
-                if self.sessions.get(&from) == Some(&connection) {
+                if self.sessions.get(&from).is_some_and(|session| session.connection == connection) {
                     inputs.push(Input::Message { from, message: *message });
                 }
             }
@@ -395,17 +414,18 @@ impl Running {
         }
     }
 
+    /// Why a peer may not connect.
+    fn refusal(&self, from: NodeId, disk: u64, dialed: (u64, u64)) -> Option<String> {
+        if !self.node.accepts_peer(from, disk) {
+            return Some(format!("node {from} came back with another disk: it has lost its promises"));
+        }
+        // a hello that was long under way must not displace the connection that its sender has dialed since
+        let newer = self.sessions.get(&from).is_some_and(|session| session.dialed > dialed);
+        newer.then(|| format!("node {from} has dialed again since"))
+    }
+
     fn announce_open(&self) {
         let table = self.node.table().map(|table| table.replicas.clone()).unwrap_or_default();
         notice(&Notice::Open { table: table.into_iter().collect() });
-    }
-}
-
-/// Tells whoever started the node who leads.
-fn announce(event: &TraceEvent) {
-    match *event {
-        TraceEvent::Leading { partition, ballot } => notice(&Notice::Leading { partition, ballot }),
-        TraceEvent::SteppedDown { partition, ballot } => notice(&Notice::SteppedDown { partition, ballot }),
-        _ => {}
     }
 }

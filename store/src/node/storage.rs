@@ -296,7 +296,7 @@ mod tests {
     }
 
     fn records() -> Vec<Record> {
-        let table = Table { members: [(1, 7)].into(), replicas: [(1, vec![1])].into() };
+        let table = Table { members: [(1, 7)].into(), config: 3, replicas: [(1, vec![1])].into() };
         vec![
             Record::Table(table),
             Record::Announced { partition: 1, ballot: ballot(1) },

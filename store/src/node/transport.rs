@@ -44,6 +44,8 @@ pub struct Identity {
     pub disk: u64,
     /// How often it has started on that disk.
     pub boot: u64,
+    /// Digest of the cluster's configuration.
+    pub config: u64,
 }
 
 /// What connections bring.
@@ -55,6 +57,8 @@ pub enum Event {
         from: NodeId,
         /// Its disk.
         disk: u64,
+        /// Its boot number, and which of its dials in that life this is.
+        dialed: (u64, u64),
         /// Number of the connection.
         connection: u64,
         /// Takes the verdict: the reason of a refusal, if it is one.
@@ -122,8 +126,8 @@ async fn keep_connected(
     identity: Identity,
     mut messages: mpsc::Receiver<Message>,
 ) {
-    loop {
-        match connect(to, &address, &identity).await {
+    for dial in 1.. {
+        match connect(to, dial, &address, &identity).await {
             Ok(stream) => {
                 tracing::info!(peer = to, "connected");
                 if let Some(error) = write_messages(stream, &mut messages).await {
@@ -141,13 +145,14 @@ async fn keep_connected(
     }
 }
 
-async fn connect(to: NodeId, address: &str, identity: &Identity) -> Result<TcpStream, String> {
+async fn connect(to: NodeId, dial: u64, address: &str, identity: &Identity) -> Result<TcpStream, String> {
     let dial = async {
         let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let mut framed = Framed::new(stream, wire::frames());
         let (cluster, node) = (identity.cluster.clone(), identity.node);
-        let role = Role::Node { node, to, disk: identity.disk, boot: identity.boot };
+        let Identity { disk, boot, config, .. } = *identity;
+        let role = Role::Node { node, to, disk, boot, dial, config };
         let hello = wire::encode(&Handshake { version: wire::VERSION, cluster, role });
         framed.send(hello).await.map_err(|error| error.to_string())?;
         let frame = framed.next().await.ok_or("closed")?.map_err(|error| error.to_string())?;
@@ -183,15 +188,11 @@ async fn write_messages(stream: TcpStream, messages: &mut mpsc::Receiver<Message
 }
 
 fn put_frame(buffer: &mut BytesMut, frame: &Bytes) {
-    if frame.len() > wire::MAX_FRAME {
-        // the session's next message shows the gap, and the peer is prepared anew
-        tracing::error!(
-            bytes = frame.len(),
-            limit = wire::MAX_FRAME,
-            "message dropped: longer than a frame may be"
-        );
-        return;
-    }
+    assert!(
+        frame.len() <= wire::MAX_MESSAGE,
+        "a message of {} bytes: the log has outgrown what one message can carry",
+        frame.len()
+    );
     buffer.extend_from_slice(&(frame.len() as u32).to_be_bytes());
     buffer.extend_from_slice(frame);
 }
@@ -233,7 +234,7 @@ async fn serve(stream: TcpStream, connection: u64, identity: Identity, events: m
         return;
     }
     match (verdict, hello.map(|hello| hello.role)) {
-        (None, Ok(Role::Client)) => serve_client(framed.into_inner(), connection, events).await,
+        (None, Ok(Role::Client)) => serve_client(framed, connection, events).await,
         (None, Ok(Role::Node { node, .. })) => read_messages(framed, node, connection, events).await,
         (reason, _) => tracing::warn!(reason, "connection refused"),
     }
@@ -252,12 +253,15 @@ async fn judge(
     if hello.cluster != identity.cluster {
         return Some(format!("this is cluster '{}', not '{}'", identity.cluster, hello.cluster));
     }
-    let Role::Node { node, to, disk, .. } = hello.role else { return None };
+    let Role::Node { node, to, disk, boot, dial, config } = hello.role else { return None };
     if to != identity.node {
         return Some(format!("this is node {}, not node {to}", identity.node));
     }
+    if config != identity.config {
+        return Some(format!("node {node} is configured for another cluster than node {to}"));
+    }
     let (verdict, answer) = tokio::sync::oneshot::channel();
-    events.send(Event::Peer { from: node, disk, connection, verdict }).await.ok()?;
+    events.send(Event::Peer { from: node, disk, dialed: (boot, dial), connection, verdict }).await.ok()?;
     answer.await.unwrap_or_else(|_| Some("the node is stopping".to_owned()))
 }
 
@@ -267,6 +271,7 @@ async fn read_messages(
     connection: u64,
     events: mpsc::Sender<Event>,
 ) {
+    framed.codec_mut().set_max_frame_length(wire::MAX_MESSAGE);
     while let Some(frame) = framed.next().await {
         let message = match frame
             .map_err(|error| error.to_string())
@@ -281,20 +286,23 @@ async fn read_messages(
     }
 }
 
-async fn serve_client(stream: TcpStream, connection: u64, events: mpsc::Sender<Event>) {
-    let (read, write) = stream.into_split();
+async fn serve_client(framed: Framed<TcpStream, wire::Frames>, connection: u64, events: mpsc::Sender<Event>) {
+    // a client may have sent requests behind its handshake
+    let parts = framed.into_parts();
+    let (read, write) = parts.io.into_split();
     let (replies, waiting) = mpsc::channel(QUEUE);
     if events.send(Event::Client { connection, replies }).await.is_err() {
         return;
     }
     let writer = tokio::spawn(write_replies(write, waiting));
-    read_requests(read, connection, &events).await;
+    read_requests(read, parts.read_buf, connection, &events).await;
     let _ = events.send(Event::Gone { connection }).await;
     writer.abort();
 }
 
-async fn read_requests(read: OwnedReadHalf, connection: u64, events: &mpsc::Sender<Event>) {
+async fn read_requests(read: OwnedReadHalf, early: BytesMut, connection: u64, events: &mpsc::Sender<Event>) {
     let mut frames = FramedRead::new(read, wire::frames());
+    frames.read_buffer_mut().extend_from_slice(&early);
     while let Some(frame) = frames.next().await {
         let request = match frame
             .map_err(|error| error.to_string())

@@ -13,8 +13,11 @@ use crate::api::NodeId;
 /// Version of the wire format; a node refuses every other.
 pub const VERSION: u16 = 1;
 
-/// A longer frame closes the connection.
-pub const MAX_FRAME: usize = 16 << 20;
+/// A longer frame of a client, or before the handshake is over, closes the connection.
+pub const MAX_FRAME: usize = 4 << 20;
+
+/// A longer message between nodes is not sent. One message brings a follower's whole log up to date.
+pub const MAX_MESSAGE: usize = 1 << 30;
 
 /// The framing of a connection.
 pub type Frames = LengthDelimitedCodec;
@@ -45,6 +48,10 @@ pub enum Role {
         disk: u64,
         /// How often it has started on that disk.
         boot: u64,
+        /// How often it has dialed this peer since.
+        dial: u64,
+        /// Digest of the cluster's configuration: nodes that were configured differently refuse each other.
+        config: u64,
     },
 }
 

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use store::{
-    api::{Key, NodeId, Operation, Outcome, Response},
+    api::{Key, NodeId, Operation, Outcome, Response, Value},
     config::{ClockSkew, ClusterConfig, Mutant},
     core::{
         ClientId, Config, Input, LocalTime, Message, Node, Output,
         durable::{DurableState, Record},
         invariants::{Observer, Violation},
+        message::Entry,
         trace::TraceEvent,
     },
 };
@@ -25,6 +26,10 @@ pub trait Delays {
     fn message(&mut self) -> u64;
     /// Of a sync.
     fn sync(&mut self) -> u64;
+    /// Whether the next message is lost although its connection lives on, as when a queue is full.
+    fn loses(&mut self) -> bool {
+        false
+    }
 }
 
 /// The same for all: a millisecond for a message, half of one for a sync.
@@ -57,6 +62,8 @@ pub struct World {
     pub told: Vec<String>,
     /// Messages are told of, too.
     pub tell_messages: bool,
+    /// No message is lost any more without a new connection.
+    pub calm: bool,
     machines: BTreeMap<NodeId, Machine>,
     links: BTreeMap<(NodeId, NodeId), Link>,
     delays: Box<dyn Delays>,
@@ -136,6 +143,7 @@ impl World {
             asked: Vec::new(),
             told: Vec::new(),
             tell_messages: false,
+            calm: false,
             machines: BTreeMap::new(),
             links: BTreeMap::new(),
             delays,
@@ -175,6 +183,21 @@ impl World {
 
     pub fn ids(&self) -> Vec<NodeId> {
         self.machines.keys().copied().collect()
+    }
+
+    /// The values that a node's decided log writes, in their order.
+    pub fn decided_values(&self, id: NodeId) -> Vec<Value> {
+        let replicas = self.machines[&id].node.iter().flat_map(Node::replicas);
+        let entries = replicas.flat_map(|replica| {
+            let paxos = replica.paxos();
+            (1..=paxos.decided()).map(|index| paxos.entry(index))
+        });
+        entries
+            .filter_map(|entry| match entry {
+                Entry::Command(command) => written(&command.operation).cloned(),
+                Entry::StopSign(_) => None,
+            })
+            .collect()
     }
 
     pub fn is_up(&self, id: NodeId) -> bool {
@@ -433,7 +456,7 @@ impl World {
                 return self.answered(client.request as usize, response);
             }
             Output::Trace(event) => self.tell_event(id, &event),
-            Output::Open | Output::Persist { .. } => {}
+            Output::Open | Output::Persist { .. } | Output::Leading { .. } | Output::SteppedDown { .. } => {}
         }
         Ok(())
     }
@@ -444,6 +467,9 @@ impl World {
         let name = name(&message);
         if self.tell_messages && name != "HeartbeatRequest" && name != "HeartbeatReply" {
             self.tell(&format!("n{from} -> n{to} {message:?}"));
+        }
+        if !self.calm && self.delays.loses() {
+            return;
         }
         let link = self.links.get_mut(&(from, to)).expect("a known link");
         if let Some(position) = link.lose.iter().position(|lost| *lost == name) {
@@ -518,6 +544,14 @@ enum Event {
     Arrival(NodeId, NodeId),
     Late(NodeId, NodeId),
     Deadline(NodeId),
+}
+
+/// The value that an operation would write.
+pub fn written(operation: &Operation) -> Option<&Value> {
+    match operation {
+        Operation::Put { value, .. } | Operation::Cas { new: value, .. } => Some(value),
+        Operation::Get { .. } | Operation::Delete { .. } => None,
+    }
 }
 
 /// The name of a message as it stands in the code.

@@ -15,8 +15,8 @@ use crate::{
 /// Entries that a leader sends to one follower before the first of them is acknowledged.
 const WINDOW: u64 = 4096;
 
-/// Entries in one Accept.
-const ENTRIES_PER_MESSAGE: usize = 512;
+/// Bytes of entries in one Accept, except that one entry always fits.
+const BYTES_PER_MESSAGE: usize = 1 << 20;
 
 /// What only a leader knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -426,7 +426,7 @@ impl Paxos {
             let PeerState::Synced(synced) = &mut peer.state else { continue };
             while synced.sent < length && synced.sent - synced.accepted.unwrap_or(synced.base) < WINDOW {
                 let start = synced.sent as usize;
-                let end = log.len().min(start + ENTRIES_PER_MESSAGE);
+                let end = start + fitting(&log[start..]);
                 synced.sent = end as u64;
                 synced.sent_decided = decided.min(synced.sent);
                 synced.sequence += 1;
@@ -468,4 +468,14 @@ impl Paxos {
             }
         }
     }
+}
+
+/// How many of these entries one Accept takes.
+fn fitting(entries: &[Entry]) -> usize {
+    let mut bytes = 0;
+    let fit = entries.iter().take_while(|entry| {
+        bytes += entry.weight();
+        bytes <= BYTES_PER_MESSAGE
+    });
+    fit.count().max(1)
 }

@@ -198,7 +198,6 @@ impl Paxos {
     /// Ends a turn: one record for all that the log has gained, then the messages that tell of it.
     pub fn finish_turn(&mut self, turn: &mut Turn<'_>) {
         let changed = self.record_log(turn);
-        self.trace_decided(turn);
         match &self.role {
             Role::Leader(_) => self.announce_as_leader(changed, turn),
             Role::Follower(_) => self.acknowledge(turn),
@@ -220,7 +219,8 @@ impl Paxos {
         true
     }
 
-    fn trace_decided(&mut self, turn: &mut Turn<'_>) {
+    /// Tells what is newly decided, under the ballot and in the role that it was decided in.
+    pub fn trace_decided(&mut self, turn: &mut Turn<'_>) {
         if self.decided == self.traced_decided {
             return;
         }

@@ -123,6 +123,7 @@ impl Replica {
 
     /// Applies what is decided and answers who waits for it.
     pub(super) fn apply(&mut self, turn: &mut Turn<'_>) {
+        self.paxos.trace_decided(turn);
         while self.kv.applied() < self.paxos.decided() {
             let entry = self.paxos.entry(self.kv.applied() + 1);
             let result = self.kv.apply(entry);

@@ -5,7 +5,7 @@ use crate::{
     api::{Ballot, NodeId, StoreError},
     config::Mutant,
     core::{
-        Turn,
+        Output, Turn,
         durable::Record,
         election::Elected,
         message::{GroupMessage, GroupStatus},
@@ -77,6 +77,7 @@ impl Replica {
         }
         if self.paxos.in_accept_phase() {
             turn.trace(|| TraceEvent::SteppedDown { partition, ballot });
+            turn.announce(Output::SteppedDown { partition, ballot });
         }
         for request in leadership.waiting.into_values() {
             let reason = "the leader was replaced while the operation was in its log".to_owned();

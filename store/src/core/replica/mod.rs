@@ -19,7 +19,7 @@ use crate::{
     api::{Ballot, Key, NodeId, Operation, PartitionStatus, Response, StoreError},
     config::Mutant,
     core::{
-        ClientId, LocalTime, Moment, Turn,
+        ClientId, LocalTime, Moment, Output, Turn,
         durable::DurableGroup,
         election::Election,
         kv::KeyValues,
@@ -62,6 +62,8 @@ enum Standing {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Leadership {
     ballot: Ballot,
+    /// When it began to prepare.
+    began: LocalTime,
     hold: Hold,
     traced_expiry: Option<LocalTime>,
     extend_at: LocalTime,
@@ -207,6 +209,7 @@ impl Replica {
         if !self.paxos.group().replicas.contains(&from) {
             return;
         }
+        self.give_up_if_over(turn);
         match message {
             GroupMessage::Prepare { ballot, session, decided, accepted_ballot, length, sent_at } => {
                 self.on_prepare(
@@ -323,6 +326,7 @@ impl Replica {
         }
         self.deposed = Some(ballot);
         turn.trace(|| TraceEvent::Leading { partition, ballot });
+        turn.announce(Output::Leading { partition, ballot });
         turn.send_to_all(&Message::Leading { partition, ballot });
         self.trace_hold(turn);
         self.apply(turn);
@@ -351,17 +355,29 @@ impl Replica {
 
     /// Does what is due.
     pub fn on_time(&mut self, turn: &mut Turn<'_>) {
-        if self.hold_is_over(turn.moment()) {
-            self.give_up(self.paxos.promised(), turn);
-        }
+        self.give_up_if_over(turn);
         self.try_to_lead(turn);
         self.paxos.on_time(turn);
         self.extend_lease(turn);
         self.expire_requests(turn);
     }
 
+    /// L1, L6: before anything else, a leader whose hold has ended, or that could not come to lead in time, stops trying.
+    fn give_up_if_over(&mut self, turn: &mut Turn<'_>) {
+        let late = match &self.standing {
+            Standing::Leader(leadership) => {
+                self.serving().is_none() && turn.now >= leadership.began + prepare_limit(turn.moment())
+            }
+            _ => false,
+        };
+        if late || self.hold_is_over(turn.moment()) {
+            self.give_up(self.paxos.promised(), turn);
+        }
+    }
+
     /// A persist of this node is durable.
     pub fn on_persisted(&mut self, number: u64, turn: &mut Turn<'_>) {
+        self.give_up_if_over(turn);
         self.paxos.on_persisted(number, turn);
         self.apply(turn);
     }
@@ -385,9 +401,11 @@ impl Replica {
         let leader = match &self.standing {
             Standing::Leader(leadership) => {
                 let oldest = leadership.waiting.values().next();
+                let preparing = self.serving().is_none();
                 [
                     terms(moment).map(|_| leadership.extend_at),
                     self.hold_until(moment),
+                    preparing.then(|| leadership.began + prepare_limit(moment)),
                     oldest.map(|request| request.received + request_timeout(moment)),
                 ]
                 .into_iter()
@@ -419,6 +437,7 @@ impl Leadership {
         hold.acknowledge(moment.config.node, moment.now);
         Self {
             ballot,
+            began: moment.now,
             hold,
             traced_expiry: None,
             extend_at: moment.now,
@@ -470,6 +489,13 @@ fn hold_length(terms: &Terms, moment: Moment<'_>) -> Duration {
         Some(Mutant::LeaseWithoutDriftMargin) => terms.grant(),
         _ => terms.hold(),
     }
+}
+
+/// For how long a leader tries to get its promises: the longest refusal and two election timeouts. What keeps them from it for
+/// longer does not keep the others from hearing its heartbeats, so nobody else would ever try.
+fn prepare_limit(moment: Moment<'_>) -> Duration {
+    let refusal = terms(moment).map_or(Duration::ZERO, |terms| terms.restart_wait());
+    refusal + moment.config.cluster.election_timeout() * 2
 }
 
 fn request_timeout(moment: Moment<'_>) -> Duration {
