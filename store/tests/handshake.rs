@@ -1,0 +1,156 @@
+//! Whom a node lets in: a real node process, dialed by hand.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+};
+
+use futures::{SinkExt, StreamExt};
+use store::{
+    api::{ClientReply, ClientRequest, Key, KeyType, Operation, ReplyBody, RequestBody, StoreError},
+    config::{ClockSkew, ClusterConfig, NodeConfig, PartitionConfig, StorageKind, TestOptions},
+    node::{
+        control::Notice,
+        wire::{self, Handshake, Role, Verdict},
+    },
+};
+use tokio::net::TcpStream;
+use tokio_util::codec::Framed;
+
+struct Node {
+    child: Child,
+    address: String,
+    digest: u64,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.child.kill().expect("the node can be killed");
+        self.child.wait().expect("the node ends");
+    }
+}
+
+/// Node 1 of two; the other is nowhere.
+fn start() -> Node {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let partition =
+        PartitionConfig { partition: 1, lower: None, upper: None, replication: 2, replicas: vec![1, 2] };
+    let cluster = ClusterConfig {
+        name: "handshake".to_owned(),
+        key_type: KeyType::Integer,
+        partitions: vec![partition],
+        threshold: 2,
+        heartbeat_ms: 50,
+        missed_rounds: 5,
+        lease: None,
+        request_timeout_ms: 500,
+        storage: StorageKind::Durable,
+        preset: Vec::new(),
+    };
+    let digest = cluster.digest();
+    let config = NodeConfig {
+        node: 1,
+        listen: "127.0.0.1:0".to_owned(),
+        peers: BTreeMap::from([(2, "127.0.0.1:1".to_owned())]),
+        data: folder.path().join("data"),
+        trace: None,
+        clock: ClockSkew::default(),
+        cluster,
+        test: TestOptions::default(),
+    };
+    let path = folder.path().join("node.json");
+    std::fs::write(&path, serde_json::to_vec(&config).expect("JSON")).expect("the configuration is written");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_store"))
+        .arg("node")
+        .arg("--config")
+        .arg(&path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the node starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
+    match serde_json::from_str(&line).expect("a notice") {
+        Notice::Listening { address, .. } => Node { child, address, digest, _folder: folder },
+        other => panic!("it said {other:?} before it listened"),
+    }
+}
+
+type Connection = Framed<TcpStream, wire::Frames>;
+
+async fn say(node: &Node, version: u16, cluster: &str, role: Role) -> (Connection, Verdict) {
+    let stream = TcpStream::connect(&node.address).await.expect("it listens");
+    let mut connection = Framed::new(stream, wire::frames());
+    let hello = Handshake { version, cluster: cluster.to_owned(), role };
+    connection.send(wire::encode(&hello)).await.expect("sent");
+    let frame = connection.next().await.expect("an answer").expect("a frame");
+    let verdict = wire::decode(&frame).expect("a verdict");
+    (connection, verdict)
+}
+
+fn peer(node: &Node, to: u64, boot: u64, dial: u64) -> Role {
+    Role::Node { node: 2, to, disk: 5, boot, dial, config: node.digest }
+}
+
+fn refusal(verdict: &Verdict) -> &str {
+    match verdict {
+        Verdict::Refused { reason } => reason,
+        Verdict::Welcome { .. } => panic!("it was let in"),
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+}
+
+#[test]
+fn whoever_means_another_version_cluster_node_or_configuration_is_refused_with_the_reason() {
+    let node = start();
+    block_on(async {
+        let (_, verdict) = say(&node, wire::VERSION + 1, "handshake", Role::Client).await;
+        assert_eq!(refusal(&verdict), format!("wire version {} is not {}", wire::VERSION + 1, wire::VERSION));
+        let (_, verdict) = say(&node, wire::VERSION, "other", Role::Client).await;
+        assert_eq!(refusal(&verdict), "this is cluster 'handshake', not 'other'");
+        let (_, verdict) = say(&node, wire::VERSION, "handshake", peer(&node, 3, 1, 1)).await;
+        assert_eq!(refusal(&verdict), "this is node 1, not node 3");
+        let role = Role::Node { node: 2, to: 1, disk: 5, boot: 1, dial: 1, config: node.digest + 1 };
+        let (_, verdict) = say(&node, wire::VERSION, "handshake", role).await;
+        assert_eq!(refusal(&verdict), "node 2 is configured for another cluster than node 1");
+    });
+}
+
+/// A hello may be long under way, and arrive after its sender has given up and dialed again.
+#[test]
+fn a_late_hello_does_not_displace_the_connection_that_was_dialed_after_it() {
+    let node = start();
+    block_on(async {
+        let (_second, verdict) = say(&node, wire::VERSION, "handshake", peer(&node, 1, 1, 2)).await;
+        assert_eq!(verdict, Verdict::Welcome { node: 1 });
+        let (_, verdict) = say(&node, wire::VERSION, "handshake", peer(&node, 1, 1, 1)).await;
+        assert_eq!(refusal(&verdict), "node 2 has dialed again since");
+        let (_, verdict) = say(&node, wire::VERSION, "handshake", peer(&node, 1, 2, 1)).await;
+        assert_eq!(verdict, Verdict::Welcome { node: 1 }, "a new life begins to count anew");
+    });
+}
+
+#[test]
+fn a_client_is_told_how_many_nodes_have_joined_even_if_it_asks_behind_its_handshake() {
+    let node = start();
+    block_on(async {
+        let stream = TcpStream::connect(&node.address).await.expect("it listens");
+        let mut connection = Framed::new(stream, wire::frames());
+        let hello = Handshake { version: wire::VERSION, cluster: "handshake".to_owned(), role: Role::Client };
+        let body = RequestBody::Operation(Operation::Get { key: Key::Integer(1) });
+        connection.feed(wire::encode(&hello)).await.expect("fed");
+        connection.feed(wire::encode(&ClientRequest { id: 9, body })).await.expect("fed");
+        connection.flush().await.expect("sent");
+        connection.next().await.expect("a verdict").expect("a frame");
+        let frame = connection.next().await.expect("a reply").expect("a frame");
+        let reply: ClientReply = wire::decode(&frame).expect("a reply");
+        let expected = ReplyBody::Operation(Err(StoreError::NotReady { joined: 1, threshold: 2 }));
+        assert_eq!((reply.id, reply.body), (9, expected));
+    });
+}
