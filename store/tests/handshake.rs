@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use futures::{SinkExt, StreamExt};
@@ -103,7 +104,9 @@ fn refusal(verdict: &Verdict) -> &str {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let limited = async { tokio::time::timeout(Duration::from_secs(20), future).await };
+    runtime.block_on(limited).expect("the node answers within 20 s")
 }
 
 #[test]
@@ -145,8 +148,7 @@ fn a_client_is_told_how_many_nodes_have_joined_even_if_it_asks_behind_its_handsh
         let hello = Handshake { version: wire::VERSION, cluster: "handshake".to_owned(), role: Role::Client };
         let body = RequestBody::Operation(Operation::Get { key: Key::Integer(1) });
         connection.feed(wire::encode(&hello)).await.expect("fed");
-        connection.feed(wire::encode(&ClientRequest { id: 9, body })).await.expect("fed");
-        connection.flush().await.expect("sent");
+        connection.send(wire::encode(&ClientRequest { id: 9, body })).await.expect("sent");
         connection.next().await.expect("a verdict").expect("a frame");
         let frame = connection.next().await.expect("a reply").expect("a frame");
         let reply: ClientReply = wire::decode(&frame).expect("a reply");

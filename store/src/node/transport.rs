@@ -16,7 +16,7 @@ use tokio::{
     sync::mpsc,
     time::timeout,
 };
-use tokio_util::codec::{Framed, FramedRead};
+use tokio_util::codec::{Framed, FramedParts};
 
 use super::wire::{self, Handshake, Role, Verdict};
 use crate::{
@@ -301,8 +301,9 @@ async fn serve_client(framed: Framed<TcpStream, wire::Frames>, connection: u64, 
 }
 
 async fn read_requests(read: OwnedReadHalf, early: BytesMut, connection: u64, events: &mpsc::Sender<Event>) {
-    let mut frames = FramedRead::new(read, wire::frames());
-    frames.read_buffer_mut().extend_from_slice(&early);
+    let mut parts = FramedParts::new::<Bytes>(read, wire::frames());
+    parts.read_buf = early;
+    let mut frames = Framed::from_parts(parts);
     while let Some(frame) = frames.next().await {
         let request = match frame
             .map_err(|error| error.to_string())
