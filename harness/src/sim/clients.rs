@@ -219,7 +219,7 @@ impl World<'_> {
             // a lost connection is told of by itself
             Process::Dead | Process::Starting if sent => return,
             Process::Dead | Process::Starting => {
-                return self.complete(attempt, Ended::Fail("cannot connect: nobody listens".to_owned()));
+                return self.complete(attempt, &Ended::Fail("cannot connect: nobody listens".to_owned()));
             }
             // it answers the handshake when it goes on
             Process::Up(_) if machine.paused && !sent => return,
@@ -280,7 +280,7 @@ impl World<'_> {
             Err(error) if error.is_definite() => Ended::Fail(error.to_string()),
             Err(error) => Ended::Info(error.to_string()),
         };
-        self.complete(attempt, ended);
+        self.complete(attempt, &ended);
     }
 
     /// The node has died.
@@ -291,7 +291,7 @@ impl World<'_> {
         } else {
             Ended::Fail("cannot connect: the node is gone".to_owned())
         };
-        self.complete(attempt, ended);
+        self.complete(attempt, &ended);
     }
 
     /// The client waits no longer; its connection is not used again.
@@ -304,7 +304,7 @@ impl World<'_> {
         } else {
             Ended::Fail("no connection in time".to_owned())
         };
-        self.complete(attempt, ended);
+        self.complete(attempt, &ended);
     }
 
     fn flight(&mut self, attempt: Attempt) -> Option<&mut Flight> {
@@ -322,7 +322,7 @@ impl World<'_> {
     }
 
     /// An operation has ended: it is recorded, and whoever asked goes on.
-    fn complete(&mut self, attempt: Attempt, ended: Ended) {
+    fn complete(&mut self, attempt: Attempt, ended: &Ended) {
         let client = attempt.client;
         let session = &mut self.clients.sessions[client as usize];
         let Some(flight) = session.flight.take() else { return };
@@ -330,7 +330,7 @@ impl World<'_> {
         if let Ended::Info(_) = ended {
             session.process += self.clients.stride;
         }
-        self.stats.count(&ended);
+        self.stats.count(ended);
         self.tell(|| format!("c{client} at n{} {:?}: {ended:?}", flight.node, flight.function));
         if let Some(result) = ended.result() {
             self.guess.answered(flight.function.key(), result.leader);
@@ -338,7 +338,7 @@ impl World<'_> {
                 self.found(finding);
             }
         }
-        let error = match &ended {
+        let error = match ended {
             Ended::Ok(_) => None,
             Ended::Fail(error) | Ended::Info(error) => Some(error.clone()),
         };
@@ -352,7 +352,7 @@ impl World<'_> {
             result: ended.result().cloned(),
             error,
         }));
-        self.goes_on(client, &flight.function, &ended);
+        self.goes_on(client, &flight.function, ended);
     }
 
     fn goes_on(&mut self, client: u64, function: &Function, ended: &Ended) {

@@ -35,9 +35,6 @@ pub struct SimArguments {
     /// Tells what happens in each run: for one seed.
     #[arg(long)]
     pub tale: bool,
-    /// Judges the traces of every run, not only of one in eight.
-    #[arg(long)]
-    pub traces: bool,
     /// Warm-up and faults together take this long, such as 30s.
     #[arg(long, value_name = "TIME", value_parser = crate::cli::time)]
     pub time_limit: Option<Time>,
@@ -92,7 +89,7 @@ pub fn main(arguments: &SimArguments) -> ExitCode {
 }
 
 fn simulate(workload: &Workload, arguments: &SimArguments, path: &str) -> Row {
-    let options = Options { tale: arguments.tale, traces: arguments.traces, planted: None };
+    let options = Options { tale: arguments.tale, planted: None };
     let jobs = arguments
         .jobs
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
@@ -101,7 +98,9 @@ fn simulate(workload: &Workload, arguments: &SimArguments, path: &str) -> Row {
         let plan = Plan::new(workload.clone(), seed);
         let mut outcome = if arguments.twice { repeat(&plan, &options) } else { run(&plan, &options) };
         let told = std::mem::take(&mut outcome.tale);
-        told.iter().for_each(|line| println!("{line}"));
+        for line in told {
+            println!("{line}");
+        }
         outcome
     };
     let negative = workload.expect.verdict == ExpectedVerdict::Violation;

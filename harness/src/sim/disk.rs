@@ -61,7 +61,9 @@ impl Disk {
     fn keep(&mut self, batches: usize) -> u64 {
         let mut last = 0;
         for (number, records) in self.batches.drain(..batches) {
-            records.iter().for_each(|record| self.state.apply(record));
+            for record in &records {
+                self.state.apply(record);
+            }
             last = number;
         }
         self.writing = 0;
@@ -100,7 +102,9 @@ mod tests {
         let mut seen = [0; 4];
         for seed in 0..200 {
             let mut disk = Disk::default();
-            (1..=2).for_each(|number| drop(disk.take(number, promise(number))));
+            for number in 1..=2 {
+                disk.take(number, promise(number));
+            }
             disk.begin();
             disk.take(3, promise(3));
             disk.crash(&mut Dice::new(seed));

@@ -47,8 +47,6 @@ use crate::history_writer::Ended;
 pub struct Options {
     /// What happens is told in words.
     pub tale: bool,
-    /// The traces are judged too, even when nothing asks for it.
-    pub traces: bool,
     /// More delay for each turn, from a source that no seed fixes: a test shows with it that such a thing is found.
     pub planted: Option<fn() -> u64>,
 }

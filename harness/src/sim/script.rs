@@ -335,12 +335,10 @@ impl World<'_> {
             Via::Any => order.first().copied(),
             Via::Target(target) => self.resolve(target, &order).first().copied(),
         };
-        match node {
-            Some(node) => self.ask(self.plan.script_client(client), node, asked, left.max(LEAST)),
-            None => {
-                self.judge_attempt(number, &asked, &Ended::Fail("nobody is there to be asked".to_owned()))
-            }
+        if let Some(node) = node {
+            return self.ask(self.plan.script_client(client), node, asked, left.max(LEAST));
         }
+        self.judge_attempt(number, &asked, &Ended::Fail("nobody is there to be asked".to_owned()));
     }
 
     /// A client of the script has its answer.

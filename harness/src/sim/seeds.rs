@@ -11,16 +11,8 @@ use std::{
 
 use checker::history::History;
 
-use super::{
-    Options, Stats,
-    verdict::{Judgement, changes_clocks},
-    watch::Finding,
-    world::World,
-};
+use super::{Options, Stats, verdict::Judgement, watch::Finding, world::World};
 use crate::{plan::Plan, workload::CheckName};
-
-/// One run in so many has its traces judged, too, when nothing else asks for it.
-const TRACED: u64 = 8;
 
 /// How one run ended.
 #[derive(Clone, Debug, Default)]
@@ -42,9 +34,7 @@ pub struct Outcome {
 /// Carries a plan out in simulated time, and checks what came of it. A core that panics is a finding.
 pub fn run(plan: &Plan, options: &Options) -> Outcome {
     quiet_panics();
-    let traced = plan.checks.lease_safety
-        && (options.traces || changes_clocks(plan) || plan.seed.is_multiple_of(TRACED));
-    let mut world = World::new(plan, options, traced);
+    let mut world = World::new(plan, options);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     if ran.is_err() {
         let text = format!("a node's core gave up: {}", LAST_PANIC.take());

@@ -7,7 +7,7 @@ use checker::{
 };
 
 use super::watch::Finding;
-use crate::{plan::Plan, workload::CheckName};
+use crate::workload::CheckName;
 
 /// Transitions that the search may spend on one key. Counted and not timed, so that the verdict depends on the seed alone.
 const STEPS: u64 = 20_000_000;
@@ -45,15 +45,4 @@ impl Judgement {
         let findings = report.violations.iter().map(ToString::to_string);
         self.findings.extend(findings.map(|text| Finding { by: CheckName::LeaseSafety, text }));
     }
-}
-
-/// Whether a plan changes clocks while it runs.
-pub fn changes_clocks(plan: &Plan) -> bool {
-    use crate::workload::{Action, FaultAction};
-    let planned = plan.faults.iter().any(|fault| fault.spec.action == FaultAction::Clock);
-    planned
-        || plan.steps.iter().any(|step| match &step.action {
-            Action::Fault(spec) => spec.action == FaultAction::Clock,
-            _ => false,
-        })
 }

@@ -45,7 +45,7 @@ pub struct Watch {
 
 impl Watch {
     /// Nothing has happened.
-    pub fn new(plan: &Plan, traced: bool) -> Self {
+    pub fn new(plan: &Plan) -> Self {
         let initial =
             plan.cluster.preset.iter().map(|(key, value)| (history_key(key), value.clone())).collect();
         let header = Header { workload: plan.workload.clone(), seed: plan.seed, origin: 0, initial };
@@ -54,7 +54,7 @@ impl Watch {
             clocks_changed: false,
             lease: plan.cluster.lease.map_or(0, |lease| lease.duration_ms * 1_000_000),
             versions: BTreeMap::new(),
-            traces: traced.then(|| vec![Vec::new(); plan.nodes as usize]),
+            traces: plan.checks.lease_safety.then(|| vec![Vec::new(); plan.nodes as usize]),
             records: vec![Record::Header(header)],
             near_expiry: 0,
             mutant_reached: 0,

@@ -60,7 +60,7 @@ pub struct World<'a> {
 
 impl<'a> World<'a> {
     /// The world before its first event.
-    pub fn new(plan: &'a Plan, options: &'a Options, traced: bool) -> Self {
+    pub fn new(plan: &'a Plan, options: &'a Options) -> Self {
         let mut dice = Dice::new(plan.seed ^ 0x51D0_51D0_51D0_51D0);
         let weather = Weather::draw(&mut dice, expects_still_weather(&plan.steps));
         let machines = plan
@@ -85,7 +85,7 @@ impl<'a> World<'a> {
             nemesis: Nemesis::new(plan),
             phases: Phases::new(plan),
             script: Script::default(),
-            watch: Watch::new(plan, traced),
+            watch: Watch::new(plan),
             findings: Vec::new(),
             stats: Stats::default(),
             over: false,
