@@ -14,6 +14,7 @@ use crate::{
     plan::Plan,
     report::{Report, render, verdict_line},
     run::{self, Ended},
+    sim::{self, command::SimArguments},
     workload::{self, Time, Workload},
 };
 
@@ -34,6 +35,8 @@ pub struct Cli {
 enum Command {
     /// Runs workloads (the same as no command at all).
     Run(RunArguments),
+    /// Runs workloads in simulated time, many seeds a second.
+    Sim(SimArguments),
     /// One node of a cluster.
     #[command(hide = true)]
     Node {
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Some(Command::Node { config }) => node(&config),
         Some(Command::Run(arguments)) => run_all(&arguments),
+        Some(Command::Sim(arguments)) => sim::command::main(&arguments),
         None => run_all(&cli.run),
     }
 }
@@ -255,7 +259,8 @@ fn options(arguments: &RunArguments) -> anyhow::Result<run::Options> {
     })
 }
 
-fn seeds(text: &str) -> Result<Range<u64>, String> {
+/// A range of seeds.
+pub(crate) fn seeds(text: &str) -> Result<Range<u64>, String> {
     let (from, to) = text.split_once("..").ok_or("write two numbers, such as 0..20")?;
     let parse = |number: &str| match number.parse::<u64>() {
         Ok(number) if i64::try_from(number).is_ok() => Ok(number),
@@ -265,7 +270,8 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
     if range.is_empty() { Err("the range is empty".to_owned()) } else { Ok(range) }
 }
 
-fn time(text: &str) -> Result<Time, String> {
+/// A duration.
+pub(crate) fn time(text: &str) -> Result<Time, String> {
     text.parse().map_err(|()| "write a number and a unit, such as 30s".to_owned())
 }
 
@@ -288,7 +294,7 @@ mod tests {
             let run = match cli.command {
                 Some(Command::Run(run)) => run,
                 None => cli.run,
-                Some(Command::Node { .. }) => panic!("a node"),
+                Some(other) => panic!("{other:?}"),
             };
             assert_eq!((run.workloads, run.seed), (vec![PathBuf::from("a.toml")], 3));
         }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// After a refusal a client waits this long, so that a cluster without a leader is not stormed.
-const BACKOFF: Duration = Duration::from_millis(20);
+pub(crate) const BACKOFF: Duration = Duration::from_millis(20);
 
 /// What all clients share.
 #[derive(Clone)]
@@ -153,7 +153,8 @@ fn failed(error: &ClientError) -> Ended {
     if error.is_definite() { Ended::Fail(error.to_string()) } else { Ended::Info(error.to_string()) }
 }
 
-fn operation_of(function: &Function) -> Operation {
+/// What the store is asked.
+pub(crate) fn operation_of(function: &Function) -> Operation {
     match function {
         Function::Get { key } => Operation::Get { key: store_key(key) },
         Function::Put { key, value } => Operation::Put { key: store_key(key), value: value.as_str().into() },
@@ -166,7 +167,8 @@ fn operation_of(function: &Function) -> Operation {
     }
 }
 
-fn result_of(answer: &Answer) -> OpResult {
+/// What a history says of an answer.
+pub(crate) fn result_of(answer: &Answer) -> OpResult {
     let (returned, swapped) = match &answer.outcome {
         Outcome::Value(value) => (value.as_deref(), None),
         Outcome::Written | Outcome::Deleted => (None, None),

@@ -9,7 +9,7 @@ use store::{
 
 /// What the nodes' notices say about leadership.
 #[derive(Debug, Default)]
-pub(super) struct Leaders(BTreeMap<PartitionId, Leadership>);
+pub struct Leaders(BTreeMap<PartitionId, Leadership>);
 
 #[derive(Debug, Default)]
 struct Leadership {
@@ -22,7 +22,7 @@ struct Leadership {
 
 impl Leaders {
     /// `node` said so.
-    pub(super) fn record(&mut self, node: NodeId, notice: &Notice) {
+    pub fn record(&mut self, node: NodeId, notice: &Notice) {
         match *notice {
             Notice::Leading { partition, ballot } => {
                 let leadership = self.0.entry(partition).or_default();
@@ -37,19 +37,19 @@ impl Leaders {
     }
 
     /// The process of `node` ended: it leads nothing.
-    pub(super) fn ended(&mut self, node: NodeId) {
+    pub fn ended(&mut self, node: NodeId) {
         for leadership in self.0.values_mut() {
             leadership.current.retain(|_, leader| *leader != node);
         }
     }
 
     /// The highest ballot that is led, and who leads it.
-    pub(super) fn leader(&self, partition: PartitionId) -> Option<(NodeId, Ballot)> {
+    pub fn leader(&self, partition: PartitionId) -> Option<(NodeId, Ballot)> {
         self.0.get(&partition)?.highest()
     }
 
     /// The leader of each partition that has one.
-    pub(super) fn all(&self) -> BTreeMap<PartitionId, (NodeId, Ballot)> {
+    pub fn all(&self) -> BTreeMap<PartitionId, (NodeId, Ballot)> {
         let leader = |(partition, leadership): (&PartitionId, &Leadership)| {
             leadership.highest().map(|leader| (*partition, leader))
         };
@@ -57,7 +57,7 @@ impl Leaders {
     }
 
     /// Ballots that were led after the first, by partition.
-    pub(super) fn changes(&self) -> BTreeMap<PartitionId, u64> {
+    pub fn changes(&self) -> BTreeMap<PartitionId, u64> {
         let changes = |leadership: &Leadership| leadership.led.len().saturating_sub(1) as u64;
         self.0.iter().map(|(partition, leadership)| (*partition, changes(leadership))).collect()
     }

@@ -33,7 +33,7 @@ use crate::{
     clock::{Effective, boottime_ns},
     proxy::Network,
 };
-use leaders::Leaders;
+pub use leaders::Leaders as NodeLeaders;
 use process::{Process, Start};
 use spawner::Spawner;
 
@@ -211,7 +211,7 @@ struct Node {
 
 /// Where the processes report to.
 struct Watch {
-    leaders: Mutex<Leaders>,
+    leaders: Mutex<NodeLeaders>,
     events: broadcast::Sender<ClusterEvent>,
 }
 
@@ -378,7 +378,7 @@ impl Node {
 }
 
 impl Watch {
-    fn leaders(&self) -> MutexGuard<'_, Leaders> {
+    fn leaders(&self) -> MutexGuard<'_, NodeLeaders> {
         lock(&self.leaders)
     }
 

@@ -28,7 +28,7 @@ pub use cuts::{Cut, Cuts};
 pub use roles::{OBSERVER, Roles};
 
 /// How long a role may be vacant before a fault that is aimed at it is given up.
-const VACANCY: Duration = Duration::from_secs(3);
+pub(crate) const VACANCY: Duration = Duration::from_secs(3);
 
 /// Why a fault could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -306,7 +306,7 @@ pub fn late_cut(plan: &Plan) -> Cut {
 }
 
 /// The target and as many more, in `order`, as make the smaller half.
-fn smaller_half(target: &[NodeId], order: &[NodeId]) -> Vec<NodeId> {
+pub(crate) fn smaller_half(target: &[NodeId], order: &[NodeId]) -> Vec<NodeId> {
     let mut side: Vec<NodeId> = target.to_vec();
     for node in order {
         if side.len() < order.len() / 2 && !side.contains(node) {
@@ -316,7 +316,8 @@ fn smaller_half(target: &[NodeId], order: &[NodeId]) -> Vec<NodeId> {
     side
 }
 
-fn name_of(action: FaultAction) -> &'static str {
+/// The action's name in a history.
+pub(crate) fn name_of(action: FaultAction) -> &'static str {
     match action {
         FaultAction::Kill => "kill",
         FaultAction::Restart => "restart",

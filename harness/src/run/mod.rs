@@ -46,7 +46,7 @@ use phases::Phases;
 use progress::Progress;
 
 /// Clients that read every key at the end.
-const READERS: u64 = 4;
+pub(crate) const READERS: u64 = 4;
 
 /// How often the history is handed to the operating system.
 const FLUSH: Duration = Duration::from_millis(100);
@@ -230,7 +230,7 @@ fn node_config(plan: &Plan, network: &Network, folder: &ResultsFolder, node: Nod
 }
 
 /// Every key that the run knows of: of operations, steps and preset values.
-fn all_keys(plan: &Plan) -> Vec<Key> {
+pub(crate) fn all_keys(plan: &Plan) -> Vec<Key> {
     let random = plan.operations.iter().flat_map(|operations| operations.keys.iter().cloned());
     let scripted = plan.steps.iter().filter_map(|step| match &step.action {
         Action::Operation(operation) => Some(operation.ask.key().clone()),

@@ -3,7 +3,7 @@
 //! The first expectation that fails ends the script, in words: which step, what was expected, what came. If the harness
 //! itself stalled since the last fault, nothing timed can be trusted, and the failure decides nothing.
 
-mod expect;
+pub(crate) mod expect;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -27,16 +27,16 @@ use crate::{
 use expect::{Expected, shown};
 
 /// How long a step that waits may take, unless it says so itself.
-const WAIT_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long background operations may take to end, unless the step that awaits them says so itself.
-const AWAIT_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const AWAIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Pause between two attempts of an operation that has `within`.
-const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Node orders of script choices are numbered from here, those of planned faults from 0.
-const FIRST_CHOICE: u64 = 1 << 32;
+pub(crate) const FIRST_CHOICE: u64 = 1 << 32;
 
 /// How a script ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -214,7 +214,7 @@ impl Script {
             Who::All => self.sessions.keys().copied().collect(),
             Who::Only(clients) => clients.clone(),
         };
-        let several = clients.len() > 1 || operation.times > 1 || operation.lasts.is_some();
+        let several = is_several(clients.len(), operation);
         let mut tasks = Vec::new();
         for client in clients {
             let task = Task {
@@ -337,7 +337,7 @@ impl Task {
 
     /// One operation, attempted again while the step has time and another attempt can do no harm.
     async fn once(&self, session: &mut Session, time: u64) -> Result<Option<NodeId>, String> {
-        let function = self.function(time);
+        let function = function(&self.operation, self.index, self.client, time, self.several);
         let limit = Duration::from_millis(self.operation.timeout_ms.unwrap_or(self.shared.plan.timeout_ms));
         let started = Instant::now();
         let mut attempts = 0;
@@ -351,15 +351,10 @@ impl Task {
             };
             let time_is_up = self.within.is_none_or(|within| started.elapsed() >= within);
             let expected = self.expected().await;
-            let verdict = expected.judge(&ended, time_is_up && self.within.is_some());
             if let Some(result) = ended.result() {
                 self.shared.remember(&self.step, result.leader);
             }
-            let must_stay_silent = expected.wants_silence() && ended.result().is_none();
-            let settled = verdict.is_ok() && !must_stay_silent;
-            let harmless = matches!(ended, Ended::Fail(_)) || matches!(function, Function::Get { .. });
-            let broke_silence = expected.wants_silence() && ended.result().is_some();
-            if settled || time_is_up || !harmless || broke_silence {
+            if let Some(verdict) = settled(&expected, &ended, &function, time_is_up, self.within.is_some()) {
                 return verdict.map(|()| ended.result().map(|result| result.leader)).map_err(|wanted| {
                     format!(
                         "expected {wanted}; client {} got {} at attempt {attempts}",
@@ -396,21 +391,51 @@ impl Task {
             }
         }
     }
+}
 
-    fn function(&self, time: u64) -> Function {
-        let mark = format!("-{}-{}", self.client, time + 1);
-        let value = |given: &Option<String>| match given {
-            Some(given) if self.several => format!("{given}{mark}"),
-            Some(given) => given.clone(),
-            None => format!("s{}{mark}", self.index + 1),
-        };
-        match &self.operation.ask {
-            Ask::Get { key } => Function::Get { key: key.clone() },
-            Ask::Put { key, value: given } => Function::Put { key: key.clone(), value: value(given) },
-            Ask::Cas { key, expected, new } => {
-                Function::Cas { key: key.clone(), expected: expected.clone(), new: value(new) }
-            }
-            Ask::Delete { key } => Function::Delete { key: key.clone() },
+/// What attempt `ended` settles of an operation: that it came as expected, or what was expected. None: it may be attempted
+/// again, since it has time left and another attempt can do no harm.
+pub(crate) fn settled(
+    expected: &Expected<'_>,
+    ended: &Ended,
+    function: &Function,
+    time_is_up: bool,
+    timed: bool,
+) -> Option<Result<(), String>> {
+    let verdict = expected.judge(ended, time_is_up && timed);
+    let must_stay_silent = expected.wants_silence() && ended.result().is_none();
+    let settled = verdict.is_ok() && !must_stay_silent;
+    let harmless = matches!(ended, Ended::Fail(_)) || matches!(function, Function::Get { .. });
+    let broke_silence = expected.wants_silence() && ended.result().is_some();
+    (settled || time_is_up || !harmless || broke_silence).then_some(verdict)
+}
+
+/// What a client asks in step number `index`, counted from 0, for the given time, counted from 0. When several operations
+/// of the step write, each appends its own mark to the value.
+pub(crate) fn function(
+    operation: &OperationStep,
+    index: u64,
+    client: u64,
+    time: u64,
+    several: bool,
+) -> Function {
+    let mark = format!("-{client}-{}", time + 1);
+    let value = |given: &Option<String>| match given {
+        Some(given) if several => format!("{given}{mark}"),
+        Some(given) => given.clone(),
+        None => format!("s{}{mark}", index + 1),
+    };
+    match &operation.ask {
+        Ask::Get { key } => Function::Get { key: key.clone() },
+        Ask::Put { key, value: given } => Function::Put { key: key.clone(), value: value(given) },
+        Ask::Cas { key, expected, new } => {
+            Function::Cas { key: key.clone(), expected: expected.clone(), new: value(new) }
         }
+        Ask::Delete { key } => Function::Delete { key: key.clone() },
     }
+}
+
+/// Whether a step asks more than once, of several clients or of one.
+pub(crate) fn is_several(clients: usize, operation: &OperationStep) -> bool {
+    clients > 1 || operation.times > 1 || operation.lasts.is_some()
 }
