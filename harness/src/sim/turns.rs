@@ -136,7 +136,8 @@ impl World<'_> {
                     }
                 }
                 Output::Open => self.opened.push(node),
-                Output::Trace(_) => {}
+                // who leads is read off the traces, which the observer looks at as well
+                Output::Trace(_) | Output::Leading { .. } | Output::SteppedDown { .. } => {}
             }
         }
     }
@@ -195,7 +196,7 @@ impl World<'_> {
                 self.network.send((node, to), message, self.now, &mut self.agenda, &mut self.dice);
             }
             Output::Reply { client, response, .. } => self.replied(client, response),
-            Output::Persist { .. } | Output::Trace(_) | Output::Open => {}
+            _ => unreachable!("only sends and replies wait for a persist"),
         }
     }
 
