@@ -67,8 +67,7 @@ pub struct Weather {
     pub name: &'static str,
     /// A message between nodes, or between a client and a node.
     pub message: Delay,
-    /// One sync of a disk.
-    pub sync: Delay,
+    sync: Delay,
     /// From the moment that a node has something to do until it does it; what comes meanwhile is done in the same turn.
     pub wake: Delay,
     /// From the start of a process until its core starts.
@@ -80,6 +79,9 @@ pub struct Weather {
 const START: Delay = Delay { usual: micros(2_000, 40_000), rare: micros(40_000, 400_000), one_in: 10 };
 
 const REDIAL: Delay = Delay { usual: micros(100, 20_000), rare: micros(20_000, 60_000), one_in: 20 };
+
+/// A disk on which writes wait long enough to be lost.
+const SLOW_DISK: Delay = Delay { usual: micros(4_000, 60_000), rare: micros(60_000, 400_000), one_in: 40 };
 
 const STILL: Weather = Weather {
     name: "still",
@@ -118,6 +120,15 @@ const ROUGH: Weather = Weather {
 };
 
 impl Weather {
+    /// One sync of a node's disk: one disk in six is slow, whatever the weather.
+    pub fn disk(&self, dice: &mut Dice) -> Delay {
+        if !self.is_still() && dice.one_in(6) { SLOW_DISK } else { self.sync }
+    }
+
+    fn is_still(&self) -> bool {
+        self.name == STILL.name
+    }
+
     /// The weather of a run: calm in half of them, and without great delays when that is asked for.
     pub fn draw(dice: &mut Dice, still: bool) -> Self {
         match dice.below(4) {

@@ -6,7 +6,7 @@ use store::{
     core::{Config, Input, LocalTime, Node, Output},
 };
 
-use super::{clock::Clock, disk::Disk};
+use super::{chance::Delay, clock::Clock, disk::Disk};
 use crate::plan::Plan;
 
 /// A machine.
@@ -26,6 +26,8 @@ pub struct Machine {
     pub skew: ClockSkew,
     /// Its disk.
     pub disk: Disk,
+    /// How long its disk takes for a sync.
+    pub sync: Delay,
     /// The core's next deadline.
     pub deadline: LocalTime,
     /// When the earliest wake-up that counts is due.
@@ -60,7 +62,7 @@ pub enum Incoming {
 
 impl Machine {
     /// A machine on which nothing runs.
-    pub fn new(plan: &Plan, node: NodeId, disk: u64, traced: bool) -> Self {
+    pub fn new(plan: &Plan, node: NodeId, disk: u64, sync: Delay) -> Self {
         let skew = plan
             .clocks
             .iter()
@@ -73,7 +75,7 @@ impl Machine {
             boot: 0,
             cluster: plan.cluster.clone(),
             mutant: plan.test.mutant,
-            traced,
+            traced: true,
         };
         Self {
             config,
@@ -83,6 +85,7 @@ impl Machine {
             clock: Clock::new(0, skew),
             skew,
             disk: Disk::default(),
+            sync,
             deadline: LocalTime(0),
             armed: u64::MAX,
             inbox: Vec::new(),

@@ -164,7 +164,7 @@ impl World<'_> {
     }
 
     fn sync(&mut self, node: NodeId) {
-        let due = self.now + self.weather.sync.draw(&mut self.dice);
+        let due = self.now + self.machines[node as usize - 1].sync.draw(&mut self.dice);
         let machine = self.machine_mut(node);
         if machine.disk.begin() {
             let life = machine.life;

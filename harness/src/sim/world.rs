@@ -63,11 +63,11 @@ impl<'a> World<'a> {
     pub fn new(plan: &'a Plan, options: &'a Options) -> Self {
         let mut dice = Dice::new(plan.seed ^ 0x51D0_51D0_51D0_51D0);
         let weather = Weather::draw(&mut dice, expects_still_weather(&plan.steps));
-        let machines = plan
-            .node_ids()
-            .into_iter()
-            .map(|node| Machine::new(plan, node, dice.below(1 << 48), true))
-            .collect();
+        let machine = |node| {
+            let disk = dice.below(1 << 48);
+            Machine::new(plan, node, disk, weather.disk(&mut dice))
+        };
+        let machines = plan.node_ids().into_iter().map(machine).collect();
         let mut world = Self {
             plan,
             options,
