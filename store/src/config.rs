@@ -156,6 +156,10 @@ pub enum Mutant {
     RestartForgetsGrant,
     /// A new leader answers reads before the log that it adopted is applied (etcd 7331, tikv 9239).
     FastReadBeforeAdoptedSuffix,
+    /// A leader counts its own log before it is durable.
+    LeaderCountsUnsynced,
+    /// A ballot is announced before it is durable, and may be used again after a restart (phxpaxos 145).
+    AnnouncedNotDurable,
     /// Control: decides by counting who has an entry, not by sorting lengths.
     ControlDecideByCounting,
     /// Control: sends every Prepare twice.

@@ -177,7 +177,12 @@ impl State {
             }
             Message::HeartbeatRequest { round } => {
                 let groups = replicas.values().map(Replica::heartbeat).collect();
-                turn.send_after(from, Message::HeartbeatReply { round, groups }, self.announced);
+                let mut needs = self.announced;
+                if turn.has(Mutant::AnnouncedNotDurable) {
+                    turn.reached(Mutant::AnnouncedNotDurable);
+                    needs = 0;
+                }
+                turn.send_after(from, Message::HeartbeatReply { round, groups }, needs);
             }
             Message::HeartbeatReply { round, groups } => {
                 self.on_heartbeat(from, &groups);

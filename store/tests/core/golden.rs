@@ -148,6 +148,10 @@ fn command_in(world: &mut World, words: &[&str]) -> Result<(), String> {
             world.resume(node(1)?);
             Ok(())
         }
+        "stall" | "unstall" => {
+            world.stall_disk(node(1)?, words[0] == "stall");
+            Ok(())
+        }
         "cut-oneway" => {
             world.cut(node(1)?, node(2)?);
             Ok(())

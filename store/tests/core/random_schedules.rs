@@ -232,7 +232,7 @@ fn the_same_seed_gives_the_same_bytes() {
 /// The checks bite: each planted bug of the core is found by some schedule, and the controls by none.
 #[test]
 fn planted_bugs_are_found_and_controls_stay_green() {
-    const BUGS: [Mutant; 11] = [
+    const BUGS: [Mutant; 13] = [
         Mutant::LeaseWithoutDriftMargin,
         Mutant::DeposedLeaderServesReads,
         Mutant::AdoptByBallotOnly,
@@ -244,6 +244,8 @@ fn planted_bugs_are_found_and_controls_stay_green() {
         Mutant::CandidateIgnoresOwnGrant,
         Mutant::RestartForgetsGrant,
         Mutant::FastReadBeforeAdoptedSuffix,
+        Mutant::LeaderCountsUnsynced,
+        Mutant::AnnouncedNotDurable,
     ];
     for mutant in BUGS {
         let found = (0..1000).find_map(|seed| broken_by(seed, mutant).map(|violation| (seed, violation)));

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use store::{
-    api::{Key, NodeId, Operation, Outcome, Response, Value},
+    api::{Ballot, Key, NodeId, Operation, Outcome, Response, Value},
     config::{ClockSkew, ClusterConfig, Mutant},
     core::{
         ClientId, Config, Input, LocalTime, Message, Node, Output,
@@ -68,6 +68,8 @@ pub struct World {
     links: BTreeMap<(NodeId, NodeId), Link>,
     delays: Box<dyn Delays>,
     known_versions: BTreeMap<Key, u64>,
+    /// The highest ballot of its own that each replica has told anyone of.
+    told_ballots: BTreeMap<(NodeId, u32), Ballot>,
     turns: u64,
 }
 
@@ -80,6 +82,8 @@ struct Machine {
     durable: u64,
     held: Vec<(u64, Output)>,
     clock: Clock,
+    /// Nothing is synced.
+    stalled: bool,
 }
 
 #[derive(Default)]
@@ -148,6 +152,7 @@ impl World {
             links: BTreeMap::new(),
             delays,
             known_versions: BTreeMap::new(),
+            told_ballots: BTreeMap::new(),
             turns: 0,
         };
         for id in &ids {
@@ -172,6 +177,7 @@ impl World {
                 durable: 0,
                 held: Vec::new(),
                 clock,
+                stalled: false,
             };
             world.machines.insert(*id, machine);
             for other in ids.iter().filter(|other| *other != id) {
@@ -253,6 +259,11 @@ impl World {
 
     pub fn resume(&mut self, id: NodeId) {
         self.machines.get_mut(&id).expect("a known node").paused = false;
+    }
+
+    /// The node's disk syncs nothing until it is told to go on.
+    pub fn stall_disk(&mut self, id: NodeId, stalled: bool) {
+        self.machines.get_mut(&id).expect("a known node").stalled = stalled;
     }
 
     /// Messages from one node to another are lost from now on.
@@ -368,7 +379,8 @@ impl World {
             .filter_map(|((from, to), link)| Some((link.late.front()?.0, Event::Late(*from, *to))));
         let machines = self.machines.iter().filter(|(id, _)| running(id));
         let own = machines.flat_map(|(id, machine)| {
-            let synced = machine.syncing.front().map(|(due, ..)| (*due, Event::Synced(*id)));
+            let synced = machine.syncing.front().filter(|_| !machine.stalled);
+            let synced = synced.map(|(due, ..)| (*due, Event::Synced(*id)));
             let local = machine.clock.local(self.now);
             let due = machine.node.as_ref().map(|node| node.next_deadline(&machine.config, local));
             let due = due.map(|due| (machine.clock.common(due).max(self.now), Event::Deadline(*id)));
@@ -423,6 +435,7 @@ impl World {
     }
 
     fn carry_out(&mut self, id: NodeId, out: Vec<Output>) -> Result<(), Violation> {
+        self.ballots_are_new(id, &out)?;
         let sync = self.delays.sync();
         let machine = self.machines.get_mut(&id).expect("a known node");
         let node = machine.node.as_ref().expect("it has just had its turn");
@@ -449,6 +462,19 @@ impl World {
         Ok(())
     }
 
+    /// BLE3: a ballot that a replica takes over with is above all that it ever told anyone of, in earlier lives too.
+    fn ballots_are_new(&self, id: NodeId, out: &[Output]) -> Result<(), Violation> {
+        for output in out {
+            if let Output::Trace(TraceEvent::Elected { partition, ballot }) = output
+                && ballot.node == id
+                && let Some(told) = self.told_ballots.get(&(id, *partition)).filter(|told| *told >= ballot)
+            {
+                return Err(format!("BLE3: node {id} takes over with {ballot} after it has told of {told}"));
+            }
+        }
+        Ok(())
+    }
+
     fn let_go(&mut self, id: NodeId, output: Output) -> Result<(), Violation> {
         match output {
             Output::Send { to, message, .. } => self.send(id, to, message),
@@ -462,6 +488,12 @@ impl World {
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        if let Message::HeartbeatReply { groups, .. } = &message {
+            for group in groups {
+                let told = self.told_ballots.entry((from, group.partition)).or_default();
+                *told = (*told).max(group.ballot);
+            }
+        }
         let due = self.now + self.delays.message();
         let up = self.is_up(to);
         let name = name(&message);

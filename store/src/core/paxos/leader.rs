@@ -390,7 +390,12 @@ impl Paxos {
             PeerState::Synced(synced) => synced.accepted,
             PeerState::Preparing | PeerState::Promised => None,
         });
-        let mut durable: Vec<u64> = accepted.chain([accepting.durable]).collect();
+        let mut own = accepting.durable;
+        if turn.has(Mutant::LeaderCountsUnsynced) && own < self.length() {
+            turn.reached(Mutant::LeaderCountsUnsynced);
+            own = self.length();
+        }
+        let mut durable: Vec<u64> = accepted.chain([own]).collect();
         let decided = if turn.has(Mutant::ControlDecideByCounting) {
             turn.reached(Mutant::ControlDecideByCounting);
             let by_quorum =
