@@ -2,4 +2,5 @@
 
 mod golden;
 mod random_schedules;
+mod telling;
 mod world;

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::telling;
 use store::{
-    api::{Ballot, Key, NodeId, Operation, Outcome, Response, Value},
+    api::{Ballot, Key, NodeId, Operation, Response, Value},
     config::{ClockSkew, ClusterConfig, Mutant},
     core::{
         ClientId, Config, Input, LocalTime, Message, Node, Output,
@@ -496,7 +497,7 @@ impl World {
         }
         let due = self.now + self.delays.message();
         let up = self.is_up(to);
-        let name = name(&message);
+        let name = telling::name(&message);
         if self.tell_messages && name != "HeartbeatRequest" && name != "HeartbeatReply" {
             self.tell(&format!("n{from} -> n{to} {message:?}"));
         }
@@ -536,33 +537,21 @@ impl World {
             let known = self.known_versions.entry(asked.operation.key().clone()).or_default();
             *known = (*known).max(answer.version);
         }
-        let told = format!("n{} answers {}: {}", asked.node, short(&asked.operation), shown(&response));
+        let told = format!(
+            "n{} answers {}: {}",
+            asked.node,
+            telling::operation(&asked.operation),
+            telling::response(&response)
+        );
         asked.response = Some(response);
         self.tell(&told);
         Ok(())
     }
 
     fn tell_event(&mut self, id: NodeId, event: &TraceEvent) {
-        let told = match event {
-            TraceEvent::Elected { partition, ballot } => format!("p{partition} elects {ballot}"),
-            TraceEvent::Promised { partition, ballot } => format!("p{partition} promises {ballot}"),
-            TraceEvent::Released { partition, ballot } => {
-                format!("p{partition} releases its grant to {ballot}")
-            }
-            TraceEvent::HoldEnded { partition, ballot } => {
-                format!("p{partition} gives the lease of {ballot} back")
-            }
-            TraceEvent::Leading { partition, ballot } => format!("p{partition} leads under {ballot}"),
-            TraceEvent::SteppedDown { partition, ballot } => {
-                format!("p{partition} leads no longer under {ballot}")
-            }
-            TraceEvent::Decided { partition, first, hashes, leading: true, .. } => {
-                format!("p{partition} decides {first}..{}", *first + hashes.len() as u64 - 1)
-            }
-            TraceEvent::MutantReached { name } => format!("mutant {name} reached"),
-            _ => return,
-        };
-        self.tell(&format!("n{id} {told}"));
+        if let Some(told) = telling::event(event) {
+            self.tell(&format!("n{id} {told}"));
+        }
     }
 
     fn tell(&mut self, what: &str) {
@@ -583,37 +572,5 @@ pub fn written(operation: &Operation) -> Option<&Value> {
     match operation {
         Operation::Put { value, .. } | Operation::Cas { new: value, .. } => Some(value),
         Operation::Get { .. } | Operation::Delete { .. } => None,
-    }
-}
-
-/// The name of a message as it stands in the code.
-pub fn name(message: &Message) -> String {
-    let text = match message {
-        Message::Group { message, .. } => format!("{message:?}"),
-        other => format!("{other:?}"),
-    };
-    text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
-}
-
-fn short(operation: &Operation) -> String {
-    match operation {
-        Operation::Get { key } => format!("get {key}"),
-        Operation::Put { key, value } => format!("put {key} {value}"),
-        Operation::Cas { key, expected, new } => format!("cas {key} {expected:?} {new}"),
-        Operation::Delete { key } => format!("delete {key}"),
-    }
-}
-
-fn shown(response: &Response) -> String {
-    match response {
-        Ok(answer) => {
-            let outcome = match &answer.outcome {
-                Outcome::Value(value) => value.as_deref().unwrap_or("absent").to_owned(),
-                other => format!("{other:?}"),
-            };
-            let fast = if answer.fast { ", fast" } else { "" };
-            format!("{outcome} (version {}, leader n{}{fast})", answer.version, answer.leader)
-        }
-        Err(error) => error.to_string(),
     }
 }

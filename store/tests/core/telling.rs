@@ -1,0 +1,63 @@
+//! What happens in a world, in words for golden scripts.
+
+use store::{
+    api::{Operation, Outcome, Response},
+    core::{Message, trace::TraceEvent},
+};
+
+/// A protocol event in words; none when it happens all the time.
+pub fn event(event: &TraceEvent) -> Option<String> {
+    Some(match event {
+        TraceEvent::Elected { partition, ballot } => format!("p{partition} elects {ballot}"),
+        TraceEvent::Promised { partition, ballot } => format!("p{partition} promises {ballot}"),
+        TraceEvent::Released { partition, ballot } => {
+            format!("p{partition} releases its grant to {ballot}")
+        }
+        TraceEvent::HoldEnded { partition, ballot } => {
+            format!("p{partition} gives the lease of {ballot} back")
+        }
+        TraceEvent::Leading { partition, ballot } => format!("p{partition} leads under {ballot}"),
+        TraceEvent::SteppedDown { partition, ballot } => {
+            format!("p{partition} leads no longer under {ballot}")
+        }
+        TraceEvent::Decided { partition, first, hashes, leading: true, .. } => {
+            format!("p{partition} decides {first}..{}", *first + hashes.len() as u64 - 1)
+        }
+        TraceEvent::MutantReached { name } => format!("mutant {name} reached"),
+        _ => return None,
+    })
+}
+
+/// The name of a message as it stands in the code.
+pub fn name(message: &Message) -> String {
+    let text = match message {
+        Message::Group { message, .. } => format!("{message:?}"),
+        other => format!("{other:?}"),
+    };
+    text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+}
+
+/// An operation in words.
+pub fn operation(operation: &Operation) -> String {
+    match operation {
+        Operation::Get { key } => format!("get {key}"),
+        Operation::Put { key, value } => format!("put {key} {value}"),
+        Operation::Cas { key, expected, new } => format!("cas {key} {expected:?} {new}"),
+        Operation::Delete { key } => format!("delete {key}"),
+    }
+}
+
+/// An answer in words.
+pub fn response(response: &Response) -> String {
+    match response {
+        Ok(answer) => {
+            let outcome = match &answer.outcome {
+                Outcome::Value(value) => value.as_deref().unwrap_or("absent").to_owned(),
+                other => format!("{other:?}"),
+            };
+            let fast = if answer.fast { ", fast" } else { "" };
+            format!("{outcome} (version {}, leader n{}{fast})", answer.version, answer.leader)
+        }
+        Err(error) => error.to_string(),
+    }
+}
