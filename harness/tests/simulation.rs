@@ -58,6 +58,11 @@ fn the_reference_is_clean() {
 }
 
 #[test]
+fn a_storm_of_faults_is_clean() {
+    assert_clean(&load("tests/workloads/storm.toml"), 0..40);
+}
+
+#[test]
 fn every_scenario_is_clean() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../workloads/scenarios");
     let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)

@@ -76,6 +76,9 @@ pub struct Weather {
     pub redial: Delay,
 }
 
+/// How late a message of a severed connection comes.
+pub const STRAGGLING: Span = micros(1_000, 1_500_000);
+
 const START: Delay = Delay { usual: micros(2_000, 40_000), rare: micros(40_000, 400_000), one_in: 10 };
 
 const REDIAL: Delay = Delay { usual: micros(100, 20_000), rare: micros(20_000, 60_000), one_in: 20 };

@@ -20,6 +20,8 @@ pub enum Event {
         /// The link's epoch when the parcel was scheduled.
         epoch: u32,
     },
+    /// A message of a severed connection comes late.
+    Straggler(usize),
     /// A link's sender dials.
     Dial(u32),
     /// A disk has synced what it was writing, unless the process has died since.

@@ -268,7 +268,9 @@ impl World<'_> {
         for link in links {
             let Endpoint::Node(from) = link.from else { continue };
             let rule = rules.get(&link).copied().unwrap_or_default();
-            if let Some(again) = self.network.rule(from, link.to, rule, self.now, &mut self.agenda) {
+            if let Some(again) =
+                self.network.rule((from, link.to), rule, self.now, &mut self.agenda, &mut self.dice)
+            {
                 self.dial(again);
             }
         }

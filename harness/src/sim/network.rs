@@ -2,17 +2,21 @@
 //!
 //! A link's rule is that of the proxy ([`Rule`]): a held link keeps what it carries and delivers it in order later; a
 //! severed one loses it, and the next connection begins with a session. What a killed sender had handed to its kernel may
-//! still arrive.
+//! still arrive. Now and then a message of a severed connection comes late, after those of the next connection: a node
+//! on TCP would drop it, but the core does not rely on that, since its sessions recognise such messages.
 
 use std::collections::VecDeque;
 
 use store::{api::NodeId, core::Message};
 
 use super::{
-    chance::{Dice, Weather},
+    chance::{Dice, STRAGGLING, Weather},
     events::{Agenda, Event},
 };
 use crate::proxy::Rule;
+
+/// One in so many messages of a severed connection comes late.
+const STRAGGLES: u64 = 3;
 
 /// What a link carries.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub struct Network {
     nodes: u64,
     links: Vec<Link>,
     weather: Weather,
+    /// Messages of severed connections that come late; none: it has come, or its receiver has died.
+    stragglers: Vec<Option<(u32, Message)>>,
     /// Messages that were handed to it.
     pub sent: u64,
 }
@@ -49,7 +55,7 @@ impl Network {
     /// Links that are open, and not connected.
     pub fn new(nodes: u64, weather: Weather) -> Self {
         let links = (0..nodes * nodes).map(|_| Link::default()).collect();
-        Self { nodes, links, weather, sent: 0 }
+        Self { nodes, links, weather, stragglers: Vec::new(), sent: 0 }
     }
 
     /// The ends of a link.
@@ -80,7 +86,7 @@ impl Network {
         link.carry(index, now + delay, Parcel::Session, agenda);
     }
 
-    /// A node sends a message; without a connection it is lost. `extra` is added to its delay.
+    /// A node sends a message; without a connection it is lost.
     pub fn send(
         &mut self,
         (from, to): (NodeId, NodeId),
@@ -107,14 +113,14 @@ impl Network {
         link.carried.pop_front().map(|(_, parcel)| parcel)
     }
 
-    /// A link gets another rule. True when it has to be dialed again.
+    /// A link gets another rule; the link, when it has to be dialed again.
     pub fn rule(
         &mut self,
-        from: NodeId,
-        to: NodeId,
+        (from, to): (NodeId, NodeId),
         rule: Rule,
         now: u64,
         agenda: &mut Agenda,
+        dice: &mut Dice,
     ) -> Option<u32> {
         let index = ((from - 1) * self.nodes + to - 1) as u32;
         let link = &mut self.links[index as usize];
@@ -124,11 +130,24 @@ impl Network {
         let severed = link.rule == Rule::Sever;
         link.rule = rule;
         if rule == Rule::Sever {
-            link.carried.clear();
             link.connected = false;
+            for (_, parcel) in link.carried.drain(..) {
+                if let Parcel::Message(message) = parcel
+                    && dice.one_in(STRAGGLES)
+                {
+                    let due = now + dice.within(STRAGGLING);
+                    agenda.add(due, Event::Straggler(self.stragglers.len()));
+                    self.stragglers.push(Some((index, message)));
+                }
+            }
         }
         link.reschedule(index, now, agenda);
         severed.then_some(index)
+    }
+
+    /// A message that comes late, with its link.
+    pub fn straggler(&mut self, index: usize) -> Option<(u32, Message)> {
+        self.stragglers.get_mut(index)?.take()
     }
 
     /// A node has died: what was on its way to it is lost, and a part of what was on its way from it.
@@ -140,6 +159,12 @@ impl Network {
             link.carried.truncate(kept as usize);
             link.connected = false;
             link.reschedule(index, now, agenda);
+        }
+        let nodes = self.nodes;
+        for straggler in &mut self.stragglers {
+            if straggler.as_ref().is_some_and(|(link, _)| u64::from(*link) % nodes + 1 == node) {
+                *straggler = None;
+            }
         }
     }
 }
@@ -187,9 +212,16 @@ mod tests {
             self.network.send((1, 2), message, 0, &mut self.agenda, &mut self.dice);
         }
 
+        fn rule(&mut self, rule: Rule) -> Option<u32> {
+            self.network.rule((1, 2), rule, 0, &mut self.agenda, &mut self.dice)
+        }
+
         fn arrivals(&mut self) -> Vec<String> {
             let mut all = Vec::new();
             while let Some((_, event)) = self.agenda.take() {
+                if let Event::Straggler(_) = event {
+                    continue;
+                }
                 let Event::Arrive { link, epoch } = event else { panic!("{event:?}") };
                 match self.network.arrived(link, epoch) {
                     Some(Parcel::Session) => all.push("session".to_owned()),
@@ -213,15 +245,15 @@ mod tests {
     fn a_hold_keeps_and_a_cut_loses() {
         let mut bench = Bench::new();
         bench.send(1);
-        bench.network.rule(1, 2, Rule::Hold, 0, &mut bench.agenda);
+        bench.rule(Rule::Hold);
         bench.send(2);
         assert_eq!(bench.arrivals(), Vec::<String>::new());
-        assert_eq!(bench.network.rule(1, 2, Rule::Open, 0, &mut bench.agenda), None);
+        assert_eq!(bench.rule(Rule::Open), None);
         assert_eq!(bench.arrivals(), ["session", "1", "2"]);
         bench.send(3);
-        bench.network.rule(1, 2, Rule::Sever, 0, &mut bench.agenda);
+        bench.rule(Rule::Sever);
         bench.send(4);
-        assert_eq!(bench.network.rule(1, 2, Rule::Open, 0, &mut bench.agenda), Some(1));
+        assert_eq!(bench.rule(Rule::Open), Some(1));
         assert_eq!(bench.arrivals(), Vec::<String>::new());
         assert!(bench.network.wants_connection(1));
     }

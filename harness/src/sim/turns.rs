@@ -237,6 +237,15 @@ impl World<'_> {
         }
     }
 
+    /// A message of an earlier connection comes late.
+    pub(super) fn straggles(&mut self, index: usize) {
+        let Some((link, message)) = self.network.straggler(index) else { return };
+        let (from, to) = self.network.ends(link);
+        if self.machine(to).node().is_some() {
+            self.deliver(to, Incoming::Input(Input::Message { from, message }));
+        }
+    }
+
     /// The link's sender will dial.
     pub(super) fn dial(&mut self, link: u32) {
         let due = self.now + self.weather.redial.draw(&mut self.dice);

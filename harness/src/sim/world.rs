@@ -127,6 +127,7 @@ impl<'a> World<'a> {
         match event {
             Event::Wake(node) => self.wake(node),
             Event::Arrive { link, epoch } => self.arrive(link, epoch),
+            Event::Straggler(index) => self.straggles(index),
             Event::Dial(link) => self.dialed(link),
             Event::Synced { node, life } => self.synced(node, life),
             Event::Start { node, life } => self.start(node, life),
