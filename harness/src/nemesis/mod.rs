@@ -181,9 +181,11 @@ impl Nemesis {
             FaultAction::Restart => self.restart(&active.nodes).await?,
             FaultAction::Clock => {
                 for node in &active.nodes {
-                    self.cluster.clock(*node, active.spec.clock).await?;
-                    let before = self.clocks.insert(*node, active.spec.clock);
-                    active.clocks.insert(*node, before.unwrap_or_default());
+                    let before = self.clocks.get(node).copied().unwrap_or_default();
+                    let after = active.spec.clock.of(before);
+                    self.cluster.clock(*node, after).await?;
+                    self.clocks.insert(*node, after);
+                    active.clocks.insert(*node, before);
                 }
             }
             FaultAction::Isolate => self.cut(fault, Cut::isolate(&all, &active.nodes, how)).await,

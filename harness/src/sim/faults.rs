@@ -221,8 +221,9 @@ impl World<'_> {
             FaultAction::Restart => self.restart(&active.nodes),
             FaultAction::Clock => {
                 for node in &active.nodes {
-                    active.clocks.insert(*node, self.machine(*node).skew);
-                    self.set_clock(*node, active.spec.clock);
+                    let before = self.machine(*node).skew;
+                    active.clocks.insert(*node, before);
+                    self.set_clock(*node, active.spec.clock.of(before));
                 }
             }
             FaultAction::Isolate => self.cut(fault, Cut::isolate(&all, &active.nodes, how)),

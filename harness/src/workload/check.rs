@@ -9,8 +9,8 @@ use store::{
 use toml::Spanned;
 
 use super::{
-    Clients, Distribution, Entry, ExpectedVerdict, Fault, FaultAction, FaultSpec, Mix, NemesisEntry,
-    NodeClock, Operations, Time, When, Workload, file, history_key,
+    Clients, ClockChange, Distribution, Entry, ExpectedVerdict, Fault, FaultAction, FaultSpec, Mix,
+    NemesisEntry, NodeClock, Operations, Time, When, Workload, file, history_key,
     scalar::{FileKey, Target},
     script, store_key,
 };
@@ -433,11 +433,8 @@ pub fn check_fault(scope: &Scope, span: Range<usize>, fault: &file::StepFault) -
         )
         .help("remove it, or write `storage = \"durable\"` in `[cluster]`"));
     }
-    let clock = ClockSkew {
-        rate_ppm: fault.rate_ppm.unwrap_or_default(),
-        offset_ms: fault.offset_ms.unwrap_or_default(),
-    };
-    scope.clock_rate(clock.rate_ppm, span.clone())?;
+    let clock = ClockChange { rate_ppm: fault.rate_ppm, offset_ms: fault.offset_ms };
+    scope.clock_rate(clock.rate_ppm.unwrap_or_default(), span.clone())?;
     let names_clock = fault.rate_ppm.is_some() || fault.offset_ms.is_some();
     if names_clock != (action == FaultAction::Clock) {
         return Err(Fault::new(span, "`rate_ppm` and `offset_ms` belong to `clock`", "here").help(

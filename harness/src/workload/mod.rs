@@ -154,7 +154,26 @@ pub struct FaultSpec {
     /// Of a one-way cut: which way.
     pub direction: Direction,
     /// Of a clock fault.
-    pub clock: ClockSkew,
+    pub clock: ClockChange,
+}
+
+/// What a clock fault changes; the rest of a node's clock stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockChange {
+    /// The new rate error in parts per million.
+    pub rate_ppm: Option<i64>,
+    /// The new offset in milliseconds.
+    pub offset_ms: Option<i64>,
+}
+
+impl ClockChange {
+    /// The clock that comes of it.
+    pub fn of(self, now: ClockSkew) -> ClockSkew {
+        ClockSkew {
+            rate_ppm: self.rate_ppm.unwrap_or(now.rate_ppm),
+            offset_ms: self.offset_ms.unwrap_or(now.offset_ms),
+        }
+    }
 }
 
 /// What a fault does.
@@ -358,5 +377,19 @@ impl Default for Checks {
     fn default() -> Self {
         let budget = Time(std::time::Duration::from_mins(1));
         Self { linearizable: true, lease_safety: true, progress: true, budget }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_fault_leaves_alone_what_it_does_not_name() {
+        let now = ClockSkew { rate_ppm: 20_000, offset_ms: -1000 };
+        let faster = ClockChange { rate_ppm: Some(40_000), offset_ms: None };
+        assert_eq!(faster.of(now), ClockSkew { rate_ppm: 40_000, offset_ms: -1000 });
+        let later = ClockChange { rate_ppm: None, offset_ms: Some(5) };
+        assert_eq!(later.of(now), ClockSkew { rate_ppm: 20_000, offset_ms: 5 });
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Why it is safe: if an entry was decided at n, a quorum has it at accepted ballot n or above; every later leader's
 //! quorum meets that one, and the maximum by (accepted ballot, length) contains it. Three steps keep that true, and each
-//! has gone wrong in published versions: the adopting leader sets its own accepted ballot ([`Paxos::adopt`]); the maximum
+//! has gone wrong in published versions: the adopting leader sets its own accepted ballot (`Paxos::adopt`); the maximum
 //! looks at both keys in that order; and log and accepted ballot change in one atomic persist.
 //!
 //! This module knows nothing of leases, keys or clients: [`replica`](crate::core::replica) asks it to lead or to promise
