@@ -171,4 +171,15 @@ mod tests {
         }
         assert_eq!(detector.period, Duration::from_nanos(PERIOD + PERIOD / 4));
     }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_stop_the_rounds() {
+        let config = config();
+        let late = Moment { config: &config, now: LocalTime(1000 * PERIOD) };
+        let mut detector = Detector::new([2].into_iter(), late);
+        assert_eq!(detector.next_round(late), Some(1));
+        let set_back = Moment { config: &config, now: LocalTime(10 * PERIOD) };
+        assert_eq!(detector.next_round(set_back), Some(2));
+        assert_eq!(detector.next_round(set_back), None, "the next one a period later");
+    }
 }
