@@ -12,8 +12,23 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Command {
-    /// Run the clock with this skew from now on: a new rate applies from here, a new offset makes the clock jump.
+    /// Run the clock with this skew from now on: a new rate applies from here (-1000000 ppm: the clock stands still), a new
+    /// offset makes the clock jump.
     Clock(ClockSkew),
+    /// The log's syncs go like this from now on.
+    Disk(DiskFault),
+    /// Die, as of SIGKILL, in the next write of the log: after its batches were written, before they are synced.
+    DieInWrite,
+}
+
+/// What is wrong with a node's disk; nothing by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskFault {
+    /// No sync ends before this is taken back.
+    pub stalled: bool,
+    /// Each sync takes this much longer.
+    pub slow_ms: u64,
 }
 
 /// A node's line on standard output.

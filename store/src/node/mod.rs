@@ -368,15 +368,28 @@ impl Running {
                 inputs.push(Input::Persisted { number });
             }
             Signal::StorageFailed(error) => return Err(error).context("the durable log cannot go on"),
-            Signal::Command(Command::Clock(skew)) => {
-                self.clock.set(skew);
-                self.carry_out(vec![Output::Trace(self.clock.event())], self.clock.read())?;
+            Signal::Command(command) => {
+                self.obey(command)?;
                 self.commands += 1;
                 notice(&Notice::Done { command: self.commands });
             }
             Signal::End => return Ok(false),
         }
         Ok(true)
+    }
+
+    fn obey(&mut self, command: Command) -> anyhow::Result<()> {
+        match (command, &self.log) {
+            (Command::Clock(skew), _) => {
+                self.clock.set(skew);
+                self.carry_out(vec![Output::Trace(self.clock.event())], self.clock.read())?;
+            }
+            (Command::Disk(fault), Some(log)) => log.disk().set(fault),
+            (Command::DieInWrite, Some(log)) => log.disk().die_in_write(),
+            // in memory nothing is ever written
+            (Command::Disk(_) | Command::DieInWrite, None) => {}
+        }
+        Ok(())
     }
 
     fn on_event(&mut self, event: Event, inputs: &mut Vec<Input>) {

@@ -6,14 +6,19 @@
 
 use std::{
     collections::BTreeMap,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
     thread,
     time::Duration,
 };
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use rustix::process::{Signal, getpid, kill_process};
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::control::DiskFault;
 use crate::{
     api::PartitionId,
     core::durable::{DurableGroup, DurableState, Record},
@@ -206,10 +211,55 @@ impl<S: Storage> Storage for LosesUnsynced<S> {
     }
 }
 
+/// What a tester asks of the disk: the log thread passes here between each write and its sync.
+#[derive(Debug, Default)]
+pub struct DiskControl {
+    asked: Mutex<Asked>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    fault: DiskFault,
+    die: bool,
+}
+
+impl DiskControl {
+    /// Syncs go like this from now on, also those that wait.
+    pub fn set(&self, fault: DiskFault) {
+        self.lock().fault = fault;
+        self.changed.notify_all();
+    }
+
+    /// The process dies in its next write, or in the one that waits for its sync.
+    pub fn die_in_write(&self) {
+        self.lock().die = true;
+        self.changed.notify_all();
+    }
+
+    /// Passes when the disk is as it should be; does not come back when the process is to die.
+    fn pass(&self) {
+        let asked = self.lock();
+        let slow = Duration::from_millis(asked.fault.slow_ms);
+        let waited = self.changed.wait_timeout_while(asked, slow, |asked| !asked.die);
+        let (asked, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let stalled = self.changed.wait_while(asked, |asked| asked.fault.stalled && !asked.die);
+        if stalled.unwrap_or_else(PoisonError::into_inner).die {
+            // cannot fail for the process itself
+            let _ = kill_process(getpid(), Signal::KILL);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The thread that writes, and the way to it.
 #[derive(Debug)]
 pub struct LogThread {
     batches: Sender<Batch>,
+    disk: Arc<DiskControl>,
 }
 
 impl LogThread {
@@ -222,16 +272,27 @@ impl LogThread {
         failed: impl FnOnce(StorageError) + Send + 'static,
     ) -> Self {
         let (batches, waiting) = channel::<Batch>();
+        let disk = Arc::new(DiskControl::default());
+        let control = Arc::clone(&disk);
         thread::spawn(move || {
             while let Some(taken) = take(&waiting, late) {
                 let number = taken.last().map_or(0, |batch| batch.number);
-                if let Err(error) = storage.write(&taken).and_then(|()| storage.sync()) {
+                let written = storage.write(&taken).and_then(|()| {
+                    control.pass();
+                    storage.sync()
+                });
+                if let Err(error) = written {
                     return failed(error);
                 }
                 durable(number);
             }
         });
-        Self { batches }
+        Self { batches, disk }
+    }
+
+    /// What a tester asks of the disk.
+    pub fn disk(&self) -> &DiskControl {
+        &self.disk
     }
 
     /// Hands over a batch.
@@ -326,6 +387,38 @@ mod tests {
         drop(storage);
         let (_, found) = Durable::open(folder.path(), 8).expect("opens again");
         assert_eq!((found.disk, found.boot, found.state), (7, 2, expected));
+    }
+
+    /// A storage that only counts its syncs.
+    struct Counts(Sender<()>);
+
+    impl Storage for Counts {
+        fn write(&mut self, _: &[Batch]) -> Result<(), StorageError> {
+            Ok(())
+        }
+
+        fn sync(&mut self) -> Result<(), StorageError> {
+            self.0.send(()).expect("the test listens");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nothing_is_synced_while_the_disk_is_stalled() {
+        let (synced, syncs) = channel();
+        let (tell, told) = channel();
+        let durable = move |number| tell.send(number).expect("the test listens");
+        let log = LogThread::start(Box::new(Counts(synced)), false, durable, |error| panic!("{error}"));
+        log.disk().set(DiskFault { stalled: true, slow_ms: 0 });
+        log.persist(Batch { number: 1, records: records() });
+        assert_eq!(syncs.recv_timeout(Duration::from_millis(50)), Err(RecvTimeoutError::Timeout));
+        assert_eq!(told.try_recv().ok(), None);
+        log.disk().set(DiskFault { stalled: false, slow_ms: 20 });
+        let limit = Duration::from_secs(20);
+        assert_eq!(told.recv_timeout(limit), Ok(1), "the batch that waited");
+        log.persist(Batch { number: 2, records: records() });
+        assert_eq!(told.recv_timeout(limit), Ok(2), "a slow disk");
+        assert_eq!(syncs.try_iter().count(), 2);
     }
 
     #[test]
