@@ -157,6 +157,9 @@ pub struct Nemesis {
     pub target: String,
     /// The nodes that it came down to.
     pub nodes: Vec<u64>,
+    /// What the workload calls this fault, if it has a name for it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub name: Option<String>,
 }
 
 /// A phase of the run began.

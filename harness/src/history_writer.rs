@@ -12,6 +12,8 @@ use std::{
 
 use checker::history::{Function, Header, Kind, Nemesis, Op, OpResult, Phase, Record};
 
+use tokio::sync::watch;
+
 use crate::clock::boottime_ns;
 
 /// The history of a run, while it is written.
@@ -19,6 +21,8 @@ use crate::clock::boottime_ns;
 pub struct History {
     origin: u64,
     inner: Mutex<Inner>,
+    /// Writes that were acknowledged.
+    writes: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -87,7 +91,7 @@ impl History {
             faults: Vec::new(),
             failure: None,
         };
-        let history = Self { origin, inner: Mutex::new(inner) };
+        let history = Self { origin, inner: Mutex::new(inner), writes: watch::Sender::new(0) };
         let header = Header { workload: workload.to_owned(), seed, origin, initial };
         history.lock().write(&Record::Header(header));
         history.flush()?;
@@ -125,6 +129,15 @@ impl History {
         let fast = matches!(ended, Ended::Ok(result) if result.fast);
         let name = name_of(&asked.function);
         inner.completed.push(Completed { invoked, ended: time, name, kind: ended.kind(), fast });
+        drop(inner);
+        if is_acknowledged_write(&asked.function, ended) {
+            self.writes.send_modify(|writes| *writes += 1);
+        }
+    }
+
+    /// How many writes were acknowledged.
+    pub fn writes(&self) -> watch::Receiver<u64> {
+        self.writes.subscribe()
     }
 
     /// Records a fault that is in effect by now; sets its time.
@@ -235,6 +248,12 @@ impl Ended {
     }
 }
 
+/// Whether an operation wrote, and whoever asked was told so.
+pub fn is_acknowledged_write(function: &Function, ended: &Ended) -> bool {
+    let swapped = |result: &OpResult| result.swapped != Some(false);
+    !matches!(function, Function::Get { .. }) && ended.result().is_some_and(swapped)
+}
+
 /// The operation's name.
 pub fn name_of(function: &Function) -> &'static str {
     match function {
@@ -320,7 +339,7 @@ mod tests {
             faults: Vec::new(),
             failure: None,
         };
-        let history = History { origin: 0, inner: Mutex::new(inner) };
+        let history = History { origin: 0, inner: Mutex::new(inner), writes: watch::Sender::new(0) };
         history.invoke(&asked(1));
         let error = history.flush().expect_err("no space");
         assert!(error.to_string().contains("cannot write the history"), "{error}");

@@ -16,7 +16,8 @@ use store::{
 };
 
 use crate::workload::{
-    Checks, Entry, Expect, FaultSpec, NodeClock, Operations, Phases, Require, Step, Time, When, Workload,
+    Checks, Entry, Expect, FaultSpec, NodeClock, Operations, Phases, Require, Step, Time, Trigger, When,
+    Workload,
 };
 
 /// What one run does.
@@ -85,16 +86,26 @@ pub enum PlannedEntry {
     Node(NodeId),
 }
 
-/// A fault and its time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A fault and what brings it on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedFault {
-    /// When, counted from the beginning of the faults phase.
-    pub at: Time,
+    /// What brings it on.
+    pub cause: Cause,
     /// What.
     pub spec: FaultSpec,
     /// The nodes in the order in which the fault chooses among them.
     pub order: Vec<NodeId>,
+}
+
+/// What brings a planned fault on. Times count from the beginning of the faults phase.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// Its time.
+    At(Time),
+    /// Something that has to happen.
+    After(Trigger),
 }
 
 impl Plan {
@@ -176,35 +187,48 @@ fn clients(workload: &Workload, seed: u64) -> Vec<PlannedClient> {
 }
 
 fn faults(workload: &Workload, seed: u64) -> Vec<PlannedFault> {
-    let mut dated: Vec<(Time, &FaultSpec)> = Vec::new();
+    let mut caused: Vec<(Cause, &FaultSpec)> = Vec::new();
     for (index, entry) in workload.nemesis.iter().enumerate() {
-        match entry.when {
-            When::At(at) => dated.push((at, &entry.fault)),
+        match &entry.when {
+            When::At(at) => caused.push((Cause::At(*at), &entry.fault)),
+            When::After(trigger) => caused.push((Cause::After(trigger.clone()), &entry.fault)),
             When::Every(every) => {
                 let mut rng = ChaCha8Rng::seed_from_u64(sub_seed(seed, FAULT_TIMES, index as u64));
-                let mut at = Duration::ZERO;
-                loop {
-                    let pause = every.0.as_millis() as u64;
-                    at += Duration::from_millis(rng.random_range(pause / 2..=pause + pause / 2).max(1));
-                    if at >= workload.phases.faults.0 {
-                        break;
-                    }
-                    dated.push((Time(at), &entry.fault));
-                    at += entry.fault.lasts.map_or(Duration::ZERO, |lasts| lasts.0);
-                }
+                let times = again_and_again(*every, entry.fault.lasts, workload.phases.faults, &mut rng);
+                caused.extend(times.into_iter().map(|at| (Cause::At(at), &entry.fault)));
             }
         }
     }
-    dated.sort_by_key(|(at, _)| *at);
-    dated
+    // what has no time stands at the end
+    caused.sort_by_key(|(cause, _)| match cause {
+        Cause::At(at) => at.0,
+        Cause::After(_) => Duration::MAX,
+    });
+    caused
         .into_iter()
         .enumerate()
-        .map(|(index, (at, spec))| PlannedFault {
-            at,
+        .map(|(index, (cause, spec))| PlannedFault {
+            cause,
             spec: spec.clone(),
             order: node_order(workload.nodes, seed, index as u64),
         })
         .collect()
+}
+
+/// Times in the phase, each after a pause between half and one and a half of `every`, counted from the end of the one
+/// before.
+fn again_and_again(every: Time, lasts: Option<Time>, phase: Time, rng: &mut ChaCha8Rng) -> Vec<Time> {
+    let pause = every.0.as_millis() as u64;
+    let mut times = Vec::new();
+    let mut at = Duration::ZERO;
+    loop {
+        at += Duration::from_millis(rng.random_range(pause / 2..=pause + pause / 2).max(1));
+        if at >= phase.0 {
+            return times;
+        }
+        times.push(Time(at));
+        at += lasts.map_or(Duration::ZERO, |lasts| lasts.0);
+    }
 }
 
 #[cfg(test)]
@@ -237,9 +261,16 @@ mod tests {
         for = "500ms"
         [[nemesis]]
         at = "1s"
-        action = "clock"
+        action = "clock-rate"
         target = "leader(2)"
         rate_ppm = 1000
+        [[nemesis]]
+        name = "again"
+        after = { leader_change = 2, count = 3, plus = "5ms" }
+        action = "cut-oneway"
+        target = "leader(2)"
+        peer = "follower(2)"
+        links = "sever"
         [[step]]
         client = [1, 2]
         via = "leader(1)"
@@ -268,8 +299,16 @@ mod tests {
     fn faults_come_in_the_order_of_time_and_inside_the_phase() {
         for seed in 0..50 {
             let plan = plan(seed);
-            assert!(plan.faults.is_sorted_by_key(|fault| fault.at));
-            assert!(plan.faults.iter().all(|fault| fault.at < plan.phases.faults));
+            let times: Vec<Time> = plan
+                .faults
+                .iter()
+                .filter_map(|fault| match fault.cause {
+                    Cause::At(at) => Some(at),
+                    Cause::After(_) => None,
+                })
+                .collect();
+            assert_eq!(times.len() + 1, plan.faults.len(), "one waits for a leader change");
+            assert!(times.is_sorted() && times.iter().all(|at| *at < plan.phases.faults));
             assert!(plan.faults.len() > 3, "every two seconds for ten");
             assert!(plan.faults.iter().all(|fault| fault.order.len() == 5));
         }

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use store::{
     api::{Ballot, NodeId, PartitionId},
     config::{ClockSkew, NodeConfig},
-    node::control::{Command, Notice},
+    node::control::{Command, DiskFault, Notice},
 };
 use tokio::{sync::broadcast, time::timeout};
 
@@ -241,6 +241,42 @@ impl Cluster {
         Ok(Effective { requested, effective: exit.at })
     }
 
+    /// Lets `node` die in its next write to disk, or kills it when it has not written for as long as `idle`; in effect when its
+    /// process was reaped.
+    pub async fn kill_in_write(&self, node: NodeId, idle: Duration) -> Result<Effective, ControlError> {
+        let requested = boottime_ns();
+        let process = self.running(node)?;
+        process.expect_end();
+        let died = async {
+            // it may die before it can say that it will
+            let _ = process.command(&Command::DieInWrite).await;
+            process.exited().await
+        };
+        let exit = match timeout(idle, died).await {
+            Ok(exit) => exit,
+            Err(_) => {
+                process.kill();
+                process.exited().await
+            }
+        };
+        Ok(Effective { requested, effective: exit.at })
+    }
+
+    /// Takes a dead node's disk away. What it writes from then on is no record of the member that it was: it is not traced.
+    pub fn wipe(&self, node: NodeId) -> Result<(), StartError> {
+        if self.is_running(node) {
+            return Err(StartError::Running { node });
+        }
+        let mut config = self.spec.configs[&node].clone();
+        let failed = |source| StartError::File { path: config.data.clone(), source };
+        match std::fs::remove_dir_all(&config.data) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        config.trace = None;
+        write_config(&config_path(&self.spec.run_dir, node), &config)
+    }
+
     /// Starts `node` again on what its disk holds; in effect when it listens and the network leads to it. Panics when the
     /// cluster has no such node.
     pub async fn restart(&self, node: NodeId) -> Result<Effective, StartError> {
@@ -273,6 +309,15 @@ impl Cluster {
         let process = self.running(node)?;
         let command = Command::Clock(skew);
         within(COMMAND_DEADLINE, node, "confirm its new clock", process.command(&command)).await?;
+        Ok(Effective::since(requested))
+    }
+
+    /// Makes something wrong with the disk of `node`, or right again; in effect when it says so.
+    pub async fn disk(&self, node: NodeId, fault: DiskFault) -> Result<Effective, ControlError> {
+        let requested = boottime_ns();
+        let process = self.running(node)?;
+        let command = Command::Disk(fault);
+        within(COMMAND_DEADLINE, node, "confirm its new disk", process.command(&command)).await?;
         Ok(Effective::since(requested))
     }
 

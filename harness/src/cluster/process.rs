@@ -125,6 +125,11 @@ impl Process {
         let _ = pidfd_send_signal(&self.handle, Signal::KILL);
     }
 
+    /// Its end is no surprise from now on.
+    pub(super) fn expect_end(&self) {
+        self.killed.store(true, Ordering::Relaxed);
+    }
+
     /// Stops it and waits until the kernel says that all its threads are stopped: a thread in a system call that cannot be
     /// interrupted, such as a sync, runs on until that is over.
     pub(super) async fn pause(&self) -> Result<(), ControlError> {

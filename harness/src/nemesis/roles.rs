@@ -1,4 +1,4 @@
-//! Which nodes a role comes down to at this moment.
+//! Who is what among real processes, by what they say.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -8,11 +8,12 @@ use store::{
 };
 use tokio::time;
 
+use super::{Member, Scene, State, suits};
 use crate::{
     cluster::Cluster,
     plan::Plan,
     proxy::{Link, Network},
-    workload::Target,
+    workload::{FaultAction, Target},
 };
 
 /// The client number under which the harness itself asks nodes for their status.
@@ -41,18 +42,25 @@ impl Roles {
         order: &[NodeId],
         answered: &BTreeMap<String, NodeId>,
     ) -> Vec<NodeId> {
-        match target {
-            Target::Node(node) => vec![*node],
-            Target::All => self.plan.node_ids(),
-            Target::Random => order.iter().take(1).copied().collect(),
-            Target::Leader(partition) => self.leader(*partition).into_iter().collect(),
-            Target::LeaseHolder(partition) => self.lease_holder(*partition).await.into_iter().collect(),
-            Target::Follower(partition) => {
-                self.followers(*partition, order).await.into_iter().take(1).collect()
-            }
-            Target::Followers(partition) => self.followers(*partition, order).await,
-            Target::Answered(step) => answered.get(step).copied().into_iter().collect(),
-        }
+        self.scene(target, answered).await.resolve(target, order, |_| true)
+    }
+
+    /// The same, for a fault: only nodes to which the action can be done.
+    pub async fn resolve_for(
+        &self,
+        action: &FaultAction,
+        target: &Target,
+        order: &[NodeId],
+        answered: &BTreeMap<String, NodeId>,
+    ) -> Vec<NodeId> {
+        let fit = |node| suits(action, self.state(node));
+        let nodes = self.scene(target, answered).await.resolve(target, order, fit);
+        nodes.into_iter().filter(|node| fit(*node)).collect()
+    }
+
+    /// What a node is like.
+    pub(super) fn state(&self, node: NodeId) -> State {
+        State { running: self.cluster.is_running(node), paused: self.cluster.is_paused(node) }
     }
 
     /// Who leads a partition.
@@ -77,32 +85,33 @@ impl Roles {
             .collect()
     }
 
-    async fn lease_holder(&self, partition: PartitionId) -> Option<NodeId> {
-        let holds = |status: &NodeStatus| {
-            status
-                .partitions
-                .iter()
-                .any(|group| group.partition == partition && group.hold_ms.is_some_and(|left| left > 0))
-        };
-        self.statuses().await.iter().find(|status| holds(status)).map(|status| status.node)
-    }
-
-    /// A follower needs a leader: without one, there are no followers either.
-    async fn followers(&self, partition: PartitionId, order: &[NodeId]) -> Vec<NodeId> {
-        let Some(leader) = self.leader(partition) else { return Vec::new() };
-        let planned = self.plan.cluster.partitions.iter().find(|config| config.partition == partition);
-        let mut replicas = planned.map(|config| config.replicas.clone()).unwrap_or_default();
-        if replicas.is_empty() {
-            let replicates =
-                |status: &NodeStatus| status.partitions.iter().any(|group| group.partition == partition);
-            replicas = self
-                .statuses()
-                .await
-                .iter()
-                .filter(|status| replicates(status))
-                .map(|status| status.node)
-                .collect();
+    /// Who is what. Nodes are asked only when the target makes it necessary.
+    async fn scene(&self, target: &Target, answered: &BTreeMap<String, NodeId>) -> Scene {
+        let leaders = self.cluster.leaders().into_iter().map(|(partition, (node, _))| (partition, node));
+        let mut scene =
+            Scene { leaders: leaders.collect(), groups: BTreeMap::new(), answered: answered.clone() };
+        for config in &self.plan.cluster.partitions {
+            let members = config.replicas.iter().map(|node| (*node, Member::default()));
+            scene.groups.insert(config.partition, members.collect());
         }
-        order.iter().copied().filter(|node| *node != leader && replicas.contains(node)).collect()
+        let (partition, asks) = match target {
+            Target::LeaseHolder(partition) | Target::Lagging(partition) => (*partition, true),
+            Target::Follower(partition)
+            | Target::Followers(partition)
+            | Target::Minority(Some(partition))
+            | Target::Majority(Some(partition)) => (*partition, false),
+            _ => return scene,
+        };
+        let group = scene.groups.entry(partition).or_default();
+        if asks || group.is_empty() {
+            for status in self.statuses().await {
+                let Some(of) = status.partitions.iter().find(|group| group.partition == partition) else {
+                    continue;
+                };
+                let holds = of.hold_ms.is_some_and(|left| left > 0);
+                group.insert(status.node, Member { holds, decided: Some(of.decided) });
+            }
+        }
+        scene
     }
 }

@@ -147,6 +147,7 @@ mod tests {
             action: "kill".to_owned(),
             target: "leader(1)".to_owned(),
             nodes: vec![3],
+            name: None,
         }
     }
 

@@ -24,7 +24,7 @@ use store::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{Mutex, broadcast},
+    sync::broadcast,
     time,
 };
 
@@ -32,7 +32,7 @@ use crate::{
     cluster::{Cluster, ClusterEvent, ClusterSpec, NodeEvent},
     history_writer::History,
     leaders::Leaders,
-    nemesis::{Cuts, Nemesis, OBSERVER, Roles, late_cut},
+    nemesis::{Effects, LATE, Nemesis, OBSERVER, Roles, late_effect},
     plan::Plan,
     proxy::Network,
     report::{Report, Status},
@@ -82,7 +82,7 @@ struct Run {
     history: Arc<History>,
     stalls: Arc<Stalls>,
     roles: Arc<Roles>,
-    nemesis: Arc<Mutex<Nemesis>>,
+    nemesis: Arc<Nemesis>,
     surroundings: Surroundings,
     progress: Arc<Progress>,
     keys: Vec<Key>,
@@ -167,9 +167,9 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
     let clients: Vec<u64> = (OBSERVER..=last).collect();
     let network = Network::start(&nodes, &clients).await.context("the network did not start")?;
     let network = Arc::new(network);
-    let mut cuts = Cuts::default();
-    cuts.add(0, late_cut(&plan));
-    network.switch(cuts.rules()).await;
+    let mut effects = Effects::default();
+    effects.set(LATE, late_effect(&plan));
+    network.switch(effects.rules()).await;
     let initial = plan.cluster.preset.iter().map(|(key, value)| (history_key(key), value.clone())).collect();
     let path = folder.path().join("history.jsonl");
     let history = History::create(&path, &plan.workload, plan.seed, initial)
@@ -208,7 +208,7 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
         history,
         stalls: Arc::default(),
         roles,
-        nemesis: Arc::new(Mutex::new(nemesis)),
+        nemesis: Arc::new(nemesis),
         surroundings,
         progress: Arc::default(),
     })

@@ -58,7 +58,7 @@ impl Phases {
         self.enter("faults");
         let mut carried = Carried { script: self.faults().await?, ..Carried::default() };
         carried.healed = self.enter("heal");
-        let healing = self.run.nemesis.lock().await.heal().await;
+        let healing = self.run.nemesis.heal().await;
         self.tolerated(healing).context("not everything could be healed")?;
         let has_leaders = self.leaders_within(phases.heal.0).await;
         if self.run.plan.operations.is_some() {
@@ -88,16 +88,16 @@ impl Phases {
     /// The script, if there is one, beside the faults by the clock; without a script, for as long as the phase takes.
     async fn faults(&self) -> Result<Option<ScriptReport>> {
         let plan = &self.run.plan;
-        let planned = follow_plan(Arc::clone(&self.run.nemesis), plan.faults.clone());
         let lasts = if plan.steps.is_empty() || !plan.faults.is_empty() {
             plan.phases.faults.0
         } else {
             Duration::ZERO
         };
+        let until = Instant::now() + lasts;
         let by_the_clock = async {
-            let (done, ()) = tokio::join!(time::timeout(lasts, planned), time::sleep(lasts));
-            // faults that outlast the phase end with it
-            done.unwrap_or(Ok(()))
+            let planned = follow_plan(&self.run.nemesis, &plan.faults, until);
+            let (done, ()) = tokio::join!(planned, time::sleep_until(until));
+            done
         };
         if plan.steps.is_empty() {
             self.tolerated(by_the_clock.await).context("a fault could not be carried out")?;

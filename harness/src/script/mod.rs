@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     cluster::Cluster,
     history_writer::{Ended, History},
-    nemesis::{FaultError, Nemesis, Roles},
+    nemesis::{FaultError, Nemesis, Roles, Wanted, carry_out, see_through},
     plan::{Plan, node_order},
     stall::Stalls,
     worker::{Session, Surroundings},
@@ -70,7 +70,7 @@ enum Stop {
 pub struct Script {
     plan: Arc<Plan>,
     cluster: Arc<Cluster>,
-    nemesis: Arc<Mutex<Nemesis>>,
+    nemesis: Arc<Nemesis>,
     shared: Arc<Shared>,
     stalls: Arc<Stalls>,
     sessions: BTreeMap<u64, Arc<Mutex<Session>>>,
@@ -110,7 +110,7 @@ impl Script {
     /// A script that has not begun.
     pub fn new(
         cluster: Arc<Cluster>,
-        nemesis: Arc<Mutex<Nemesis>>,
+        nemesis: Arc<Nemesis>,
         roles: Arc<Roles>,
         stalls: Arc<Stalls>,
         plan: Arc<Plan>,
@@ -177,8 +177,8 @@ impl Script {
             Action::Await(names) => self.awaits(names, within.unwrap_or(AWAIT_LIMIT)).await,
             Action::Heal(name) => {
                 let healed = match self.faults.get(name) {
-                    Some(fault) => self.nemesis.lock().await.end(*fault).await,
-                    None => self.nemesis.lock().await.heal().await,
+                    Some(fault) => self.nemesis.end(*fault).await,
+                    None => self.nemesis.heal().await,
                 };
                 healed.map_err(Stop::Fault)
             }
@@ -192,17 +192,15 @@ impl Script {
                     .collect();
                 let order = node_order(self.plan.nodes, self.plan.seed, FIRST_CHOICE + index);
                 let answered = self.shared.answered();
-                let fault = self.nemesis.lock().await.begin(spec, &order, &answered).await;
-                let fault = fault.map_err(Stop::Fault)?;
-                if let Some(lasts) = spec.lasts {
-                    let nemesis = Arc::clone(&self.nemesis);
-                    tokio::spawn(async move {
-                        time::sleep(lasts.0).await;
-                        if let Err(error) = nemesis.lock().await.end(fault).await {
-                            tracing::error!(%error, "a step's fault could not be undone");
-                        }
-                    });
-                }
+                let wanted = Wanted { spec, order: &order, answered: &answered };
+                let begun = carry_out(&self.nemesis, wanted, None).await.map_err(Stop::Fault)?;
+                let Some(fault) = begun else { return Ok(()) };
+                let (nemesis, spec) = (Arc::clone(&self.nemesis), spec.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = see_through(&nemesis, fault, &spec, None).await {
+                        tracing::error!(%error, "a step's fault could not be undone");
+                    }
+                });
                 self.faults.insert(step.name.clone(), fault);
                 Ok(())
             }

@@ -352,6 +352,7 @@ impl World<'_> {
             result: ended.result().cloned(),
             error,
         }));
+        self.answered(&flight.function, ended);
         self.goes_on(client, &flight.function, ended);
     }
 

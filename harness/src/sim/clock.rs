@@ -36,10 +36,13 @@ impl Clock {
         LocalTime(nanos(i128::from(self.base_local) + (passed * self.rate()).div_euclid(MILLION)))
     }
 
-    /// The first time of the world at which it reads `local` or more.
+    /// The first time of the world at which it reads `local` or more; of a clock that stands still, the end of time.
     pub fn common(&self, local: LocalTime) -> u64 {
         let passed = i128::from(local.0) - i128::from(self.base_local);
         let rate = self.rate();
+        if rate == 0 {
+            return if passed > 0 { u64::MAX } else { self.base_common };
+        }
         nanos(i128::from(self.base_common) + (passed * MILLION + rate - 1).div_euclid(rate))
     }
 
@@ -49,9 +52,9 @@ impl Clock {
         TraceEvent::Clock { base_common, base_local, rate_ppm: skew.rate_ppm }
     }
 
-    /// Workloads keep rates above -100 %.
+    /// No clock runs backwards.
     fn rate(&self) -> i128 {
-        (MILLION + i128::from(self.skew.rate_ppm)).max(1)
+        (MILLION + i128::from(self.skew.rate_ppm)).max(0)
     }
 }
 
@@ -78,6 +81,18 @@ mod tests {
                 assert!(due == 5_000 || clock.local(due - 1) < deadline, "{rate_ppm} {ahead}");
             }
         }
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_reaches_nothing_and_goes_on_from_there() {
+        let mut clock = Clock::new(0, ClockSkew { rate_ppm: 0, offset_ms: 0 });
+        clock.set(1_000, ClockSkew { rate_ppm: -1_000_000, offset_ms: 0 });
+        let stands = clock.local(1_000);
+        assert_eq!(clock.local(9_000), stands);
+        assert_eq!(clock.common(LocalTime(stands.0 + 1)), u64::MAX);
+        assert_eq!(clock.common(stands), 1_000);
+        clock.set(9_000, ClockSkew::default());
+        assert_eq!(clock.local(9_500), LocalTime(stands.0 + 500));
     }
 
     #[test]

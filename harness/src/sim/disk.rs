@@ -49,6 +49,11 @@ impl Disk {
         self.keep(self.writing)
     }
 
+    /// Nothing that is not durable by now will outlive the process, though it was being written.
+    pub fn lose_unsynced(&mut self) {
+        self.writing = 0;
+    }
+
     /// The process dies.
     pub fn crash(&mut self, dice: &mut Dice) {
         let survive = dice.below(self.writing as u64 + 1) as usize;

@@ -52,6 +52,20 @@ pub enum Event {
     Fault(usize),
     /// A fault ends.
     Undo(u64),
+    /// A fault changes its links.
+    Change {
+        /// The fault.
+        fault: u64,
+        /// How often it has, this time included.
+        tick: u64,
+    },
+    /// A node that is to die dies now, unless it has died before.
+    Doom {
+        /// The node.
+        node: NodeId,
+        /// Its life.
+        life: u64,
+    },
     /// The phases go on, if it is time.
     Phase,
     /// The script goes on, if it can.

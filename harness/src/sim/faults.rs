@@ -1,33 +1,36 @@
-//! The nemesis of the simulated world: the same faults, targets and ends as in real runs.
+//! The nemesis of the simulated world: the same faults, targets, triggers and ends as in real runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use checker::history::{self, Record};
+use checker::history::{self, Function, Record};
 use store::{
     api::{NodeId, PartitionId},
-    config::ClockSkew,
+    core::Message,
 };
 
 use super::{events::Event, machine::Process, world::World};
 use crate::{
-    nemesis::{Cut, Cuts, VACANCY, late_cut, name_of, smaller_half},
-    plan::Plan,
+    history_writer::{Ended, is_acknowledged_write},
+    nemesis::{
+        Active, Effect, Effects, IDLE, LATE, LOOK_AGAIN, Member, Scene, State, VACANCY, in_words, is_fixed,
+        late_effect, suits, wants_peers,
+    },
+    plan::{Cause, Plan},
     proxy::{Endpoint, Link, Rule},
-    workload::{FaultAction, FaultSpec, Target},
+    workload::{Death, FaultAction, FaultSpec, Happening, Shape, Target, Word},
 };
-
-/// How long until a vacant role is looked for again.
-const LOOK_AGAIN: u64 = 20_000_000;
 
 /// Breaks things and mends them.
 #[derive(Debug)]
 pub struct Nemesis {
-    cuts: Cuts,
+    effects: Effects,
     rules: BTreeMap<Link, Rule>,
     active: BTreeMap<u64, Active>,
     last_fault: u64,
     /// Faults that were asked for, in that order.
     pub wanted: Vec<Wanted>,
+    /// Faults that wait for something to happen.
+    waiting: Vec<Waiting>,
     /// Faults of the plan begin no more.
     pub closed: bool,
 }
@@ -37,34 +40,36 @@ pub struct Nemesis {
 pub struct Wanted {
     spec: FaultSpec,
     order: Vec<NodeId>,
-    /// Until when a vacant role is waited for.
-    deadline: u64,
+    /// Until when a vacant role is waited for; none: it has not been due yet.
+    deadline: Option<u64>,
     /// It belongs to the script, which waits for it.
     scripted: bool,
     /// Its number, once it has begun.
     pub began: Option<u64>,
 }
 
-/// A fault in effect.
+/// A fault that waits for something to happen.
 #[derive(Debug)]
-struct Active {
-    spec: FaultSpec,
-    nodes: Vec<NodeId>,
-    /// Clocks to go back to.
-    clocks: BTreeMap<NodeId, ClockSkew>,
+struct Waiting {
+    happening: Happening,
+    /// How often it has yet to happen.
+    left: u64,
+    plus: u64,
+    wanted: usize,
 }
 
 impl Nemesis {
-    /// Everything is whole, but for the nodes that come late: those are cut off under fault number 0.
+    /// Everything is whole, but for the nodes that come late: those are cut off.
     pub fn new(plan: &Plan) -> Self {
-        let mut cuts = Cuts::default();
-        cuts.add(0, late_cut(plan));
+        let mut effects = Effects::default();
+        effects.set(LATE, late_effect(plan));
         Self {
-            cuts,
+            effects,
             rules: BTreeMap::new(),
             active: BTreeMap::new(),
             last_fault: 0,
             wanted: Vec::new(),
+            waiting: Vec::new(),
             closed: false,
         }
     }
@@ -74,196 +79,347 @@ impl World<'_> {
     /// Puts the plan's faults on the agenda.
     pub(super) fn plan_faults(&mut self) {
         for planned in &self.plan.faults {
-            let at = self.now + planned.at.0.as_nanos() as u64;
-            self.want_fault(&planned.spec, planned.order.clone(), at, false);
+            let wanted = self.want_fault(&planned.spec, planned.order.clone(), false);
+            match &planned.cause {
+                Cause::At(at) => self.agenda.add(self.now + at.0.as_nanos() as u64, Event::Fault(wanted)),
+                Cause::After(trigger) => self.nemesis.waiting.push(Waiting {
+                    happening: trigger.happening.clone(),
+                    left: trigger.count,
+                    plus: trigger.plus.0.as_nanos() as u64,
+                    wanted,
+                }),
+            }
         }
     }
 
-    /// A fault is asked for; returns its place in the list of those.
-    pub(super) fn want_fault(
-        &mut self,
-        spec: &FaultSpec,
-        order: Vec<NodeId>,
-        at: u64,
-        scripted: bool,
-    ) -> usize {
-        let deadline = at + VACANCY.as_nanos() as u64;
-        let index = self.nemesis.wanted.len();
-        self.nemesis.wanted.push(Wanted { spec: spec.clone(), order, deadline, scripted, began: None });
-        self.agenda.add(at, Event::Fault(index));
-        index
+    /// A step asks for a fault; returns its place in the list of those.
+    pub(super) fn script_fault(&mut self, spec: &FaultSpec, order: Vec<NodeId>) -> usize {
+        let wanted = self.want_fault(spec, order, true);
+        self.agenda.add(self.now, Event::Fault(wanted));
+        wanted
     }
+
+    fn want_fault(&mut self, spec: &FaultSpec, order: Vec<NodeId>, scripted: bool) -> usize {
+        self.nemesis.wanted.push(Wanted { spec: spec.clone(), order, deadline: None, scripted, began: None });
+        self.nemesis.wanted.len() - 1
+    }
+
+    // ---- what triggers faults ----------------------------------------------------------------------------------------
+
+    /// Something has happened: what waits for it is due, or waits for fewer of them.
+    fn happened(&mut self, is_it: impl Fn(&Happening) -> bool) {
+        let now = self.now;
+        for waiting in &mut self.nemesis.waiting {
+            if waiting.left > 0 && is_it(&waiting.happening) {
+                waiting.left -= 1;
+                if waiting.left == 0 {
+                    self.agenda.add(now + waiting.plus, Event::Fault(waiting.wanted));
+                }
+            }
+        }
+    }
+
+    pub(super) fn message_sent(&mut self, from: NodeId, to: NodeId, message: &Message) {
+        if !self.nemesis.waiting.is_empty() {
+            self.happened(|happening| happening.is_message(from, to, message));
+        }
+    }
+
+    pub(super) fn leader_changed(&mut self, of: PartitionId) {
+        self.happened(|happening| *happening == Happening::LeaderChange { partition: of });
+    }
+
+    pub(super) fn answered(&mut self, function: &Function, ended: &Ended) {
+        if is_acknowledged_write(function, ended) {
+            self.happened(|happening| *happening == Happening::Write);
+        }
+    }
+
+    // ---- the course of a fault ---------------------------------------------------------------------------------------
 
     /// A fault begins, unless the role that it is aimed at is vacant: then it is tried again for a while.
     pub(super) fn fault_is_due(&mut self, index: usize) {
-        let Wanted { spec, order, deadline, scripted, .. } = &self.nemesis.wanted[index];
-        let (spec, order, deadline, scripted) = (spec.clone(), order.clone(), *deadline, *scripted);
+        let now = self.now;
+        let wanted = &mut self.nemesis.wanted[index];
+        let deadline = *wanted.deadline.get_or_insert(now + VACANCY.as_nanos() as u64);
+        let (spec, order, scripted) = (wanted.spec.clone(), wanted.order.clone(), wanted.scripted);
         if self.nemesis.closed && !scripted {
             return;
         }
-        let nodes =
-            if spec.action == FaultAction::Heal { Vec::new() } else { self.resolve(&spec.target, &order) };
-        let nodes: Vec<NodeId> = nodes.into_iter().filter(|node| self.suits(spec.action, *node)).collect();
-        let hopeless = matches!(spec.target, Target::Node(_) | Target::All | Target::Answered(_))
-            || spec.action == FaultAction::Heal;
-        if nodes.is_empty() && !hopeless && self.now < deadline {
-            return self.agenda.add(self.now + LOOK_AGAIN, Event::Fault(index));
+        let (nodes, peers) = self.whom(&spec, &order);
+        let somebody = !nodes.is_empty() && (!peers.is_empty() || !wants_peers(&spec.action));
+        let hopeless = is_fixed(&spec.target) || spec.action == FaultAction::Heal;
+        if !somebody && !hopeless && now < deadline {
+            return self.agenda.add(now + LOOK_AGAIN.as_nanos() as u64, Event::Fault(index));
         }
-        let fault = self.begin_fault(spec, nodes, &order);
+        let nodes = if somebody { nodes } else { Vec::new() };
+        let fault = self.begin_fault(Active { spec, nodes, peers, order });
         self.nemesis.wanted[index].began = Some(fault);
         if scripted {
-            self.look(self.now);
+            self.look(now);
         }
     }
 
-    fn begin_fault(&mut self, spec: FaultSpec, nodes: Vec<NodeId>, order: &[NodeId]) -> u64 {
+    /// Whom a fault comes down to at this moment: its target, and its peer.
+    fn whom(&self, spec: &FaultSpec, order: &[NodeId]) -> (Vec<NodeId>, Vec<NodeId>) {
+        if spec.action == FaultAction::Heal {
+            return (Vec::new(), Vec::new());
+        }
+        let fit = |node| suits(&spec.action, self.state(node));
+        let mut nodes = self.scene(&spec.target).resolve(&spec.target, order, fit);
+        nodes.retain(|node| fit(*node));
+        let peers = match &spec.action {
+            FaultAction::Links { shape: Shape::Between { peer: Some(peer), .. }, .. } => {
+                // a role that the target has already is somebody else's here
+                let others: Vec<NodeId> =
+                    order.iter().copied().filter(|node| !nodes.contains(node)).collect();
+                let peers = self.resolve(peer, &others);
+                peers.into_iter().filter(|peer| !nodes.contains(peer)).collect()
+            }
+            _ => Vec::new(),
+        };
+        (nodes, peers)
+    }
+
+    fn begin_fault(&mut self, active: Active) -> u64 {
         self.nemesis.last_fault += 1;
         let fault = self.nemesis.last_fault;
-        if spec.action == FaultAction::Heal {
-            self.heal();
-        }
-        let mut active = Active { spec, nodes, clocks: BTreeMap::new() };
-        self.break_it(fault, &mut active, order);
-        self.record(fault, true, &active);
+        let nobody = active.nodes.is_empty() && active.spec.action != FaultAction::Heal;
         self.stats.faults += 1;
-        if active.nodes.is_empty() && active.spec.action != FaultAction::Heal {
+        if nobody {
             self.stats.faults_without_target += 1;
+            self.record(fault, true, &active);
+            return fault;
         }
+        let effect = active.effect(0);
+        if let Some(effect) = &effect {
+            self.nemesis.effects.set(fault, effect.clone());
+            self.nemesis.active.insert(fault, active.clone());
+        }
+        self.act(&active);
+        if let Some(effect) = effect {
+            self.settle(&effect);
+        }
+        self.record(fault, true, &active);
         if let Some(lasts) = active.spec.lasts {
             self.agenda.add(self.now + lasts.0.as_nanos() as u64, Event::Undo(fault));
         }
-        if !active.nodes.is_empty() && active.spec.action != FaultAction::Restart {
-            self.nemesis.active.insert(fault, active);
+        if let Some(period) = active.period() {
+            self.agenda.add(self.now + period.0.as_nanos() as u64, Event::Change { fault, tick: 1 });
         }
         fault
     }
 
+    /// A fault changes its links, or ends by itself.
+    pub(super) fn change_fault(&mut self, fault: u64, tick: u64) {
+        let Some(active) = self.nemesis.active.get(&fault) else { return };
+        let period = active.period().unwrap_or_default().0.as_nanos() as u64;
+        match active.effect(tick) {
+            Some(effect) => {
+                self.nemesis.effects.set(fault, effect.clone());
+                self.settle(&effect);
+                self.agenda.add(self.now + period, Event::Change { fault, tick: tick + 1 });
+            }
+            None => self.end_fault(fault),
+        }
+    }
+
     /// Undoes a fault, if it is still in effect.
     pub(super) fn end_fault(&mut self, fault: u64) {
-        if let Some(active) = self.nemesis.active.remove(&fault) {
-            self.mend(fault, &active);
-            self.record(fault, false, &active);
+        let Some(active) = self.nemesis.active.remove(&fault) else { return };
+        if let Some(effect) = self.nemesis.effects.remove(fault) {
+            self.settle(&effect);
         }
+        self.record(fault, false, &active);
     }
 
     /// Undoes every fault in effect, lets late nodes in, and starts dead nodes again that can come back.
     pub(super) fn heal(&mut self) {
-        self.nemesis.cuts.remove(0);
+        self.nemesis.effects.remove(LATE);
         self.switch_network();
         while let Some(fault) = self.nemesis.active.keys().next().copied() {
             self.end_fault(fault);
         }
-        self.restart(&self.plan.node_ids());
+        self.settle_nodes(&self.plan.node_ids());
     }
+
+    /// What a fault does once, at its beginning.
+    fn act(&mut self, active: &Active) {
+        let nodes = &active.nodes;
+        match &active.spec.action {
+            FaultAction::Kill(death) => nodes.iter().for_each(|node| self.kill_so(*node, *death)),
+            FaultAction::Wipe => nodes.iter().for_each(|node| self.wipe(*node)),
+            FaultAction::Restart => {
+                self.nemesis.effects.let_live(nodes);
+                nodes.iter().for_each(|node| self.kill_so(*node, Death::Now));
+                self.settle_nodes(nodes);
+            }
+            FaultAction::Resume => {
+                self.nemesis.effects.let_go_on(nodes);
+                self.settle_nodes(nodes);
+            }
+            FaultAction::Release => {
+                let holds = |active: &Active| {
+                    active.spec.word == Word::Hold && active.nodes.iter().any(|node| nodes.contains(node))
+                };
+                let all = self.nemesis.active.iter();
+                let held: Vec<u64> =
+                    all.filter(|(_, active)| holds(active)).map(|(fault, _)| *fault).collect();
+                held.into_iter().for_each(|fault| self.end_fault(fault));
+            }
+            FaultAction::Reset => self.reset(nodes),
+            FaultAction::Heal => self.heal(),
+            FaultAction::Pause
+            | FaultAction::Links { .. }
+            | FaultAction::StallDisk { .. }
+            | FaultAction::Clock(_) => {}
+        }
+    }
+
+    fn kill_so(&mut self, node: NodeId, death: Death) {
+        if !self.machine(node).is_running() {
+            return;
+        }
+        match death {
+            Death::Now => self.kill(node),
+            Death::LosesUnsynced => {
+                self.machine_mut(node).disk.lose_unsynced();
+                self.kill(node);
+            }
+            Death::DuringWrite if self.machine(node).is_awake() => {
+                let life = self.machine(node).life;
+                self.machine_mut(node).dies_in_write = true;
+                self.agenda.add(self.now + IDLE.as_nanos() as u64, Event::Doom { node, life });
+            }
+            Death::DuringWrite => self.kill(node),
+            Death::DuringRecovery => {
+                self.kill(node);
+                self.begin(node);
+                let life = self.machine(node).life;
+                self.machine_mut(node).dies_in_recovery = true;
+                self.tell(|| format!("n{node} will die in its life {life} as soon as it has started"));
+            }
+        }
+    }
+
+    /// A node that is to die in a write has not written for a while, or one that has started is to die at once.
+    pub(super) fn doomed(&mut self, node: NodeId, life: u64) {
+        if self.machine(node).life == life && self.machine(node).is_running() {
+            self.kill(node);
+            // faults may have ended meanwhile that kept it dead
+            self.settle_nodes(&[node]);
+        }
+    }
+
+    fn wipe(&mut self, node: NodeId) {
+        if self.machine(node).is_running() {
+            self.kill(node);
+        }
+        let disk = self.dice.below(1 << 48);
+        self.machine_mut(node).wipe(disk);
+        self.tell(|| format!("n{node} has lost its disk"));
+        self.begin(node);
+    }
+
+    /// Breaks the connections between the nodes and all others; what faults there are stay.
+    fn reset(&mut self, nodes: &[NodeId]) {
+        let links: BTreeSet<u32> = nodes.iter().flat_map(|node| self.network.links_of(*node)).collect();
+        for link in links {
+            self.network.reset(link, self.now, &mut self.agenda, &mut self.dice);
+            self.dial(link);
+        }
+    }
+
+    // ---- whom --------------------------------------------------------------------------------------------------------
 
     /// Whom a target comes down to at this moment; nobody: the role is vacant.
     pub(super) fn resolve(&self, target: &Target, order: &[NodeId]) -> Vec<NodeId> {
-        let leader = |partition: PartitionId| self.leaders.leader(partition).map(|(node, _)| node);
-        match target {
-            Target::Node(node) => vec![*node],
-            Target::All => self.plan.node_ids(),
-            Target::Random => order.iter().take(1).copied().collect(),
-            Target::Leader(partition) => leader(*partition).into_iter().collect(),
-            Target::LeaseHolder(partition) => {
-                let holds = |node: &NodeId| {
-                    let status = self.machine(*node).status(self.now);
-                    status.is_some_and(|status| {
-                        status.partitions.iter().any(|group| {
-                            group.partition == *partition && group.hold_ms.is_some_and(|left| left > 0)
-                        })
-                    })
-                };
-                self.plan.node_ids().into_iter().find(holds).into_iter().collect()
-            }
-            Target::Follower(partition) => self.followers(*partition, order).into_iter().take(1).collect(),
-            Target::Followers(partition) => self.followers(*partition, order),
-            Target::Answered(step) => self.answered_by(step).into_iter().collect(),
-        }
+        self.scene(target).resolve(target, order, |_| true)
     }
 
-    /// A follower needs a leader: without one, there are no followers either.
-    fn followers(&self, partition: PartitionId, order: &[NodeId]) -> Vec<NodeId> {
-        let Some((leader, _)) = self.leaders.leader(partition) else { return Vec::new() };
-        let planned = self.plan.cluster.partitions.iter().find(|config| config.partition == partition);
-        let named: BTreeSet<NodeId> =
-            planned.iter().flat_map(|config| config.replicas.iter().copied()).collect();
-        let replicates = |node: NodeId| {
-            let machine = self.machine(node);
-            let found = machine.node().filter(|_| !machine.paused);
-            found.is_some_and(|node| {
-                node.replicas().any(|replica| replica.paxos().group().partition == partition)
-            })
-        };
-        let is_replica =
-            |node: NodeId| if named.is_empty() { replicates(node) } else { named.contains(&node) };
-        order.iter().copied().filter(|node| *node != leader && is_replica(*node)).collect()
-    }
-
-    /// Whether an action can be done to a node in its present state.
-    fn suits(&self, action: FaultAction, node: NodeId) -> bool {
+    fn state(&self, node: NodeId) -> State {
         let machine = self.machine(node);
-        match action {
-            FaultAction::Restart => !machine.is_running(),
-            FaultAction::Pause | FaultAction::Clock => machine.is_awake(),
-            FaultAction::Kill | FaultAction::Isolate | FaultAction::Halves | FaultAction::CutOneway => {
-                machine.is_running()
+        State { running: machine.is_running(), paused: machine.paused }
+    }
+
+    /// Who is what, by what the nodes say; those that stand still say nothing.
+    fn scene(&self, target: &Target) -> Scene {
+        let leaders = self.leaders.all().into_iter().map(|(partition, (node, _))| (partition, node));
+        let mut scene = Scene { leaders: leaders.collect(), ..Scene::default() };
+        if let Target::Answered(step) = target {
+            scene.answered.extend(self.answered_by(step).map(|node| (step.clone(), node)));
+        }
+        for config in &self.plan.cluster.partitions {
+            let members = config.replicas.iter().map(|node| (*node, Member::default()));
+            scene.groups.insert(config.partition, members.collect());
+        }
+        let named: BTreeSet<PartitionId> = scene
+            .groups
+            .iter()
+            .filter(|(_, group)| !group.is_empty())
+            .map(|(partition, _)| *partition)
+            .collect();
+        let asks = matches!(target, Target::LeaseHolder(_) | Target::Lagging(_));
+        for node in self.plan.node_ids() {
+            let Some(status) = self.machine(node).status(self.now) else { continue };
+            for group in status.partitions.iter().filter(|group| asks || !named.contains(&group.partition)) {
+                let holds = group.hold_ms.is_some_and(|left| left > 0);
+                let members = scene.groups.entry(group.partition).or_default();
+                members.insert(node, Member { holds, decided: Some(group.decided) });
             }
-            FaultAction::Heal => true,
+        }
+        scene
+    }
+
+    // ---- what all faults together ask for ----------------------------------------------------------------------------
+
+    /// Brings about what has changed with an effect that has come or gone.
+    fn settle(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Links(..) => self.switch_network(),
+            _ => self.settle_nodes(effect.nodes()),
         }
     }
 
-    fn break_it(&mut self, fault: u64, active: &mut Active, order: &[NodeId]) {
-        let all = self.plan.node_ids();
-        let how = active.spec.links;
-        match active.spec.action {
-            FaultAction::Kill => active.nodes.iter().for_each(|node| self.kill(*node)),
-            FaultAction::Pause => active.nodes.iter().for_each(|node| self.pause(*node)),
-            FaultAction::Restart => self.restart(&active.nodes),
-            FaultAction::Clock => {
-                for node in &active.nodes {
-                    let before = self.machine(*node).skew;
-                    active.clocks.insert(*node, before);
-                    self.set_clock(*node, active.spec.clock.of(before));
-                }
-            }
-            FaultAction::Isolate => self.cut(fault, Cut::isolate(&all, &active.nodes, how)),
-            FaultAction::CutOneway => {
-                self.cut(fault, Cut::oneway(&all, &active.nodes, active.spec.direction, how));
-            }
-            FaultAction::Halves => {
-                active.nodes = smaller_half(&active.nodes, order);
-                self.cut(fault, Cut::halves(&all, &active.nodes, how));
-            }
-            FaultAction::Heal => {}
+    fn settle_nodes(&mut self, nodes: &[NodeId]) {
+        nodes.iter().for_each(|node| self.settle_node(*node));
+    }
+
+    fn settle_node(&mut self, node: NodeId) {
+        let effects = &self.nemesis.effects;
+        let (down, paused) = (effects.is_down(node), effects.is_paused(node));
+        let (clock, disk) = (effects.clock(node, self.machine(node).first_skew), effects.disk(node));
+        let machine = self.machine(node);
+        if !down && machine.has_disk() && matches!(machine.process, Process::Dead) {
+            self.begin(node);
+        }
+        match (self.machine(node).paused, paused && self.machine(node).is_running()) {
+            (false, true) => self.pause(node),
+            (true, false) => self.resume(node),
+            _ => {}
+        }
+        self.set_disk(node, disk);
+        if self.machine(node).skew != clock {
+            self.set_clock(node, clock);
         }
     }
 
-    fn mend(&mut self, fault: u64, active: &Active) {
-        match active.spec.action {
-            FaultAction::Kill => self.restart(&active.nodes),
-            FaultAction::Pause => {
-                for node in active.nodes.iter().filter(|node| self.machine(**node).paused).collect::<Vec<_>>()
-                {
-                    self.resume(*node);
-                }
-            }
-            FaultAction::Clock => active.clocks.iter().for_each(|(node, skew)| self.set_clock(*node, *skew)),
-            FaultAction::Isolate | FaultAction::Halves | FaultAction::CutOneway => {
-                self.nemesis.cuts.remove(fault);
-                self.switch_network();
-            }
-            FaultAction::Restart | FaultAction::Heal => {}
+    fn set_clock(&mut self, node: NodeId, skew: store::config::ClockSkew) {
+        let now = self.now;
+        let machine = &mut self.machines[node as usize - 1];
+        machine.skew = skew;
+        if machine.node().is_none() {
+            return;
         }
+        machine.clock.set(now, skew);
+        machine.armed = u64::MAX;
+        self.watch.clock_changed(now, machine);
+        self.arm(node);
     }
 
-    fn cut(&mut self, fault: u64, cut: Cut) {
-        self.nemesis.cuts.add(fault, cut);
-        self.switch_network();
-    }
-
-    /// The network obeys the cuts in effect, all links at once.
+    /// The network obeys the faults in effect, all links at once.
     pub(super) fn switch_network(&mut self) {
-        let rules = self.nemesis.cuts.rules();
+        let rules = self.nemesis.effects.rules();
         let before = std::mem::replace(&mut self.nemesis.rules, rules.clone());
         let links: BTreeSet<Link> = before.keys().chain(rules.keys()).copied().collect();
         for link in links {
@@ -277,37 +433,11 @@ impl World<'_> {
         }
     }
 
-    /// Starts those of the nodes that are dead, unless they have lost what they promised.
-    fn restart(&mut self, nodes: &[NodeId]) {
-        for node in nodes {
-            let machine = self.machine(*node);
-            if machine.has_disk() && matches!(machine.process, Process::Dead) {
-                self.begin(*node);
-            }
-        }
-    }
-
-    fn set_clock(&mut self, node: NodeId, skew: ClockSkew) {
-        let now = self.now;
-        let machine = &mut self.machines[node as usize - 1];
-        machine.skew = skew;
-        if machine.node().is_none() {
-            return;
-        }
-        machine.clock.set(now, skew);
-        machine.armed = u64::MAX;
-        self.watch.clock_changed(now, machine);
-        self.arm(node);
-    }
-
     fn record(&mut self, fault: u64, begins: bool, active: &Active) {
-        let (action, target) = (name_of(active.spec.action), active.spec.target.to_string());
+        let (target, nodes) = in_words(active);
+        let action = active.spec.word.text();
         self.tell(|| {
-            format!(
-                "fault {fault} {action} {target} {} {:?}",
-                if begins { "begins" } else { "ends" },
-                active.nodes
-            )
+            format!("fault {fault} {action} {target} {} {nodes:?}", if begins { "begins" } else { "ends" })
         });
         self.watch.records.push(Record::Nemesis(history::Nemesis {
             time: self.now,
@@ -316,7 +446,15 @@ impl World<'_> {
             begins,
             action: action.to_owned(),
             target,
-            nodes: active.nodes.clone(),
+            nodes,
+            name: active.spec.name.clone(),
         }));
+        if let Some(name) = &active.spec.name {
+            self.happened(|happening| match happening {
+                Happening::FaultBegins(of) => begins && of == name,
+                Happening::FaultEnds(of) => !begins && of == name,
+                _ => false,
+            });
+        }
     }
 }

@@ -4,6 +4,7 @@ use store::{
     api::{NodeId, NodeStatus},
     config::{ClockSkew, Mutant, StorageKind},
     core::{Config, Input, LocalTime, Node, Output},
+    node::control::DiskFault,
 };
 
 use super::{chance::Delay, clock::Clock, disk::Disk};
@@ -24,8 +25,18 @@ pub struct Machine {
     pub clock: Clock,
     /// Rate and offset that it has, or will have when it starts.
     pub skew: ClockSkew,
+    /// Rate and offset without any fault.
+    pub first_skew: ClockSkew,
     /// Its disk.
     pub disk: Disk,
+    /// What is wrong with it.
+    pub disk_fault: DiskFault,
+    /// A sync is over, but for the stalled disk.
+    pub sync_waits: bool,
+    /// The process dies in its next sync.
+    pub dies_in_write: bool,
+    /// The process dies as soon as its core has started.
+    pub dies_in_recovery: bool,
     /// How long its disk takes for a sync.
     pub sync: Delay,
     /// The core's next deadline.
@@ -84,7 +95,12 @@ impl Machine {
             life: 0,
             clock: Clock::new(0, skew),
             skew,
+            first_skew: skew,
             disk: Disk::default(),
+            disk_fault: DiskFault::default(),
+            sync_waits: false,
+            dies_in_write: false,
+            dies_in_recovery: false,
             sync,
             deadline: LocalTime(0),
             armed: u64::MAX,
@@ -144,6 +160,19 @@ impl Machine {
         self.armed = u64::MAX;
         self.inbox.clear();
         self.held.clear();
+        self.sync_waits = false;
+        self.dies_in_write = false;
+        self.dies_in_recovery = false;
+    }
+
+    /// Gets another disk, an empty one. What the node does from then on is no record of the member that it was: it is not
+    /// traced.
+    pub fn wipe(&mut self, disk: u64) {
+        self.disk = Disk::default();
+        self.config.disk = disk;
+        self.config.boot = 0;
+        self.config.traced = false;
+        self.durable = 0;
     }
 
     /// One turn of the core: all that waits, and one reading of the clock. What a persist has set free comes first.

@@ -130,19 +130,27 @@ impl Network {
         let severed = link.rule == Rule::Sever;
         link.rule = rule;
         if rule == Rule::Sever {
-            link.connected = false;
-            for (_, parcel) in link.carried.drain(..) {
-                if let Parcel::Message(message) = parcel
-                    && dice.one_in(STRAGGLES)
-                {
-                    let due = now + dice.within(STRAGGLING);
-                    agenda.add(due, Event::Straggler(self.stragglers.len()));
-                    self.stragglers.push(Some((index, message)));
-                }
+            self.reset(index, now, agenda, dice);
+        } else {
+            link.reschedule(index, now, agenda);
+        }
+        severed.then_some(index)
+    }
+
+    /// A link's connection breaks: what it carries is lost, but for what comes late.
+    pub fn reset(&mut self, index: u32, now: u64, agenda: &mut Agenda, dice: &mut Dice) {
+        let link = &mut self.links[index as usize];
+        link.connected = false;
+        for (_, parcel) in link.carried.drain(..) {
+            if let Parcel::Message(message) = parcel
+                && dice.one_in(STRAGGLES)
+            {
+                let due = now + dice.within(STRAGGLING);
+                agenda.add(due, Event::Straggler(self.stragglers.len()));
+                self.stragglers.push(Some((index, message)));
             }
         }
         link.reschedule(index, now, agenda);
-        severed.then_some(index)
     }
 
     /// A message that comes late, with its link.

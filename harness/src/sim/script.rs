@@ -180,7 +180,7 @@ impl World<'_> {
                 self.script.leaders_at_fault =
                     leaders.into_iter().map(|(partition, (node, _))| (partition, node)).collect();
                 let order = node_order(self.plan.nodes, self.plan.seed, FIRST_CHOICE + index as u64);
-                let wanted = self.want_fault(spec, order, self.now, true);
+                let wanted = self.script_fault(spec, order);
                 self.script.faults.insert(step.name.clone(), wanted);
             }
             Action::Wait(_) | Action::Await(_) => {}

@@ -3,7 +3,7 @@
 use store::{
     api::NodeId,
     core::{Input, Output, trace::TraceEvent},
-    node::control::Notice,
+    node::control::{DiskFault, Notice},
 };
 
 use super::{
@@ -42,6 +42,10 @@ impl World<'_> {
         let boot = machine.config.boot;
         self.tell(|| format!("n{node} starts, boot {boot}"));
         self.carry_out(node, &mut out, usize::MAX);
+        if self.machine(node).dies_in_recovery {
+            let due = now + self.weather.message.draw(&mut self.dice);
+            self.agenda.add(due, Event::Doom { node, life });
+        }
         self.arm(node);
         for link in self.network.links_of(node) {
             self.dial(link);
@@ -164,7 +168,9 @@ impl World<'_> {
     }
 
     fn sync(&mut self, node: NodeId) {
-        let due = self.now + self.machines[node as usize - 1].sync.draw(&mut self.dice);
+        let machine = &self.machines[node as usize - 1];
+        let slow = machine.disk_fault.slow_ms * 1_000_000;
+        let due = self.now + machine.sync.draw(&mut self.dice) + slow;
         let machine = self.machine_mut(node);
         if machine.disk.begin() {
             let life = machine.life;
@@ -181,6 +187,13 @@ impl World<'_> {
         if machine.acknowledges_before_sync() && !machine.disk.is_writing() {
             return self.sync(node);
         }
+        if machine.dies_in_write {
+            return self.doomed(node, life);
+        }
+        if machine.disk_fault.stalled {
+            machine.sync_waits = true;
+            return;
+        }
         let number = machine.disk.synced();
         self.deliver(node, Incoming::Persisted(number));
         if !self.machine(node).acknowledges_before_sync() {
@@ -190,9 +203,21 @@ impl World<'_> {
         }
     }
 
+    /// The disk is like this from now on; a sync that a stalled one kept waiting is over when it is not stalled any more.
+    pub(super) fn set_disk(&mut self, node: NodeId, fault: DiskFault) {
+        let now = self.now;
+        let machine = self.machine_mut(node);
+        machine.disk_fault = fault;
+        if !fault.stalled && std::mem::take(&mut machine.sync_waits) {
+            let life = machine.life;
+            self.agenda.add(now, Event::Synced { node, life });
+        }
+    }
+
     fn let_go(&mut self, node: NodeId, output: Output) {
         match output {
             Output::Send { to, message, .. } => {
+                self.message_sent(node, to, &message);
                 self.network.send((node, to), message, self.now, &mut self.agenda, &mut self.dice);
             }
             Output::Reply { client, response, .. } => self.replied(client, response),
@@ -212,6 +237,7 @@ impl World<'_> {
                 TraceEvent::Leading { partition, ballot } => {
                     self.leaders.record(node, &Notice::Leading { partition, ballot });
                     self.guess.announced(partition, node);
+                    self.leader_changed(partition);
                 }
                 TraceEvent::SteppedDown { partition, ballot } => {
                     self.leaders.record(node, &Notice::SteppedDown { partition, ballot });
@@ -256,7 +282,9 @@ impl World<'_> {
     pub(super) fn dialed(&mut self, link: u32) {
         let (from, to) = self.network.ends(link);
         let able = self.machine(from).is_awake() && self.machine(to).node().is_some();
-        if able && self.network.wants_connection(link) {
+        let disk = self.machine(from).config.disk;
+        let welcome = self.machine(to).node().is_some_and(|node| node.accepts_peer(from, disk));
+        if able && welcome && self.network.wants_connection(link) {
             self.network.connect(link, self.now, &mut self.agenda, &mut self.dice);
         }
     }

@@ -127,7 +127,7 @@ impl Watch {
             TraceEvent::MutantReached { .. } => self.mutant_reached += 1,
             _ => {}
         }
-        if let Some(traces) = &mut self.traces {
+        if let Some(traces) = self.traces.as_mut().filter(|_| machine.config.traced) {
             let config = &machine.config;
             traces[config.node as usize - 1].push(trace::TraceLine {
                 node: config.node,

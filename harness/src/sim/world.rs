@@ -138,6 +138,8 @@ impl<'a> World<'a> {
             Event::Due(client) => self.client_is_due(client),
             Event::Fault(index) => self.fault_is_due(index),
             Event::Undo(fault) => self.end_fault(fault),
+            Event::Change { fault, tick } => self.change_fault(fault, tick),
+            Event::Doom { node, life } => self.doomed(node, life),
             Event::Phase => self.phase(),
             Event::Script => self.follow_script(),
             Event::Task(task) => self.task(task),

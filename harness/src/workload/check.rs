@@ -9,8 +9,8 @@ use store::{
 use toml::Spanned;
 
 use super::{
-    Clients, ClockChange, Distribution, Entry, ExpectedVerdict, Fault, FaultAction, FaultSpec, Mix,
-    NemesisEntry, NodeClock, Operations, Time, When, Workload, file, history_key,
+    Action, Clients, Distribution, Entry, ExpectedVerdict, Fault, FaultSpec, Mix, NodeClock, Operations,
+    Word, Workload, faults, file, history_key,
     scalar::{FileKey, Target},
     script, store_key,
 };
@@ -21,6 +21,10 @@ pub struct Scope<'a> {
     pub nodes: u64,
     /// The cluster.
     pub cluster: &'a ClusterConfig,
+    /// Clocks may be worse than the leases allow for: a violation is expected.
+    pub outside: bool,
+    /// The names that `[[nemesis]]` entries have.
+    pub names: Vec<String>,
 }
 
 /// Checks a whole file.
@@ -28,19 +32,21 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
     let nodes = *file.cluster.nodes.get_ref();
     let late = file.cluster.late.clone();
     let cluster = check_cluster(&name, file.cluster)?;
-    let scope = Scope { nodes, cluster: &cluster };
+    let violation = file.expect.verdict == ExpectedVerdict::Violation;
+    let names = file.nemesis.iter().filter_map(|entry| entry.get_ref().name.as_ref());
+    let names = names.map(|name| name.get_ref().clone()).collect();
+    let scope = Scope { nodes, cluster: &cluster, outside: negative && violation, names };
     for node in &late {
         scope.node(*node.get_ref(), node.span())?;
     }
-    let violation = file.expect.verdict == ExpectedVerdict::Violation;
     let clocks = check_clocks(&scope, &file.clocks)?;
     let clients = check_clients(&scope, file.clients)?;
     let operations = file.operations.map(|table| check_operations(&scope, table)).transpose()?;
     let nemesis = file
         .nemesis
         .into_iter()
-        .map(|entry| check_nemesis(&scope, file.phases.faults, entry))
-        .collect::<Result<_, _>>()?;
+        .map(|entry| faults::check_entry(&scope, file.phases.faults, entry))
+        .collect::<Result<Vec<_>, _>>()?;
     let steps = script::check(&scope, &clients, file.steps)?;
     let mutant = file.mutant.map(|mutant| {
         if !negative || !violation {
@@ -58,9 +64,13 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
         }
         Ok(lose.into_inner())
     });
+    let loses = |fault: &FaultSpec| fault.word == Word::LoseUnsynced;
+    let in_steps = steps.iter().any(|step| matches!(&step.action, Action::Fault(fault) if loses(fault)));
     let test = TestOptions {
         mutant: mutant.transpose()?,
-        lose_unsynced: lose_unsynced.transpose()?.unwrap_or_default(),
+        lose_unsynced: lose_unsynced.transpose()?.unwrap_or_default()
+            || in_steps
+            || nemesis.iter().any(|entry| loses(&entry.fault)),
     };
     Ok(Workload {
         name,
@@ -368,89 +378,6 @@ fn spread(cluster: &ClusterConfig, count: u64) -> Option<Vec<Key>> {
         .collect()
 }
 
-fn check_nemesis(scope: &Scope, faults: Time, entry: Spanned<file::Nemesis>) -> Result<NemesisEntry, Fault> {
-    let span = entry.span();
-    let entry = entry.into_inner();
-    let when = match (entry.at, &entry.every) {
-        (Some(at), None) if at.get_ref() >= &faults => {
-            let fault = Fault::new(at.span(), "the fault is due after the faults phase", "never comes");
-            return Err(fault
-                .help(format!("the phase takes {faults}: raise `faults` in `[phases]`, or say it earlier")));
-        }
-        (Some(at), None) => When::At(at.into_inner()),
-        (None, Some(every))
-            if entry.lasts.as_ref().is_some_and(|lasts| lasts.get_ref() >= every.get_ref()) =>
-        {
-            return Err(Fault::new(every.span(), "the fault comes again before it is over", "too often")
-                .help("write a longer `every` or a shorter `for`"));
-        }
-        (None, Some(every)) => When::Every(*every.get_ref()),
-        _ => {
-            return Err(Fault::new(span, "when?", "neither `at` nor `every`, or both")
-                .help("write `at = \"5s\"` for once or `every = \"5s\"` for again and again"));
-        }
-    };
-    let fault = file::StepFault {
-        action: entry.action,
-        target: entry.target,
-        lasts: entry.lasts,
-        links: entry.links,
-        direction: entry.direction,
-        rate_ppm: entry.rate_ppm,
-        offset_ms: entry.offset_ms,
-    };
-    if let Some(Target::Answered(_)) = fault.target.as_ref().map(Spanned::get_ref) {
-        let place = fault.target.as_ref().map_or(span, Spanned::span);
-        return Err(Fault::new(place, "no step has answered here", "only in a step")
-            .help("write `node 3`, `leader(1)`, `follower(1)` or `random`"));
-    }
-    Ok(NemesisEntry { when, fault: check_fault(scope, span, &fault)? })
-}
-
-/// Checks a fault of a `[[nemesis]]` or of a step.
-pub fn check_fault(scope: &Scope, span: Range<usize>, fault: &file::StepFault) -> Result<FaultSpec, Fault> {
-    let action = *fault.action.get_ref();
-    let target = match (&fault.target, action) {
-        (Some(target), _) => {
-            scope.target(target.get_ref(), target.span())?;
-            target.get_ref().clone()
-        }
-        (None, FaultAction::Heal) => Target::All,
-        (None, FaultAction::Halves) => Target::Random,
-        (None, _) => {
-            return Err(Fault::new(span, "whom?", "this action needs a `target`")
-                .help("write `target = \"leader(1)\"`, `\"node 3\"`, `\"follower(1)\"` or `\"random\"`"));
-        }
-    };
-    let memory = scope.cluster.storage == StorageKind::Memory;
-    let restarts = action == FaultAction::Restart || (action == FaultAction::Kill && fault.lasts.is_some());
-    if memory && restarts {
-        let place = fault.lasts.as_ref().map_or(fault.action.span(), Spanned::span);
-        return Err(Fault::new(
-            place,
-            "a killed node without durable storage stays dead",
-            "would restart it",
-        )
-        .help("remove it, or write `storage = \"durable\"` in `[cluster]`"));
-    }
-    let clock = ClockChange { rate_ppm: fault.rate_ppm, offset_ms: fault.offset_ms };
-    scope.clock_rate(clock.rate_ppm.unwrap_or_default(), span.clone())?;
-    let names_clock = fault.rate_ppm.is_some() || fault.offset_ms.is_some();
-    if names_clock != (action == FaultAction::Clock) {
-        return Err(Fault::new(span, "`rate_ppm` and `offset_ms` belong to `clock`", "here").help(
-            "write `action = \"clock\"` with `rate_ppm` or `offset_ms`, and neither with other actions",
-        ));
-    }
-    Ok(FaultSpec {
-        action,
-        target,
-        lasts: fault.lasts.as_ref().map(|lasts| *lasts.get_ref()),
-        links: fault.links,
-        direction: fault.direction,
-        clock,
-    })
-}
-
 impl Scope<'_> {
     /// A node that exists.
     pub fn node(&self, node: NodeId, span: Range<usize>) -> Result<(), Fault> {
@@ -461,11 +388,19 @@ impl Scope<'_> {
     pub fn target(&self, target: &Target, span: Range<usize>) -> Result<(), Fault> {
         match target {
             Target::Node(node) => self.node(*node, span),
+            Target::Nodes(nodes) => nodes.iter().try_for_each(|node| self.node(*node, span.clone())),
             Target::Leader(partition)
             | Target::LeaseHolder(partition)
             | Target::Follower(partition)
-            | Target::Followers(partition) => self.partition(*partition, span),
-            Target::Random | Target::All | Target::Answered(_) => Ok(()),
+            | Target::Followers(partition)
+            | Target::Lagging(partition)
+            | Target::Minority(Some(partition))
+            | Target::Majority(Some(partition)) => self.partition(*partition, span),
+            Target::Minority(None)
+            | Target::Majority(None)
+            | Target::Random
+            | Target::All
+            | Target::Answered(_) => Ok(()),
         }
     }
 
@@ -494,11 +429,15 @@ impl Scope<'_> {
     }
 
     /// A clock may differ by no more than the leases allow for, or a violation would be nobody's fault.
-    fn clock_rate(&self, rate_ppm: i64, span: Range<usize>) -> Result<(), Fault> {
-        let bound = self.cluster.lease.map_or(999_999, |lease| lease.drift_ppm);
+    pub fn clock_rate(&self, rate_ppm: i64, span: Range<usize>) -> Result<(), Fault> {
+        let lease = self.cluster.lease.filter(|_| !self.outside);
+        let bound = lease.map_or(999_999, |lease| lease.drift_ppm);
         if rate_ppm.unsigned_abs() > bound {
             return Err(Fault::new(span, "a clock beyond the drift bound", format!("{rate_ppm} ppm")).help(
-                format!("leases are only safe within `drift_ppm`: write a rate from -{bound} to {bound}"),
+                format!(
+                    "leases are only safe within `drift_ppm`: write a rate from -{bound} to {bound}, or, to see a \
+                     violation found, expect one in a folder named `negative`"
+                ),
             ));
         }
         Ok(())
@@ -526,7 +465,7 @@ fn typed(key: &Spanned<FileKey>, key_type: KeyType) -> Result<Key, Fault> {
         .help(format!("write {write}")))
 }
 
-fn at_least(value: &Spanned<u64>, least: u64, what: &str) -> Result<u64, Fault> {
+pub fn at_least(value: &Spanned<u64>, least: u64, what: &str) -> Result<u64, Fault> {
     if *value.get_ref() < least {
         return Err(Fault::new(value.span(), format!("too few {what}"), "here")
             .help(format!("write {least} or more")));

@@ -7,7 +7,7 @@ use store::config::{LeaseConfig, Mutant, StorageKind};
 use toml::Spanned;
 
 use super::{
-    Checks, Direction, Distribution, Expect, FaultAction, LinkFault, Mix, Phases, Require,
+    Checks, Direction, Distribution, Expect, LinkFault, MessageKind, Mix, Phases, Require, Word,
     scalar::{Entry, FileKey, Target, Time, Via, Wait, Who},
 };
 
@@ -146,38 +146,97 @@ pub struct Clock {
     pub offset_ms: i64,
 }
 
-/// One `[[nemesis]]`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Nemesis {
-    pub at: Option<Spanned<Time>>,
-    pub every: Option<Spanned<Time>>,
-    pub action: Spanned<FaultAction>,
-    pub target: Option<Spanned<Target>>,
-    #[serde(rename = "for")]
-    pub lasts: Option<Spanned<Time>>,
-    #[serde(default)]
-    pub links: LinkFault,
-    #[serde(default)]
-    pub direction: Direction,
-    pub rate_ppm: Option<i64>,
-    pub offset_ms: Option<i64>,
+/// Declares a table of a fault: the keys that all faults have, beside those of the place where it stands.
+macro_rules! fault_table {
+    ($(#[$doc:meta])* $table:ident { $($key:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $table {
+            $(pub $key: $type,)*
+            pub action: Spanned<Word>,
+            pub target: Option<Spanned<Target>>,
+            #[serde(rename = "for")]
+            pub lasts: Option<Spanned<Time>>,
+            pub links: Option<Spanned<LinkFault>>,
+            pub direction: Option<Spanned<Direction>>,
+            pub peer: Option<Spanned<Target>>,
+            pub parts: Option<Spanned<u64>>,
+            pub period: Option<Spanned<Time>>,
+            pub slow: Option<Spanned<Time>>,
+            pub rate_ppm: Option<Spanned<i64>>,
+            pub offset_ms: Option<Spanned<i64>>,
+        }
+
+        impl $table {
+            /// What it says of the fault, without what belongs to its place.
+            pub fn fault(&self, name: Option<String>) -> Fault {
+                Fault {
+                    name,
+                    action: self.action.clone(),
+                    target: self.target.clone(),
+                    lasts: self.lasts.clone(),
+                    links: self.links.clone(),
+                    direction: self.direction.clone(),
+                    peer: self.peer.clone(),
+                    parts: self.parts.clone(),
+                    period: self.period.clone(),
+                    slow: self.slow.clone(),
+                    rate_ppm: self.rate_ppm.clone(),
+                    offset_ms: self.offset_ms.clone(),
+                }
+            }
+        }
+    };
 }
 
-/// The fault of a step.
+fault_table! {
+    /// One `[[nemesis]]`.
+    Nemesis {
+        name: Option<Spanned<String>>,
+        at: Option<Spanned<Time>>,
+        every: Option<Spanned<Time>>,
+        after: Option<Spanned<After>>,
+    }
+}
+
+fault_table! {
+    /// The fault of a step.
+    StepFault {}
+}
+
+/// A fault, wherever it stands.
+pub struct Fault {
+    pub name: Option<String>,
+    pub action: Spanned<Word>,
+    pub target: Option<Spanned<Target>>,
+    pub lasts: Option<Spanned<Time>>,
+    pub links: Option<Spanned<LinkFault>>,
+    pub direction: Option<Spanned<Direction>>,
+    pub peer: Option<Spanned<Target>>,
+    pub parts: Option<Spanned<u64>>,
+    pub period: Option<Spanned<Time>>,
+    pub slow: Option<Spanned<Time>>,
+    pub rate_ppm: Option<Spanned<i64>>,
+    pub offset_ms: Option<Spanned<i64>>,
+}
+
+/// `after`: exactly one of `message`, `leader_change`, `writes`, `fault`, and what goes with it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StepFault {
-    pub action: Spanned<FaultAction>,
-    pub target: Option<Spanned<Target>>,
-    #[serde(rename = "for")]
-    pub lasts: Option<Spanned<Time>>,
+pub struct After {
+    pub message: Option<Spanned<MessageKind>>,
+    pub from: Option<Spanned<u64>>,
+    pub to: Option<Spanned<u64>>,
+    pub ballot: Option<Spanned<u64>>,
+    pub partition: Option<Spanned<u32>>,
+    pub leader_change: Option<Spanned<u32>>,
+    pub writes: Option<Spanned<u64>>,
+    pub fault: Option<Spanned<String>>,
+    pub ends: Option<Spanned<bool>>,
+    pub count: Option<Spanned<u64>>,
     #[serde(default)]
-    pub links: LinkFault,
-    #[serde(default)]
-    pub direction: Direction,
-    pub rate_ppm: Option<i64>,
-    pub offset_ms: Option<i64>,
+    pub plus: Time,
 }
 
 /// One `[[step]]`: exactly one of the verbs, and what goes with it.

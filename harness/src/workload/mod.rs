@@ -15,12 +15,19 @@ use store::{
 pub use problem::{Fault, Problem};
 pub use scalar::{Entry, Target, Time, Via, Wait, Who};
 pub use script::{Action, Ask, Expectation, OperationStep, Step, StepOutcome};
+pub use trigger::{Happening, MessageKind, Trigger};
+pub use vocabulary::{
+    ClockChange, Death, Direction, FaultAction, FaultSpec, LinkFault, LinkRule, Shape, Word,
+};
 
 mod check;
+mod faults;
 mod file;
 mod problem;
 mod scalar;
 mod script;
+mod trigger;
+mod vocabulary;
 
 /// A workload, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +50,7 @@ pub struct Workload {
     pub clients: Clients,
     /// What they do at random; none: only steps.
     pub operations: Option<Operations>,
-    /// Faults by the clock.
+    /// Faults beside the script.
     pub nemesis: Vec<NemesisEntry>,
     /// The script.
     pub steps: Vec<Step>,
@@ -121,103 +128,25 @@ pub enum Distribution {
     Hot,
 }
 
-/// Faults by the clock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A fault and what brings it on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NemesisEntry {
-    /// Once, or again and again.
+    /// Once, again and again, or when something happens.
     pub when: When,
     /// What.
     pub fault: FaultSpec,
 }
 
-/// When a fault is due, counted from the beginning of the faults phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What brings a fault on. Times count from the beginning of the faults phase.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum When {
-    /// Once.
+    /// Its time has come, once.
     At(Time),
-    /// Again and again, each time after a pause between half and one and a half of this.
+    /// Its time has come, again and again, each time after a pause between half and one and a half of this.
     Every(Time),
-}
-
-/// A fault as it is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FaultSpec {
-    /// What.
-    pub action: FaultAction,
-    /// Whom.
-    pub target: Target,
-    /// After how long it is undone; none: when everything is healed.
-    pub lasts: Option<Time>,
-    /// What a cut does to its links.
-    pub links: LinkFault,
-    /// Of a one-way cut: which way.
-    pub direction: Direction,
-    /// Of a clock fault.
-    pub clock: ClockChange,
-}
-
-/// What a clock fault changes; the rest of a node's clock stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClockChange {
-    /// The new rate error in parts per million.
-    pub rate_ppm: Option<i64>,
-    /// The new offset in milliseconds.
-    pub offset_ms: Option<i64>,
-}
-
-impl ClockChange {
-    /// The clock that comes of it.
-    pub fn of(self, now: ClockSkew) -> ClockSkew {
-        ClockSkew {
-            rate_ppm: self.rate_ppm.unwrap_or(now.rate_ppm),
-            offset_ms: self.offset_ms.unwrap_or(now.offset_ms),
-        }
-    }
-}
-
-/// What a fault does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FaultAction {
-    /// SIGKILL; undone by a restart.
-    Kill,
-    /// Starts a dead node again.
-    Restart,
-    /// SIGSTOP; undone by SIGCONT.
-    Pause,
-    /// Cuts the target off from all other nodes; clients still reach it.
-    Isolate,
-    /// Cuts the nodes into two halves, the target in the smaller one.
-    Halves,
-    /// Cuts all links from the target to other nodes, or to it.
-    CutOneway,
-    /// Undoes every fault that is in effect.
-    Heal,
-    /// Changes the target's clock; undone by its clock of before.
-    Clock,
-}
-
-/// What a cut does to its links.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LinkFault {
-    /// Bytes wait, and go on in order when the link is opened.
-    #[default]
-    Hold,
-    /// Connections break and are refused.
-    Sever,
-}
-
-/// Which way a one-way cut goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direction {
-    /// From the target.
-    #[default]
-    Out,
-    /// To the target.
-    In,
+    /// Something has happened.
+    After(Trigger),
 }
 
 /// How long what takes.
@@ -354,7 +283,7 @@ impl Workload {
         let faults = self.phases.faults;
         self.nemesis.retain(|entry| match entry.when {
             When::At(at) => at < faults,
-            When::Every(_) => true,
+            When::Every(_) | When::After(_) => true,
         });
     }
 }
@@ -377,19 +306,5 @@ impl Default for Checks {
     fn default() -> Self {
         let budget = Time(std::time::Duration::from_mins(1));
         Self { linearizable: true, lease_safety: true, progress: true, budget }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_fault_leaves_alone_what_it_does_not_name() {
-        let now = ClockSkew { rate_ppm: 20_000, offset_ms: -1000 };
-        let faster = ClockChange { rate_ppm: Some(40_000), offset_ms: None };
-        assert_eq!(faster.of(now), ClockSkew { rate_ppm: 40_000, offset_ms: -1000 });
-        let later = ClockChange { rate_ppm: None, offset_ms: Some(5) };
-        assert_eq!(later.of(now), ClockSkew { rate_ppm: 20_000, offset_ms: 5 });
     }
 }

@@ -18,6 +18,8 @@ pub struct Time(pub Duration);
 pub enum Target {
     /// `node 3`.
     Node(NodeId),
+    /// `nodes 1, 2`.
+    Nodes(Vec<NodeId>),
     /// `leader(1)`: the node that leads the partition at that moment.
     Leader(PartitionId),
     /// `lease-holder(1)`: the node that holds the partition's lease at that moment.
@@ -26,7 +28,13 @@ pub enum Target {
     Follower(PartitionId),
     /// `followers(1)`: all of them.
     Followers(PartitionId),
-    /// `random`: any node, chosen by the seed.
+    /// `lagging(1)`: the replica of the partition that knows of the fewest decided entries, its leader left out.
+    Lagging(PartitionId),
+    /// `minority`, `minority(1)`: the most nodes, or replicas of the partition, that are fewer than half; chosen by the seed.
+    Minority(Option<PartitionId>),
+    /// `majority`, `majority(1)`: the fewest nodes, or replicas of the partition, that are more than half; chosen by the seed.
+    Majority(Option<PartitionId>),
+    /// `random`, `one`: any node, chosen by the seed.
     Random,
     /// `all`: every node, at once.
     All,
@@ -115,9 +123,15 @@ impl FromStr for Target {
         if let Some(node) = text.strip_prefix("node ") {
             return node.trim().parse().map(Self::Node).map_err(|_| ());
         }
+        if let Some(nodes) = text.strip_prefix("nodes ") {
+            let nodes = nodes.split(',').map(|node| node.trim().parse().map_err(|_| ()));
+            return nodes.collect::<Result<_, _>>().map(Self::Nodes);
+        }
         match text {
-            "random" => return Ok(Self::Random),
+            "random" | "one" => return Ok(Self::Random),
             "all" => return Ok(Self::All),
+            "minority" => return Ok(Self::Minority(None)),
+            "majority" => return Ok(Self::Majority(None)),
             _ => {}
         }
         let (role, argument) = text.strip_suffix(')').and_then(|text| text.split_once('(')).ok_or(())?;
@@ -127,6 +141,9 @@ impl FromStr for Target {
             "lease-holder" => partition().map(Self::LeaseHolder),
             "follower" => partition().map(Self::Follower),
             "followers" => partition().map(Self::Followers),
+            "lagging" => partition().map(Self::Lagging),
+            "minority" => partition().map(Some).map(Self::Minority),
+            "majority" => partition().map(Some).map(Self::Majority),
             "answered" => Ok(Self::Answered(argument.trim().to_owned())),
             _ => Err(()),
         }
@@ -141,6 +158,15 @@ impl fmt::Display for Target {
             Self::LeaseHolder(partition) => write!(f, "lease-holder({partition})"),
             Self::Follower(partition) => write!(f, "follower({partition})"),
             Self::Followers(partition) => write!(f, "followers({partition})"),
+            Self::Lagging(partition) => write!(f, "lagging({partition})"),
+            Self::Minority(None) => f.write_str("minority"),
+            Self::Minority(Some(partition)) => write!(f, "minority({partition})"),
+            Self::Majority(None) => f.write_str("majority"),
+            Self::Majority(Some(partition)) => write!(f, "majority({partition})"),
+            Self::Nodes(nodes) => {
+                let nodes: Vec<String> = nodes.iter().map(NodeId::to_string).collect();
+                write!(f, "nodes {}", nodes.join(", "))
+            }
             Self::Random => f.write_str("random"),
             Self::All => f.write_str("all"),
             Self::Answered(step) => write!(f, "answered({step})"),
@@ -210,8 +236,9 @@ macro_rules! as_text {
 as_text!(Time, "a duration such as \"250ms\", \"30s\" or \"2m\"");
 as_text!(
     Target,
-    "a target: \"node 3\", \"leader(1)\", \"lease-holder(1)\", \"follower(1)\", \"followers(1)\", \"random\", \
-     \"all\" or, in a step, \"answered(step name)\""
+    "a target: \"node 3\", \"nodes 1, 2\", \"leader(1)\", \"lease-holder(1)\", \"follower(1)\", \"followers(1)\", \
+     \"lagging(1)\", \"minority\", \"majority\", \"minority(1)\", \"majority(1)\", \"random\", \"all\" or, in a step, \
+     \"answered(step name)\""
 );
 as_text!(Wait, "what to wait for: \"250ms\", \"open\", \"leader(1)\" or \"leader-change(1)\"");
 

@@ -8,13 +8,14 @@ use toml::Spanned;
 
 use super::{
     Clients, Fault, FaultSpec, Time,
-    check::{Scope, check_fault},
+    check::Scope,
+    faults::check_fault,
     file, history_key,
     scalar::{Target, Via, Wait, Who},
 };
 
 /// One step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Its name; steps without one are called by their number.
     pub name: String,
@@ -25,7 +26,7 @@ pub struct Step {
 }
 
 /// What a step does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Clients ask the store.
@@ -284,7 +285,12 @@ impl Checking<'_> {
             if let Some(target) = &fault.get_ref().target {
                 self.target(target.get_ref(), target.span())?;
             }
-            return check_fault(self.scope, span.clone(), fault.get_ref()).map(Action::Fault);
+            let name = step.name.as_ref().map(|name| name.get_ref().clone());
+            let fault = fault.get_ref().fault(name);
+            if let Some(peer) = &fault.peer {
+                self.target(peer.get_ref(), peer.span())?;
+            }
+            return check_fault(self.scope, span.clone(), &fault).map(Action::Fault);
         }
         if let Some(name) = &step.heal {
             let is_fault = |step: &&Step| matches!(step.action, Action::Fault(_));

@@ -1,0 +1,255 @@
+//! What all faults in effect come to together.
+//!
+//! Each fault claims something for as long as it lasts: that a node is down, that a link is held. The world is what
+//! all claims together ask for, so that faults may overlap and end in any order: what one of them frees, another may still
+//! hold. Real runs and simulated ones share this; they differ in how they bring the world about.
+
+use std::collections::BTreeMap;
+
+use store::{api::NodeId, config::ClockSkew, node::control::DiskFault};
+
+use super::shapes::{Ground, links};
+use crate::{
+    proxy::{Link, Rule},
+    workload::{ClockChange, FaultAction, FaultSpec, LinkRule, Shape, Time},
+};
+
+/// A fault that has begun.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Active {
+    /// What was asked for.
+    pub spec: FaultSpec,
+    /// The nodes that its target came down to.
+    pub nodes: Vec<NodeId>,
+    /// The nodes that its peer came down to.
+    pub peers: Vec<NodeId>,
+    /// All nodes, in the order in which it chooses among them.
+    pub order: Vec<NodeId>,
+}
+
+/// What a fault asks for while it lasts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// These nodes are dead.
+    Down(Vec<NodeId>),
+    /// These nodes stand still.
+    Paused(Vec<NodeId>),
+    /// These nodes' disks are like this.
+    Disk(Vec<NodeId>, DiskFault),
+    /// These nodes' clocks have changed.
+    Clock(Vec<NodeId>, ClockChange),
+    /// This happens to these links.
+    Links(Vec<Link>, LinkRule),
+}
+
+/// The effects of all faults, by their numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Effects(BTreeMap<u64, Effect>);
+
+impl Active {
+    /// What it asks for after so many of its periods; none: nothing that lasts, or it has come to its end.
+    pub fn effect(&self, tick: u64) -> Option<Effect> {
+        let nodes = self.nodes.clone();
+        match &self.spec.action {
+            FaultAction::Kill(_) => Some(Effect::Down(nodes)),
+            FaultAction::Pause => Some(Effect::Paused(nodes)),
+            FaultAction::StallDisk { slow } => {
+                let slow_ms = slow.map_or(0, |slow| slow.0.as_millis() as u64);
+                Some(Effect::Disk(nodes, DiskFault { stalled: slow.is_none(), slow_ms }))
+            }
+            FaultAction::Clock(change) => Some(Effect::Clock(nodes, *change)),
+            FaultAction::Links { shape, rule } => {
+                links(shape, self.ground(), tick).map(|links| Effect::Links(links, *rule))
+            }
+            FaultAction::Wipe
+            | FaultAction::Restart
+            | FaultAction::Resume
+            | FaultAction::Release
+            | FaultAction::Reset
+            | FaultAction::Heal => None,
+        }
+    }
+
+    /// From one change of its links to the next; none: they stay as they are.
+    pub fn period(&self) -> Option<Time> {
+        match self.spec.action {
+            FaultAction::Links { shape: Shape::Swizzle { period } | Shape::Flap { period }, .. } => {
+                Some(period)
+            }
+            _ => None,
+        }
+    }
+
+    /// What it chooses its links among.
+    pub fn ground(&self) -> Ground<'_> {
+        Ground { target: &self.nodes, peers: &self.peers, order: &self.order }
+    }
+
+    /// The nodes that it is recorded with.
+    pub fn touched(&self) -> Vec<NodeId> {
+        match &self.spec.action {
+            FaultAction::Links { .. } if self.nodes.is_empty() => Vec::new(),
+            FaultAction::Links { shape, .. } => super::shapes::touched(shape, self.ground()),
+            _ => self.nodes.clone(),
+        }
+    }
+}
+
+impl Effects {
+    /// A fault asks for this from now on.
+    pub fn set(&mut self, fault: u64, effect: Effect) {
+        self.0.insert(fault, effect);
+    }
+
+    /// A fault asks for nothing any more.
+    pub fn remove(&mut self, fault: u64) -> Option<Effect> {
+        self.0.remove(&fault)
+    }
+
+    /// Nothing keeps these nodes dead any more.
+    pub fn let_live(&mut self, nodes: &[NodeId]) {
+        for effect in self.0.values_mut() {
+            if let Effect::Down(down) = effect {
+                down.retain(|node| !nodes.contains(node));
+            }
+        }
+    }
+
+    /// Nothing keeps these nodes still any more.
+    pub fn let_go_on(&mut self, nodes: &[NodeId]) {
+        for effect in self.0.values_mut() {
+            if let Effect::Paused(paused) = effect {
+                paused.retain(|node| !nodes.contains(node));
+            }
+        }
+    }
+
+    /// Whether a node is to be dead.
+    pub fn is_down(&self, node: NodeId) -> bool {
+        self.0.values().any(|effect| matches!(effect, Effect::Down(nodes) if nodes.contains(&node)))
+    }
+
+    /// Whether a node is to stand still.
+    pub fn is_paused(&self, node: NodeId) -> bool {
+        self.0.values().any(|effect| matches!(effect, Effect::Paused(nodes) if nodes.contains(&node)))
+    }
+
+    /// A node's clock, which was `first` without faults.
+    pub fn clock(&self, node: NodeId, first: ClockSkew) -> ClockSkew {
+        self.0.values().fold(first, |clock, effect| match effect {
+            Effect::Clock(nodes, change) if nodes.contains(&node) => change.of(clock),
+            _ => clock,
+        })
+    }
+
+    /// A node's disk: stalled if any fault stalls it, as slow as all of them together make it.
+    pub fn disk(&self, node: NodeId) -> DiskFault {
+        self.0.values().fold(DiskFault::default(), |disk, effect| match effect {
+            Effect::Disk(nodes, fault) if nodes.contains(&node) => {
+                DiskFault { stalled: disk.stalled || fault.stalled, slow_ms: disk.slow_ms + fault.slow_ms }
+            }
+            _ => disk,
+        })
+    }
+
+    /// The rules of the network: a link is open when no fault claims it, and severing outweighs holding.
+    pub fn rules(&self) -> BTreeMap<Link, Rule> {
+        let mut rules: BTreeMap<Link, Rule> = BTreeMap::new();
+        for effect in self.0.values() {
+            let Effect::Links(links, rule) = effect else { continue };
+            for link in links {
+                let composed = rules.entry(*link).or_default();
+                *composed = match (*composed, rule) {
+                    (Rule::Sever, _) | (_, LinkRule::Sever) => Rule::Sever,
+                    (_, LinkRule::Hold) => Rule::Hold,
+                };
+            }
+        }
+        rules
+    }
+}
+
+impl Effect {
+    /// The nodes that it is about; none: it is about links.
+    pub fn nodes(&self) -> &[NodeId] {
+        match self {
+            Self::Down(nodes) | Self::Paused(nodes) | Self::Disk(nodes, _) | Self::Clock(nodes, _) => nodes,
+            Self::Links(..) => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(links: &[(u64, u64)], rule: LinkRule) -> Effect {
+        Effect::Links(links.iter().map(|(from, to)| Link::between(*from, *to)).collect(), rule)
+    }
+
+    fn shown(effects: &Effects) -> String {
+        let arrow = |(link, rule): (Link, Rule)| format!("{:?}{}{rule:?}", link.from, link.to);
+        let text: Vec<String> = effects.rules().into_iter().map(arrow).collect();
+        text.join(" ").replace("Node(", "").replace(')', "-")
+    }
+
+    #[test]
+    fn what_one_cut_frees_another_may_still_hold() {
+        let mut effects = Effects::default();
+        effects.set(1, held(&[(1, 2), (2, 1)], LinkRule::Hold));
+        effects.set(2, held(&[(2, 1), (2, 3)], LinkRule::Sever));
+        assert_eq!(shown(&effects), "1-2Hold 2-1Sever 2-3Sever");
+        effects.remove(1);
+        assert_eq!(shown(&effects), "2-1Sever 2-3Sever");
+        effects.set(3, held(&[(2, 1)], LinkRule::Hold));
+        effects.remove(2);
+        assert_eq!(shown(&effects), "2-1Hold");
+        effects.remove(3);
+        assert_eq!(shown(&effects), "");
+    }
+
+    #[test]
+    fn a_node_is_down_until_the_last_fault_that_wants_it_so() {
+        let mut effects = Effects::default();
+        effects.set(1, Effect::Down(vec![1, 2]));
+        effects.set(2, Effect::Down(vec![2]));
+        effects.remove(1);
+        assert!(!effects.is_down(1) && effects.is_down(2));
+        effects.let_live(&[2]);
+        assert!(!effects.is_down(2), "a restart counts for more");
+        effects.set(3, Effect::Paused(vec![3]));
+        effects.set(4, Effect::Paused(vec![3]));
+        effects.remove(3);
+        assert!(effects.is_paused(3));
+        effects.let_go_on(&[3]);
+        assert!(!effects.is_paused(3));
+    }
+
+    #[test]
+    fn changes_of_a_clock_add_up_and_end_in_any_order() {
+        let first = ClockSkew { rate_ppm: 7, offset_ms: 100 };
+        let mut effects = Effects::default();
+        effects.set(1, Effect::Clock(vec![1], ClockChange::Rate { ppm: 1000 }));
+        effects.set(2, Effect::Clock(vec![1], ClockChange::Offset { ms: 50 }));
+        effects.set(3, Effect::Clock(vec![1, 2], ClockChange::Freeze));
+        assert_eq!(effects.clock(1, first), ClockSkew { rate_ppm: -1_000_000, offset_ms: 150 });
+        effects.remove(3);
+        assert_eq!(effects.clock(1, first), ClockSkew { rate_ppm: 1000, offset_ms: 150 });
+        effects.remove(1);
+        assert_eq!(effects.clock(1, first), ClockSkew { rate_ppm: 7, offset_ms: 150 });
+        assert_eq!(effects.clock(2, first), first);
+    }
+
+    #[test]
+    fn a_disk_is_as_bad_as_all_that_is_wrong_with_it() {
+        let slow = |slow_ms| DiskFault { stalled: false, slow_ms };
+        let mut effects = Effects::default();
+        effects.set(1, Effect::Disk(vec![1], slow(20)));
+        effects.set(2, Effect::Disk(vec![1], slow(30)));
+        effects.set(3, Effect::Disk(vec![1], DiskFault { stalled: true, slow_ms: 0 }));
+        assert_eq!(effects.disk(1), DiskFault { stalled: true, slow_ms: 50 });
+        effects.remove(3);
+        assert_eq!(effects.disk(1), slow(50));
+        assert_eq!(effects.disk(2), DiskFault::default());
+    }
+}

@@ -1,0 +1,449 @@
+//! Faults on real processes.
+//!
+//! What a fault claims is written down first, and then the nodes and the network are brought to what all claims together
+//! ask for. Each node is changed by one fault at a time, and faults of different nodes do not wait for one another.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use checker::history;
+use store::{
+    api::NodeId,
+    config::{ClockSkew, StorageKind},
+    node::control::DiskFault,
+};
+use tokio::sync::watch;
+
+use super::{
+    Active, Effect, Effects, IDLE, LATE, Roles, Wanted, in_words, late_effect, schedule::wants_peers, suits,
+};
+use crate::{
+    cluster::{Cluster, ControlError, StartError},
+    history_writer::History,
+    plan::Plan,
+    proxy::{Endpoint, Link, Network, Rule},
+    workload::{Death, FaultAction, Happening, Shape, Trigger, Word},
+};
+
+/// Why a fault could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultError {
+    /// A node could not be started again.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A node did not obey.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+/// Carries out faults.
+pub struct Nemesis {
+    plan: Arc<Plan>,
+    network: Arc<Network>,
+    cluster: Arc<Cluster>,
+    history: Arc<History>,
+    roles: Arc<Roles>,
+    ledger: Mutex<Ledger>,
+    /// What each node has been made; one change at a time.
+    places: BTreeMap<NodeId, tokio::sync::Mutex<Place>>,
+    /// One switch of the network at a time, so that the last one has the last rules.
+    switching: tokio::sync::Mutex<()>,
+    triggers: Triggers,
+}
+
+/// The faults in effect.
+#[derive(Default)]
+struct Ledger {
+    effects: Effects,
+    active: BTreeMap<u64, Active>,
+    last_fault: u64,
+}
+
+/// What a node's process has been told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
+    clock: ClockSkew,
+    disk: DiskFault,
+}
+
+/// What faults wait for.
+pub struct Triggers {
+    history: Arc<History>,
+    cluster: Arc<Cluster>,
+    /// How often each named fault has begun and ended.
+    faults: watch::Sender<BTreeMap<String, [u64; 2]>>,
+}
+
+impl Nemesis {
+    /// Everything is whole, but for the nodes that come late: those are cut off.
+    pub fn new(
+        plan: Arc<Plan>,
+        network: Arc<Network>,
+        cluster: Arc<Cluster>,
+        history: Arc<History>,
+        roles: Arc<Roles>,
+    ) -> Self {
+        let mut ledger = Ledger::default();
+        ledger.effects.set(LATE, late_effect(&plan));
+        let places = plan.node_ids().into_iter().map(|node| {
+            (
+                node,
+                tokio::sync::Mutex::new(Place {
+                    clock: first_clock(&plan, node),
+                    disk: DiskFault::default(),
+                }),
+            )
+        });
+        let triggers = Triggers {
+            history: Arc::clone(&history),
+            cluster: Arc::clone(&cluster),
+            faults: watch::Sender::default(),
+        };
+        Self {
+            places: places.collect(),
+            plan,
+            network,
+            cluster,
+            history,
+            roles,
+            ledger: Mutex::new(ledger),
+            switching: tokio::sync::Mutex::default(),
+            triggers,
+        }
+    }
+
+    /// What faults wait for.
+    pub fn triggers(&self) -> &Triggers {
+        &self.triggers
+    }
+
+    /// Whom a fault comes down to at this moment: its target, and its peer.
+    pub(super) async fn whom(&self, wanted: Wanted<'_>) -> (Vec<NodeId>, Vec<NodeId>) {
+        let Wanted { spec, order, answered } = wanted;
+        if spec.action == FaultAction::Heal {
+            return (Vec::new(), Vec::new());
+        }
+        let nodes = self.roles.resolve_for(&spec.action, &spec.target, order, answered).await;
+        let peers = match &spec.action {
+            FaultAction::Links { shape: Shape::Between { peer: Some(peer), .. }, .. } => {
+                // a role that the target has already is somebody else's here
+                let others: Vec<NodeId> =
+                    order.iter().copied().filter(|node| !nodes.contains(node)).collect();
+                let peers = self.roles.resolve(peer, &others, answered).await;
+                peers.into_iter().filter(|peer| !nodes.contains(peer)).collect()
+            }
+            _ => Vec::new(),
+        };
+        (nodes, peers)
+    }
+
+    /// A fault begins; returns its number. None: meanwhile nothing can be done to these nodes any more, and this was not to
+    /// be the last attempt.
+    pub(super) async fn begin(
+        &self,
+        wanted: Wanted<'_>,
+        nodes: Vec<NodeId>,
+        peers: Vec<NodeId>,
+        last: bool,
+    ) -> Result<Option<u64>, FaultError> {
+        let requested = self.history.now();
+        let action = &wanted.spec.action;
+        let mut nodes = nodes;
+        nodes.retain(|node| suits(action, self.roles.state(*node)));
+        if !last && nodes.is_empty() {
+            return Ok(None);
+        }
+        if wants_peers(action) && peers.is_empty() {
+            nodes.clear();
+        }
+        let active = Active { spec: wanted.spec.clone(), nodes, peers, order: wanted.order.to_vec() };
+        let nobody = active.nodes.is_empty() && *action != FaultAction::Heal;
+        let fault = {
+            let mut ledger = self.ledger();
+            ledger.last_fault += 1;
+            let fault = ledger.last_fault;
+            if !nobody && let Some(effect) = active.effect(0) {
+                ledger.effects.set(fault, effect);
+                ledger.active.insert(fault, active.clone());
+            }
+            fault
+        };
+        if !nobody {
+            self.act(&active).await?;
+            if let Some(effect) = active.effect(0) {
+                self.settle(&effect).await?;
+            }
+        }
+        self.record(fault, true, &active, requested);
+        Ok(Some(fault))
+    }
+
+    /// A fault changes its links, or ends by itself; false when it is over.
+    pub(super) async fn change(&self, fault: u64, tick: u64) -> Result<bool, FaultError> {
+        let changed = {
+            let mut ledger = self.ledger();
+            let effect = match ledger.active.get(&fault) {
+                Some(active) => active.effect(tick),
+                None => return Ok(false),
+            };
+            let changed = effect.is_some();
+            effect.into_iter().for_each(|effect| ledger.effects.set(fault, effect));
+            changed
+        };
+        if changed {
+            self.switch().await;
+        } else {
+            self.end(fault).await?;
+        }
+        Ok(changed)
+    }
+
+    /// Undoes a fault, if it is still in effect.
+    pub async fn end(&self, fault: u64) -> Result<(), FaultError> {
+        let requested = self.history.now();
+        let (active, effect) = {
+            let mut ledger = self.ledger();
+            (ledger.active.remove(&fault), ledger.effects.remove(fault))
+        };
+        let (Some(active), Some(effect)) = (active, effect) else { return Ok(()) };
+        self.settle(&effect).await?;
+        self.record(fault, false, &active, requested);
+        Ok(())
+    }
+
+    /// Undoes every fault in effect, lets late nodes in, and starts dead nodes again that can come back.
+    pub async fn heal(&self) -> Result<(), FaultError> {
+        let late = self.ledger().effects.remove(LATE);
+        if late.is_some() {
+            self.switch().await;
+        }
+        loop {
+            let Some(fault) = self.ledger().active.keys().next().copied() else { break };
+            self.end(fault).await?;
+        }
+        self.settle_nodes(&self.plan.node_ids()).await
+    }
+
+    /// What a fault does once, at its beginning.
+    async fn act(&self, active: &Active) -> Result<(), FaultError> {
+        let nodes = &active.nodes;
+        match &active.spec.action {
+            FaultAction::Kill(death) => {
+                let deaths = nodes.iter().map(|node| self.kill(*node, *death));
+                futures::future::try_join_all(deaths).await?;
+            }
+            FaultAction::Wipe => {
+                futures::future::try_join_all(nodes.iter().map(|node| self.wipe(*node))).await?;
+            }
+            FaultAction::Restart => {
+                self.ledger().effects.let_live(nodes);
+                futures::future::try_join_all(nodes.iter().map(|node| self.kill(*node, Death::Now))).await?;
+                self.settle_nodes(nodes).await?;
+            }
+            FaultAction::Resume => {
+                self.ledger().effects.let_go_on(nodes);
+                self.settle_nodes(nodes).await?;
+            }
+            FaultAction::Release => {
+                let held: Vec<u64> = {
+                    let ledger = self.ledger();
+                    let holds = |active: &Active| {
+                        active.spec.word == Word::Hold && active.nodes.iter().any(|node| nodes.contains(node))
+                    };
+                    ledger
+                        .active
+                        .iter()
+                        .filter(|(_, active)| holds(active))
+                        .map(|(fault, _)| *fault)
+                        .collect()
+                };
+                for fault in held {
+                    self.end(fault).await?;
+                }
+            }
+            FaultAction::Reset => self.reset(nodes).await,
+            FaultAction::Heal => self.heal().await?,
+            FaultAction::Pause
+            | FaultAction::Links { .. }
+            | FaultAction::StallDisk { .. }
+            | FaultAction::Clock(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn kill(&self, node: NodeId, death: Death) -> Result<(), FaultError> {
+        let _place = self.places[&node].lock().await;
+        if !self.cluster.is_running(node) {
+            return Ok(());
+        }
+        match death {
+            Death::DuringWrite if !self.cluster.is_paused(node) => {
+                self.cluster.kill_in_write(node, IDLE).await?;
+            }
+            Death::Now | Death::LosesUnsynced | Death::DuringWrite => {
+                self.cluster.kill(node).await?;
+            }
+            Death::DuringRecovery => {
+                self.cluster.kill(node).await?;
+                self.cluster.restart(node).await?;
+                self.cluster.kill(node).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn wipe(&self, node: NodeId) -> Result<(), FaultError> {
+        let mut place = self.places[&node].lock().await;
+        if self.cluster.is_running(node) {
+            self.cluster.kill(node).await?;
+        }
+        self.cluster.wipe(node)?;
+        self.start(node, &mut place).await
+    }
+
+    /// Breaks the connections between the nodes and all others; what faults there are stay.
+    async fn reset(&self, nodes: &[NodeId]) {
+        let _one_at_a_time = self.switching.lock().await;
+        let rules = self.ledger().effects.rules();
+        let touches = |link: &Link| match link.from {
+            Endpoint::Node(from) => nodes.contains(&from) || nodes.contains(&link.to),
+            Endpoint::Client(_) => false,
+        };
+        let mut broken = rules.clone();
+        broken.extend(self.network.links().filter(touches).map(|link| (link, Rule::Sever)));
+        self.network.switch(broken).await;
+        self.network.switch(rules).await;
+    }
+
+    /// Brings about what has changed with an effect that has come or gone.
+    async fn settle(&self, effect: &Effect) -> Result<(), FaultError> {
+        match effect {
+            Effect::Links(..) => {
+                self.switch().await;
+                Ok(())
+            }
+            _ => self.settle_nodes(effect.nodes()).await,
+        }
+    }
+
+    async fn switch(&self) {
+        let _one_at_a_time = self.switching.lock().await;
+        let rules = self.ledger().effects.rules();
+        self.network.switch(rules).await;
+    }
+
+    async fn settle_nodes(&self, nodes: &[NodeId]) -> Result<(), FaultError> {
+        futures::future::try_join_all(nodes.iter().map(|node| self.settle_node(*node))).await.map(drop)
+    }
+
+    /// Starts the node, stops it, sets its clock and its disk, until it is as all faults together ask for.
+    async fn settle_node(&self, node: NodeId) -> Result<(), FaultError> {
+        let mut place = self.places[&node].lock().await;
+        let (down, paused) = {
+            let ledger = self.ledger();
+            (ledger.effects.is_down(node), ledger.effects.is_paused(node))
+        };
+        // without a disk it would come back without its promises
+        let may_start = !down && self.plan.cluster.storage == StorageKind::Durable;
+        if !self.cluster.is_running(node) {
+            return if may_start { self.start(node, &mut place).await } else { Ok(()) };
+        }
+        match (self.cluster.is_paused(node), paused) {
+            (false, true) => self.cluster.pause(node).await.map(drop)?,
+            (true, false) => self.cluster.resume(node).await.map(drop)?,
+            _ => {}
+        }
+        // one that stands still is told when it goes on
+        if paused { Ok(()) } else { self.tell(node, &mut place).await }
+    }
+
+    /// Starts a node. It gets the clock and the disk that it is to have; its configuration knows only its first clock.
+    async fn start(&self, node: NodeId, place: &mut Place) -> Result<(), FaultError> {
+        self.cluster.restart(node).await?;
+        *place = Place { clock: first_clock(&self.plan, node), disk: DiskFault::default() };
+        self.tell(node, place).await
+    }
+
+    async fn tell(&self, node: NodeId, place: &mut Place) -> Result<(), FaultError> {
+        let wanted = {
+            let effects = &self.ledger().effects;
+            Place { clock: effects.clock(node, first_clock(&self.plan, node)), disk: effects.disk(node) }
+        };
+        if wanted.clock != place.clock {
+            self.cluster.clock(node, wanted.clock).await?;
+        }
+        if wanted.disk != place.disk {
+            self.cluster.disk(node, wanted.disk).await?;
+        }
+        *place = wanted;
+        Ok(())
+    }
+
+    fn record(&self, fault: u64, begins: bool, active: &Active, requested: u64) {
+        let (target, nodes) = in_words(active);
+        self.history.nemesis(history::Nemesis {
+            time: 0,
+            requested,
+            fault,
+            begins,
+            action: active.spec.word.text().to_owned(),
+            target,
+            nodes,
+            name: active.spec.name.clone(),
+        });
+        if let Some(name) = &active.spec.name {
+            self.triggers.faults.send_modify(|faults| {
+                faults.entry(name.clone()).or_default()[usize::from(!begins)] += 1;
+            });
+        }
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Triggers {
+    /// Waits until what triggers a fault has happened, counted from now on.
+    pub async fn happened(&self, trigger: &Trigger) {
+        let count = trigger.count;
+        match &trigger.happening {
+            Happening::Write => {
+                let mut writes = self.history.writes();
+                let base = *writes.borrow();
+                reached(&mut writes, |writes| *writes >= base + count).await;
+            }
+            Happening::FaultBegins(name) | Happening::FaultEnds(name) => {
+                let edge = usize::from(matches!(trigger.happening, Happening::FaultEnds(_)));
+                let times =
+                    |faults: &BTreeMap<String, [u64; 2]>| faults.get(name).map_or(0, |times| times[edge]);
+                let mut faults = self.faults.subscribe();
+                reached(&mut faults, |faults| times(faults) >= count).await;
+            }
+            Happening::LeaderChange { partition } => {
+                let changes = || self.cluster.leader_changes().get(partition).copied().unwrap_or_default();
+                let mut events = self.cluster.events();
+                let base = changes();
+                while changes() < base + count {
+                    // a lost event is as good as one that came: what they have led to is looked at
+                    let _ = events.recv().await;
+                }
+            }
+            Happening::Message { .. } => std::future::pending().await,
+        }
+        tokio::time::sleep(trigger.plus.0).await;
+    }
+}
+
+/// Waits for a value; for ever when nobody can send it any more.
+async fn reached<T>(values: &mut watch::Receiver<T>, fits: impl FnMut(&T) -> bool) {
+    if values.wait_for(fits).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+fn first_clock(plan: &Plan, node: NodeId) -> ClockSkew {
+    plan.clocks.iter().find(|clock| clock.node == node).map(|clock| clock.skew).unwrap_or_default()
+}

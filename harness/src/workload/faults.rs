@@ -1,0 +1,328 @@
+//! From the tables of faults to faults that make sense.
+
+use std::ops::Range;
+
+use store::config::StorageKind;
+use toml::Spanned;
+
+use super::{
+    ClockChange, Death, Direction, Fault, FaultAction, FaultSpec, Happening, LinkRule, NemesisEntry, Shape,
+    Time, Trigger, When, Word,
+    check::{Scope, at_least},
+    file,
+    problem::suggestion,
+    scalar::Target,
+};
+
+/// Checks one `[[nemesis]]`.
+pub fn check_entry(
+    scope: &Scope,
+    faults: Time,
+    entry: Spanned<file::Nemesis>,
+) -> Result<NemesisEntry, Fault> {
+    let span = entry.span();
+    let entry = entry.into_inner();
+    let name = entry.name.as_ref().map(|name| unique(scope, name)).transpose()?;
+    let fault = entry.fault(name);
+    let when = match (entry.at, entry.every, entry.after) {
+        (Some(at), None, None) if at.get_ref() >= &faults => {
+            let fault = Fault::new(at.span(), "the fault is due after the faults phase", "never comes");
+            return Err(fault
+                .help(format!("the phase takes {faults}: raise `faults` in `[phases]`, or say it earlier")));
+        }
+        (Some(at), None, None) => When::At(at.into_inner()),
+        (None, Some(every), None)
+            if entry.lasts.as_ref().is_some_and(|lasts| lasts.get_ref() >= every.get_ref()) =>
+        {
+            return Err(Fault::new(every.span(), "the fault comes again before it is over", "too often")
+                .help("write a longer `every` or a shorter `for`"));
+        }
+        (None, Some(every), None) => When::Every(every.into_inner()),
+        (None, None, Some(after)) => When::After(check_trigger(scope, &after)?),
+        _ => {
+            return Err(Fault::new(span, "when?", "not one of `at`, `every` and `after`").help(
+                "write `at = \"5s\"` for once, `every = \"5s\"` for again and again, or for instance \
+                 `after = { writes = 500 }`",
+            ));
+        }
+    };
+    for target in fault.target.iter().chain(&fault.peer) {
+        if let Target::Answered(_) = target.get_ref() {
+            return Err(Fault::new(target.span(), "no step has answered here", "only in a step")
+                .help("write `node 3`, `leader(1)`, `follower(1)` or `random`"));
+        }
+    }
+    Ok(NemesisEntry { when, fault: check_fault(scope, span, &fault)? })
+}
+
+fn unique(scope: &Scope, name: &Spanned<String>) -> Result<String, Fault> {
+    if scope.names.iter().filter(|other| *other == name.get_ref()).count() > 1 {
+        return Err(Fault::new(name.span(), "the name is taken", "twice").help("name each fault differently"));
+    }
+    Ok(name.get_ref().clone())
+}
+
+fn check_trigger(scope: &Scope, after: &Spanned<file::After>) -> Result<Trigger, Fault> {
+    let span = after.span();
+    let after = after.get_ref();
+    let happening = match after {
+        file::After {
+            message: Some(kind),
+            leader_change: None,
+            writes: None,
+            fault: None,
+            ends: None,
+            ..
+        } => {
+            for node in after.from.iter().chain(&after.to) {
+                scope.node(*node.get_ref(), node.span())?;
+            }
+            if let Some(partition) = &after.partition {
+                scope.partition(*partition.get_ref(), partition.span())?;
+            }
+            let value = |of: &Option<Spanned<u64>>| of.as_ref().map(|of| *of.get_ref());
+            Happening::Message {
+                kind: *kind.get_ref(),
+                from: value(&after.from),
+                to: value(&after.to),
+                ballot: value(&after.ballot).unwrap_or(0),
+                partition: after.partition.as_ref().map(|partition| *partition.get_ref()),
+            }
+        }
+        file::After { from, to, ballot, partition, .. }
+            if from.is_some() || to.is_some() || ballot.is_some() || partition.is_some() =>
+        {
+            return Err(Fault::new(
+                span,
+                "`from`, `to`, `ballot` and `partition` describe a message",
+                "no `message`",
+            )
+            .help("write for instance `after = { message = \"accept\", ballot = 2, from = 1, to = 2 }`"));
+        }
+        file::After {
+            message: None,
+            leader_change: Some(partition),
+            writes: None,
+            fault: None,
+            ends: None,
+            ..
+        } => {
+            scope.partition(*partition.get_ref(), partition.span())?;
+            Happening::LeaderChange { partition: *partition.get_ref() }
+        }
+        file::After {
+            message: None,
+            leader_change: None,
+            writes: Some(writes),
+            fault: None,
+            ends: None,
+            count: None,
+            ..
+        } => {
+            let count = at_least(writes, 1, "writes")?;
+            return Ok(Trigger { happening: Happening::Write, count, plus: after.plus });
+        }
+        file::After { message: None, leader_change: None, writes: None, fault: Some(name), .. } => {
+            if !scope.names.contains(name.get_ref()) {
+                let help = suggestion(name.get_ref(), &scope.names, "names of `[[nemesis]]` entries");
+                let title = format!("no fault is called `{}`", name.get_ref());
+                return Err(Fault::new(name.span(), title, "named here").help(help));
+            }
+            let ends = after.ends.as_ref().is_some_and(|ends| *ends.get_ref());
+            let name = name.get_ref().clone();
+            if ends { Happening::FaultEnds(name) } else { Happening::FaultBegins(name) }
+        }
+        _ => {
+            return Err(Fault::new(span, "after what?", "not one thing").help(
+                "write one of `{ message = \"accept\" }`, `{ leader_change = 1 }`, `{ writes = 500 }` and \
+                 `{ fault = \"name\" }`; `count` and `plus` may go with it",
+            ));
+        }
+    };
+    let count = after.count.as_ref().map_or(Ok(1), |count| at_least(count, 1, "times"))?;
+    Ok(Trigger { happening, count, plus: after.plus })
+}
+
+/// Checks a fault, wherever it stands.
+pub fn check_fault(scope: &Scope, span: Range<usize>, fault: &file::Fault) -> Result<FaultSpec, Fault> {
+    let word = *fault.action.get_ref();
+    only_its_keys(word, fault)?;
+    let target = target(scope, &span, fault)?;
+    let action = action(scope, &span, word, fault)?;
+    let memory = scope.cluster.storage == StorageKind::Memory;
+    let restarts = match action {
+        FaultAction::Restart | FaultAction::Wipe | FaultAction::Kill(Death::DuringRecovery) => true,
+        FaultAction::Kill(_) => fault.lasts.is_some(),
+        _ => false,
+    };
+    if memory && restarts {
+        let place = fault.lasts.as_ref().map_or(fault.action.span(), Spanned::span);
+        return Err(Fault::new(
+            place,
+            "a killed node without durable storage stays dead",
+            "would restart it",
+        )
+        .help("remove it, or write `storage = \"durable\"` in `[cluster]`"));
+    }
+    if memory && matches!(action, FaultAction::StallDisk { .. } | FaultAction::Kill(Death::LosesUnsynced)) {
+        return Err(Fault::new(fault.action.span(), "nothing is synced in memory", "has no meaning here")
+            .help("write `storage = \"durable\"` in `[cluster]`, or remove it"));
+    }
+    let lasts = fault.lasts.as_ref().map(|lasts| *lasts.get_ref());
+    Ok(FaultSpec { name: fault.name.clone(), word, target, lasts, action })
+}
+
+fn target(scope: &Scope, span: &Range<usize>, fault: &file::Fault) -> Result<Target, Fault> {
+    if let Some(peer) = &fault.peer {
+        scope.target(peer.get_ref(), peer.span())?;
+    }
+    match (&fault.target, *fault.action.get_ref()) {
+        (Some(target), _) => {
+            scope.target(target.get_ref(), target.span())?;
+            Ok(target.get_ref().clone())
+        }
+        (None, Word::Heal | Word::Split | Word::MajoritiesRing | Word::Swizzle | Word::Release) => {
+            Ok(Target::All)
+        }
+        (None, Word::Halves | Word::Bridge | Word::Chain) => Ok(Target::Random),
+        (None, _) => Err(Fault::new(span.clone(), "whom?", "this action needs a `target`")
+            .help("write `target = \"leader(1)\"`, `\"node 3\"`, `\"follower(1)\"` or `\"random\"`")),
+    }
+}
+
+fn action(scope: &Scope, span: &Range<usize>, word: Word, fault: &file::Fault) -> Result<FaultAction, Fault> {
+    let cut = || fault.links.as_ref().map(|links| *links.get_ref()).unwrap_or_default().into();
+    let direction = |otherwise| fault.direction.as_ref().map_or(otherwise, |way| *way.get_ref());
+    let between = |otherwise| {
+        let peer = fault.peer.as_ref().map(|peer| peer.get_ref().clone());
+        Shape::Between { peer, direction: direction(otherwise) }
+    };
+    let shaped = |shape| FaultAction::Links { shape, rule: cut() };
+    Ok(match word {
+        Word::Kill => FaultAction::Kill(Death::Now),
+        Word::KillDuringWrite => FaultAction::Kill(Death::DuringWrite),
+        Word::KillDuringRecovery => FaultAction::Kill(Death::DuringRecovery),
+        Word::LoseUnsynced => FaultAction::Kill(Death::LosesUnsynced),
+        Word::Wipe => FaultAction::Wipe,
+        Word::Restart => FaultAction::Restart,
+        Word::Pause => FaultAction::Pause,
+        Word::Resume => FaultAction::Resume,
+        Word::Isolate => shaped(between(Direction::Both)),
+        Word::Cut => {
+            needed(&fault.peer, span, "from whom?", "`peer`", "peer = \"follower(1)\"")?;
+            shaped(between(Direction::Both))
+        }
+        Word::CutOneway => shaped(between(Direction::Out)),
+        Word::Halves => shaped(Shape::Halves),
+        Word::Split => {
+            let parts = needed(&fault.parts, span, "into how many parts?", "`parts`", "parts = 3")?;
+            let parts = at_least(parts, 2, "parts")?;
+            shaped(Shape::Split { parts })
+        }
+        Word::MajoritiesRing => {
+            if scope.nodes < 4 {
+                return Err(Fault::new(fault.action.span(), "a ring without gaps", "cuts nothing")
+                    .help("it takes four nodes or more: with fewer, each needs all of its neighbours for a majority"));
+            }
+            shaped(Shape::MajoritiesRing)
+        }
+        Word::Bridge => shaped(Shape::Bridge),
+        Word::Chain => shaped(Shape::Chain),
+        Word::Swizzle => shaped(Shape::Swizzle { period: period(fault, span)? }),
+        Word::Flap => shaped(Shape::Flap { period: period(fault, span)? }),
+        Word::Hold => FaultAction::Links { shape: between(Direction::Both), rule: LinkRule::Hold },
+        Word::Release => FaultAction::Release,
+        Word::Reset => FaultAction::Reset,
+        Word::StallDisk => FaultAction::StallDisk { slow: fault.slow.as_ref().map(|slow| *slow.get_ref()) },
+        Word::ClockRate => {
+            let rate = needed(&fault.rate_ppm, span, "at what rate?", "`rate_ppm`", "rate_ppm = 40000")?;
+            scope.clock_rate(*rate.get_ref(), rate.span())?;
+            FaultAction::Clock(ClockChange::Rate { ppm: *rate.get_ref() })
+        }
+        Word::ClockOffset => {
+            let jump = needed(&fault.offset_ms, span, "how far?", "`offset_ms`", "offset_ms = 500")?;
+            FaultAction::Clock(ClockChange::Offset { ms: *jump.get_ref() })
+        }
+        Word::ClockFreeze => FaultAction::Clock(ClockChange::Freeze),
+        Word::Heal => FaultAction::Heal,
+    })
+}
+
+fn period(fault: &file::Fault, span: &Range<usize>) -> Result<Time, Fault> {
+    let period = needed(&fault.period, span, "how fast?", "`period`", "period = \"200ms\"")?;
+    if period.get_ref().0.is_zero() {
+        return Err(Fault::new(period.span(), "no time from one change to the next", "here")
+            .help("write a `period` such as \"200ms\""));
+    }
+    Ok(*period.get_ref())
+}
+
+fn needed<'a, T>(
+    value: &'a Option<Spanned<T>>,
+    span: &Range<usize>,
+    title: &str,
+    key: &str,
+    example: &str,
+) -> Result<&'a Spanned<T>, Fault> {
+    value.as_ref().ok_or_else(|| {
+        Fault::new(span.clone(), title, format!("this action needs {key}")).help(format!("write `{example}`"))
+    })
+}
+
+/// The keys that an action takes, beside `target` and `for`.
+pub fn keys_of(word: Word) -> &'static [&'static str] {
+    match word {
+        Word::Isolate | Word::Halves | Word::MajoritiesRing | Word::Bridge | Word::Chain => &["links"],
+        Word::Cut => &["links", "peer"],
+        Word::CutOneway => &["links", "peer", "direction"],
+        Word::Split => &["links", "parts"],
+        Word::Swizzle | Word::Flap => &["links", "period"],
+        Word::Hold => &["peer", "direction"],
+        Word::StallDisk => &["slow"],
+        Word::ClockRate => &["rate_ppm"],
+        Word::ClockOffset => &["offset_ms"],
+        Word::Kill
+        | Word::KillDuringWrite
+        | Word::KillDuringRecovery
+        | Word::LoseUnsynced
+        | Word::Wipe
+        | Word::Restart
+        | Word::Pause
+        | Word::Resume
+        | Word::Release
+        | Word::Reset
+        | Word::ClockFreeze
+        | Word::Heal => &[],
+    }
+}
+
+/// Whether an action has an end, so that `for` says when.
+fn may_last(word: Word) -> bool {
+    !matches!(word, Word::Wipe | Word::Restart | Word::Resume | Word::Release | Word::Reset | Word::Heal)
+}
+
+fn only_its_keys(word: Word, fault: &file::Fault) -> Result<(), Fault> {
+    let given = [
+        ("links", fault.links.as_ref().map(Spanned::span)),
+        ("direction", fault.direction.as_ref().map(Spanned::span)),
+        ("peer", fault.peer.as_ref().map(Spanned::span)),
+        ("parts", fault.parts.as_ref().map(Spanned::span)),
+        ("period", fault.period.as_ref().map(Spanned::span)),
+        ("slow", fault.slow.as_ref().map(Spanned::span)),
+        ("rate_ppm", fault.rate_ppm.as_ref().map(Spanned::span)),
+        ("offset_ms", fault.offset_ms.as_ref().map(Spanned::span)),
+        ("for", fault.lasts.as_ref().filter(|_| !may_last(word)).map(Spanned::span)),
+    ];
+    let keys = keys_of(word);
+    let stray = given
+        .into_iter()
+        .find_map(|(key, span)| span.filter(|_| !keys.contains(&key)).map(|span| (key, span)));
+    let Some((key, span)) = stray else { return Ok(()) };
+    let title = format!("`{key}` does not go with `{}`", word.text());
+    let belongs: Vec<String> = Word::ALL
+        .iter()
+        .filter(|word| if key == "for" { may_last(**word) } else { keys_of(**word).contains(&key) })
+        .map(|word| format!("`{}`", word.text()))
+        .collect();
+    Err(Fault::new(span, title, "has no meaning here").help(format!("it belongs to {}", belongs.join(", "))))
+}
