@@ -15,5 +15,6 @@ pub mod run;
 pub mod script;
 pub mod sim;
 pub mod stall;
+pub mod statements;
 pub mod worker;
 pub mod workload;

@@ -161,6 +161,7 @@ pub fn name_of(name: CheckName) -> &'static str {
         CheckName::LeaseSafety => "lease-safety",
         CheckName::Progress => "progress",
         CheckName::Script => "script",
+        CheckName::Statements => "statements",
     }
 }
 
@@ -196,29 +197,30 @@ mod tests {
         Check { name, status, words: "so".to_owned(), findings: Vec::new() }
     }
 
-    fn code(expect: Expect, checks: &[Check], missing: &[String]) -> (Status, u8) {
-        let (verdict, _, code, _) = judge(&expect, checks, missing, &Facts::default());
+    fn code(expect: &Expect, checks: &[Check], missing: &[String]) -> (Status, u8) {
+        let (verdict, _, code, _) = judge(expect, checks, missing, &Facts::default());
         (verdict, code)
     }
 
     #[test]
     fn exit_codes_follow_verdict_and_expectation() {
         let valid = Expect::default();
-        let negative = Expect { verdict: ExpectedVerdict::Violation, by: Some(CheckName::LeaseSafety) };
+        let by = Some(CheckName::LeaseSafety);
+        let negative = Expect { verdict: ExpectedVerdict::Violation, by, that: Vec::new() };
         let fine = [check(CheckName::Linearizable, Status::Valid)];
         let undecided = [check(CheckName::Linearizable, Status::Unknown)];
         let found =
             [check(CheckName::LeaseSafety, Status::Violation), check(CheckName::Script, Status::Unknown)];
         let other = [check(CheckName::Linearizable, Status::Violation)];
         let lacks = ["something".to_owned()];
-        assert_eq!(code(valid, &fine, &[]), (Status::Valid, 0));
-        assert_eq!(code(valid, &fine, &lacks), (Status::Unknown, 3));
-        assert_eq!(code(valid, &undecided, &[]), (Status::Unknown, 3));
-        assert_eq!(code(valid, &found, &lacks), (Status::Violation, 1));
-        assert_eq!(code(negative, &found, &lacks), (Status::Violation, 0));
-        assert_eq!(code(negative, &other, &[]), (Status::Violation, 1));
-        assert_eq!(code(negative, &fine, &[]), (Status::Valid, 1));
-        assert_eq!(code(negative, &undecided, &[]), (Status::Unknown, 3));
+        assert_eq!(code(&valid, &fine, &[]), (Status::Valid, 0));
+        assert_eq!(code(&valid, &fine, &lacks), (Status::Unknown, 3));
+        assert_eq!(code(&valid, &undecided, &[]), (Status::Unknown, 3));
+        assert_eq!(code(&valid, &found, &lacks), (Status::Violation, 1));
+        assert_eq!(code(&negative, &found, &lacks), (Status::Violation, 0));
+        assert_eq!(code(&negative, &other, &[]), (Status::Violation, 1));
+        assert_eq!(code(&negative, &fine, &[]), (Status::Valid, 1));
+        assert_eq!(code(&negative, &undecided, &[]), (Status::Unknown, 3));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::{
     plan::Plan,
     report::{Check, Facts, Figures, Report, Status},
     script::ScriptReport,
+    statements::{self, Evidence, Judged},
     workload::CheckName,
 };
 
@@ -36,9 +37,17 @@ pub async fn report(run: &Arc<Run>, carried: Carried, folder: PathBuf) -> Result
         ..Facts::default()
     };
     let plan = Arc::clone(&run.plan);
+    let stalls = run.stalls.windows();
+    let changes = run.cluster.leader_changes();
     // the checks compute for seconds; Ctrl-C is still heard
     tokio::task::spawn_blocking(move || {
-        let checks = all(&plan, &folder, &carried, &mut facts)?;
+        let mut checks = all(&plan, &folder, &carried, &mut facts)?;
+        if !plan.expect.that.is_empty() {
+            let history = read(&folder)?;
+            let evidence =
+                Evidence { plan: &plan, history: &history, leader_changes: &changes, stalls: &stalls };
+            checks.push(stated(&evidence));
+        }
         Ok(Report::new(&plan, folder, checks, facts, figures))
     })
     .await
@@ -61,7 +70,7 @@ fn all(plan: &Plan, folder: &Path, carried: &Carried, facts: &mut Facts) -> Resu
 }
 
 fn linearizable(plan: &Plan, folder: &Path) -> Result<Check> {
-    let history = History::read(&folder.join("history.jsonl")).context("the history cannot be read")?;
+    let history = read(folder)?;
     let budget = Budget { time: Some(plan.checks.budget.0), ..Budget::default() };
     let report = linearizability::check(&history, budget);
     let (status, findings) = match report.verdict() {
@@ -87,6 +96,22 @@ fn linearizable(plan: &Plan, folder: &Path) -> Result<Check> {
     };
     let words = format!("{words}, {:.2} s", report.elapsed as f64 / 1e9);
     Ok(Check { name: CheckName::Linearizable, status, words, findings })
+}
+
+fn read(folder: &Path) -> Result<History> {
+    History::read(&folder.join("history.jsonl")).context("the history cannot be read")
+}
+
+fn stated(evidence: &Evidence<'_>) -> Check {
+    let judged = statements::judge(evidence);
+    let status = judged.iter().map(|statement| statement.status).max().unwrap_or(Status::Valid);
+    let is_true = |statement: &&Judged| statement.status == Status::Valid;
+    let words = format!("{} of {} statements are true", judged.iter().filter(is_true).count(), judged.len());
+    let findings = judged
+        .into_iter()
+        .filter(|statement| statement.status != Status::Valid)
+        .map(|statement| statement.words);
+    Check { name: CheckName::Statements, status, words, findings: findings.collect() }
 }
 
 fn lease_safe(folder: &Path, facts: &mut Facts) -> Result<Check> {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock::boottime_ns,
     plan::Plan,
-    workload::{self, CheckName, ExpectedVerdict, Time, Workload},
+    workload::{self, CheckName, ExpectedVerdict, NemesisEntry, Time, When, Workload},
 };
 
 /// Failing seeds of a workload that are printed one by one.
@@ -179,6 +179,11 @@ fn missing(workload: &Workload, totals: &Stats, runs: u64) -> Vec<String> {
     at_least(totals.answered, require.operations, "answered operations");
     at_least(totals.fast_reads, require.fast_reads, "fast reads");
     at_least(totals.leader_changes, require.leader_changes, "leader changes");
+    let triggered = |entry: &&NemesisEntry| matches!(entry.when, When::After(_));
+    let waiting = workload.nemesis.iter().filter(triggered).count() as u64;
+    if waiting > 0 && totals.untriggered == waiting * runs {
+        missing.push("no fault that waits for something was triggered".to_owned());
+    }
     if require.fast_read_near_expiry && totals.near_expiry == 0 {
         missing.push("no fast read in the last tenth of a hold".to_owned());
     }

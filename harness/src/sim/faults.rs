@@ -73,6 +73,11 @@ impl Nemesis {
             closed: false,
         }
     }
+
+    /// Faults whose trigger has not come.
+    pub fn untriggered(&self) -> u64 {
+        self.waiting.iter().filter(|waiting| waiting.left > 0).count() as u64
+    }
 }
 
 impl World<'_> {

@@ -76,6 +76,8 @@ pub struct Stats {
     pub faults: u64,
     /// Of these, faults that found nobody to break.
     pub faults_without_target: u64,
+    /// Faults of the plan that nothing triggered.
+    pub untriggered: u64,
     /// Times that a partition got another leader.
     pub leader_changes: u64,
     /// How often a planted bug was reached.
@@ -113,6 +115,7 @@ impl Stats {
             near_expiry: self.near_expiry + other.near_expiry,
             faults: self.faults + other.faults,
             faults_without_target: self.faults_without_target + other.faults_without_target,
+            untriggered: self.untriggered + other.untriggered,
             leader_changes: self.leader_changes + other.leader_changes,
             mutant_reached: self.mutant_reached + other.mutant_reached,
             keys_unread: self.keys_unread + other.keys_unread,

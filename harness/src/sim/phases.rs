@@ -3,7 +3,7 @@
 //! Liveness (SP4) is part of the run: within [`Phases::bound`] of simulated time every partition has a leader after boot and
 //! after the heal, and within as much again every key has been read.
 
-use checker::history::Key;
+use checker::history::{Key, Phase, Record};
 
 use super::{events::Event, watch::Finding, world::World};
 use crate::{plan::Plan, workload::CheckName};
@@ -36,6 +36,21 @@ enum Stage {
     Stopping,
     FinalReads,
     End,
+}
+
+impl Stage {
+    /// Its name in a history, if it is a phase of its own.
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Boot | Self::Stopping => None,
+            Self::WarmUp => Some("warm-up"),
+            Self::Faults => Some("faults"),
+            Self::Heal => Some("heal"),
+            Self::Quiesce => Some("quiesce"),
+            Self::FinalReads => Some("final-reads"),
+            Self::End => Some("end"),
+        }
+    }
 }
 
 impl Phases {
@@ -83,9 +98,9 @@ impl World<'_> {
             Stage::Faults if !self.phases.script_done || self.now < self.phases.faults_end => {}
             Stage::Faults => {
                 self.nemesis.closed = true;
-                self.heal();
                 self.phases.deadline = self.now + self.phases.bound;
                 self.enter(Stage::Heal, 0);
+                self.heal();
             }
             Stage::Heal => {
                 let whole = self.all_led();
@@ -123,6 +138,10 @@ impl World<'_> {
     fn enter(&mut self, stage: Stage, lasts: u64) {
         self.phases.stage = stage;
         self.tell(|| format!("{stage:?}"));
+        if let Some(name) = stage.name() {
+            let phase = Phase { time: self.now, name: name.to_owned() };
+            self.watch.records.push(Record::Phase(phase));
+        }
         self.agenda.add(self.now + lasts, Event::Phase);
     }
 

@@ -12,7 +12,7 @@ use std::{
 use checker::history::History;
 
 use super::{Options, Stats, verdict::Judgement, watch::Finding, world::World};
-use crate::{plan::Plan, workload::CheckName};
+use crate::{plan::Plan, statements::Evidence, workload::CheckName};
 
 /// How one run ended.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,7 @@ pub fn run(plan: &Plan, options: &Options) -> Outcome {
     quiet_panics();
     let mut world = World::new(plan, options);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
+    SIMULATING.set(false);
     if ran.is_err() {
         let text = format!("a node's core gave up: {}", LAST_PANIC.take());
         world.found(Finding { by: CheckName::LeaseSafety, text });
@@ -50,6 +51,9 @@ pub fn run(plan: &Plan, options: &Options) -> Outcome {
             if plan.checks.linearizable {
                 judgement.linearizable(&history);
             }
+            let leader_changes = world.leaders.changes();
+            let evidence = Evidence { plan, history: &history, leader_changes: &leader_changes, stalls: &[] };
+            judgement.stated(&evidence);
             if let Some(traces) = world.watch.take_traces() {
                 judgement.lease_safe(&traces, &history);
             }

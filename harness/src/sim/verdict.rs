@@ -7,7 +7,11 @@ use checker::{
 };
 
 use super::watch::Finding;
-use crate::workload::CheckName;
+use crate::{
+    report::Status,
+    statements::{self, Evidence},
+    workload::CheckName,
+};
 
 /// Transitions that the search may spend on one key. Counted and not timed, so that the verdict depends on the seed alone.
 const STEPS: u64 = 20_000_000;
@@ -35,6 +39,19 @@ impl Judgement {
                     "linearizable: {}: {} of {} operations of key {} put in order",
                     undecided.reason, undecided.placed, undecided.completed, undecided.key
                 )),
+            }
+        }
+    }
+
+    /// Judges what the workload states.
+    pub fn stated(&mut self, evidence: &Evidence<'_>) {
+        for statement in statements::judge(evidence) {
+            match statement.status {
+                Status::Valid => {}
+                Status::Violation => {
+                    self.findings.push(Finding { by: CheckName::Statements, text: statement.words });
+                }
+                Status::Unknown => self.undecided.push(statement.words),
             }
         }
     }

@@ -121,6 +121,7 @@ impl<'a> World<'a> {
         self.stats.fingerprint = self.print.value();
         self.stats.leader_changes = self.leaders.changes().values().sum();
         self.stats.messages = self.network.sent;
+        self.stats.untriggered = self.nemesis.untriggered();
     }
 
     fn happen(&mut self, event: Event) {

@@ -9,10 +9,10 @@ use store::{
 use toml::Spanned;
 
 use super::{
-    Action, Clients, Distribution, Entry, ExpectedVerdict, Fault, FaultSpec, Mix, NodeClock, Operations,
-    Word, Workload, faults, file, history_key,
+    Action, Clients, Distribution, Entry, Expect, ExpectedVerdict, Fault, FaultSpec, Mix, NodeClock,
+    Operations, Word, Workload, faults, file, history_key,
     scalar::{FileKey, Target},
-    script, store_key,
+    script, statement, store_key,
 };
 
 /// What later checks need to know of the cluster.
@@ -64,6 +64,12 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
         }
         Ok(lose.into_inner())
     });
+    let in_steps = steps.iter().filter_map(|step| match &step.action {
+        Action::Fault(fault) => fault.name.clone(),
+        _ => None,
+    });
+    let named: Vec<String> = scope.names.iter().cloned().chain(in_steps).collect();
+    let that = statement::check(&scope, &named, file.expect.that)?;
     let loses = |fault: &FaultSpec| fault.word == Word::LoseUnsynced;
     let in_steps = steps.iter().any(|step| matches!(&step.action, Action::Fault(fault) if loses(fault)));
     let test = TestOptions {
@@ -86,7 +92,7 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
         phases: file.phases,
         checks: file.checks,
         require: file.require,
-        expect: file.expect,
+        expect: Expect { verdict: file.expect.verdict, by: file.expect.by, that },
         cluster,
     })
 }

@@ -7,7 +7,8 @@ use store::config::{LeaseConfig, Mutant, StorageKind};
 use toml::Spanned;
 
 use super::{
-    Checks, Direction, Distribution, Expect, LinkFault, MessageKind, Mix, Phases, Require, Word,
+    CheckName, Checks, Direction, Distribution, ExpectedVerdict, LinkFault, MessageKind, Mix, Phases,
+    Require, Word,
     scalar::{Entry, FileKey, Target, Time, Via, Wait, Who},
 };
 
@@ -235,6 +236,63 @@ pub struct After {
     pub fault: Option<Spanned<String>>,
     pub ends: Option<Spanned<bool>>,
     pub count: Option<Spanned<u64>>,
+    #[serde(default)]
+    pub plus: Time,
+}
+
+/// `[expect]`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    pub verdict: ExpectedVerdict,
+    pub by: Option<CheckName>,
+    pub that: Vec<Spanned<Statement>>,
+}
+
+/// One `[[expect.that]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statement {
+    pub name: Option<String>,
+    pub says: Spanned<Says>,
+    pub partition: Option<Spanned<u32>>,
+    pub after: Option<Spanned<Moment>>,
+    pub until: Option<Spanned<Moment>>,
+    pub within: Option<Spanned<Time>>,
+    pub at_least: Option<Spanned<u64>>,
+}
+
+/// What a statement says.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Says {
+    Silence,
+    FastReads,
+    OtherLeader,
+    LeaderChanges,
+    Progress,
+}
+
+impl Says {
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Silence => "silence",
+            Self::FastReads => "fast-reads",
+            Self::OtherLeader => "other-leader",
+            Self::LeaderChanges => "leader-changes",
+            Self::Progress => "progress",
+        }
+    }
+}
+
+/// `after` and `until` of a statement: a fault or a phase.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Moment {
+    pub fault: Option<Spanned<String>>,
+    #[serde(default)]
+    pub ends: bool,
+    pub phase: Option<Spanned<String>>,
     #[serde(default)]
     pub plus: Time,
 }

@@ -15,6 +15,7 @@ use store::{
 pub use problem::{Fault, Problem};
 pub use scalar::{Entry, Target, Time, Via, Wait, Who};
 pub use script::{Action, Ask, Expectation, OperationStep, Step, StepOutcome};
+pub use statement::{Event, Moment, Says, Statement};
 pub use trigger::{Happening, MessageKind, Trigger};
 pub use vocabulary::{
     ClockChange, Death, Direction, FaultAction, FaultSpec, LinkFault, LinkRule, Shape, Word,
@@ -26,6 +27,7 @@ mod file;
 mod problem;
 mod scalar;
 mod script;
+mod statement;
 mod trigger;
 mod vocabulary;
 
@@ -200,13 +202,15 @@ pub struct Require {
 }
 
 /// How a run should end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expect {
     /// With which verdict.
     pub verdict: ExpectedVerdict,
     /// Which check must find the violation; none: any.
     pub by: Option<CheckName>,
+    /// What else must be true.
+    pub that: Vec<Statement>,
 }
 
 /// The verdict that a workload should end with.
@@ -232,6 +236,8 @@ pub enum CheckName {
     Progress,
     /// The script's expectations.
     Script,
+    /// What the workload states of its runs.
+    Statements,
 }
 
 /// Reads and checks a workload file.
@@ -268,11 +274,13 @@ pub fn history_key(key: &api::Key) -> Key {
 }
 
 impl Workload {
-    /// The workload without its planted bug: it should be valid then.
+    /// The workload without its planted bug, if it has one: it should be valid then.
     #[must_use]
     pub fn without_mutant(mut self) -> Self {
-        self.test.mutant = None;
-        self.expect = Expect::default();
+        if self.test.mutant.take().is_some() {
+            self.expect.verdict = ExpectedVerdict::Valid;
+            self.expect.by = None;
+        }
         self
     }
 
@@ -286,6 +294,11 @@ impl Workload {
             When::Every(_) | When::After(_) => true,
         });
     }
+}
+
+impl Phases {
+    /// The phases of a run by the names that its history has for them.
+    pub const NAMES: &[&str] = &["warm-up", "faults", "heal", "quiesce", "final-reads", "end"];
 }
 
 impl Default for Phases {
