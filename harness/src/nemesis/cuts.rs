@@ -86,10 +86,10 @@ mod tests {
     const NODES: [NodeId; 4] = [1, 2, 3, 4];
 
     fn shown(cuts: &Cuts) -> String {
-        let arrow = |(link, rule): (Link, Rule)| match (link.from, rule) {
-            (crate::proxy::Endpoint::Node(from), Rule::Hold) => format!("{from}-{}", link.to),
-            (crate::proxy::Endpoint::Node(from), Rule::Sever) => format!("{from}x{}", link.to),
-            (from, rule) => format!("{from:?} {rule:?}"),
+        let arrow = |(link, rule): (Link, Rule)| match (link.nodes(), rule) {
+            (Some((from, to)), Rule::Hold) => format!("{from}-{to}"),
+            (Some((from, to)), Rule::Sever) => format!("{from}x{to}"),
+            _ => format!("{link:?} {rule:?}"),
         };
         cuts.rules().into_iter().map(arrow).collect::<Vec<_>>().join(" ")
     }

@@ -34,7 +34,7 @@ use crate::{
     leaders::Leaders,
     nemesis::{Cuts, Nemesis, OBSERVER, Roles, late_cut},
     plan::Plan,
-    proxy::Network,
+    proxy::{Network, Protocol},
     report::{Report, Status},
     results::ResultsFolder,
     script::ScriptReport,
@@ -165,7 +165,9 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
     let nodes = plan.node_ids();
     let last = plan.last_client() + READERS;
     let clients: Vec<u64> = (OBSERVER..=last).collect();
-    let network = Network::start(&nodes, &clients).await.context("the network did not start")?;
+    let network = Network::start(&nodes, &clients, Protocol::Frames, plan.seed)
+        .await
+        .context("the network did not start")?;
     let network = Arc::new(network);
     let mut cuts = Cuts::default();
     cuts.add(0, late_cut(&plan));

@@ -12,7 +12,7 @@ use super::{events::Event, machine::Process, world::World};
 use crate::{
     nemesis::{Cut, Cuts, VACANCY, late_cut, name_of, smaller_half},
     plan::Plan,
-    proxy::{Endpoint, Link, Rule},
+    proxy::{Link, Rule},
     workload::{FaultAction, FaultSpec, Target},
 };
 
@@ -267,11 +267,9 @@ impl World<'_> {
         let before = std::mem::replace(&mut self.nemesis.rules, rules.clone());
         let links: BTreeSet<Link> = before.keys().chain(rules.keys()).copied().collect();
         for link in links {
-            let Endpoint::Node(from) = link.from else { continue };
+            let Some(ends) = link.nodes() else { continue };
             let rule = rules.get(&link).copied().unwrap_or_default();
-            if let Some(again) =
-                self.network.rule((from, link.to), rule, self.now, &mut self.agenda, &mut self.dice)
-            {
+            if let Some(again) = self.network.rule(ends, rule, self.now, &mut self.agenda, &mut self.dice) {
                 self.dial(again);
             }
         }
