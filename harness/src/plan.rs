@@ -94,6 +94,9 @@ pub struct PlannedFault {
     pub cause: Cause,
     /// What.
     pub spec: FaultSpec,
+    /// It was drawn at random, so that nothing is missing when it finds nobody to break.
+    #[serde(default)]
+    pub random: bool,
     /// The nodes in the order in which the fault chooses among them.
     pub order: Vec<NodeId>,
 }
@@ -162,6 +165,7 @@ pub fn node_order(nodes: u64, seed: u64, choice: u64) -> Vec<NodeId> {
 const CLIENTS: u64 = 1;
 const NODE_ORDERS: u64 = 2;
 const FAULT_TIMES: u64 = 3;
+const RANDOM_FAULTS: u64 = 4;
 
 /// The seed of one of the streams of a run: splitmix64 over the three numbers, in the 63 bits that TOML can write.
 fn sub_seed(seed: u64, stream: u64, index: u64) -> u64 {
@@ -187,29 +191,35 @@ fn clients(workload: &Workload, seed: u64) -> Vec<PlannedClient> {
 }
 
 fn faults(workload: &Workload, seed: u64) -> Vec<PlannedFault> {
-    let mut caused: Vec<(Cause, &FaultSpec)> = Vec::new();
+    let mut caused: Vec<(Cause, FaultSpec, bool)> = Vec::new();
     for (index, entry) in workload.nemesis.iter().enumerate() {
         match &entry.when {
-            When::At(at) => caused.push((Cause::At(*at), &entry.fault)),
-            When::After(trigger) => caused.push((Cause::After(trigger.clone()), &entry.fault)),
+            When::At(at) => caused.push((Cause::At(*at), entry.fault.clone(), false)),
+            When::After(trigger) => caused.push((Cause::After(trigger.clone()), entry.fault.clone(), false)),
             When::Every(every) => {
                 let mut rng = ChaCha8Rng::seed_from_u64(sub_seed(seed, FAULT_TIMES, index as u64));
                 let times = again_and_again(*every, entry.fault.lasts, workload.phases.faults, &mut rng);
-                caused.extend(times.into_iter().map(|at| (Cause::At(at), &entry.fault)));
+                caused.extend(times.into_iter().map(|at| (Cause::At(at), entry.fault.clone(), false)));
             }
         }
     }
+    if let Some(random) = &workload.random {
+        let mut rng = ChaCha8Rng::seed_from_u64(sub_seed(seed, RANDOM_FAULTS, 0));
+        let drawn = random.draw(workload.phases.faults, &mut rng);
+        caused.extend(drawn.into_iter().map(|(at, fault)| (Cause::At(at), fault, true)));
+    }
     // what has no time stands at the end
-    caused.sort_by_key(|(cause, _)| match cause {
+    caused.sort_by_key(|(cause, ..)| match cause {
         Cause::At(at) => at.0,
         Cause::After(_) => Duration::MAX,
     });
     caused
         .into_iter()
         .enumerate()
-        .map(|(index, (cause, spec))| PlannedFault {
+        .map(|(index, (cause, spec, random))| PlannedFault {
             cause,
-            spec: spec.clone(),
+            spec,
+            random,
             order: node_order(workload.nodes, seed, index as u64),
         })
         .collect()

@@ -14,7 +14,7 @@ use std::{
 
 use harness::{
     cluster::{Cluster, ClusterEvent, ClusterSpec, ControlError, NodeEvent, StartError},
-    proxy::{Link, Network},
+    proxy::{Link, Network, Protocol},
 };
 use store::{
     api::KeyType,
@@ -78,7 +78,7 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let network = Arc::new(Network::start(&[1, 2], &[1]).await.unwrap());
+        let network = Arc::new(Network::start(&[1, 2], &[1], Protocol::Frames, 1).await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { folder: tempfile::tempdir().unwrap(), network, listener }
     }
@@ -361,7 +361,7 @@ const DOOMED: &str = "HARNESS_TEST_DOOMED";
 #[tokio::test]
 async fn doomed_harness() {
     let Some(folder) = std::env::var_os(DOOMED).map(PathBuf::from) else { return };
-    let network = Arc::new(Network::start(&[1, 2], &[]).await.unwrap());
+    let network = Arc::new(Network::start(&[1, 2], &[], Protocol::Frames, 1).await.unwrap());
     let cluster = Cluster::start(spec(&folder, STUBBORN, ""), network).await.unwrap();
     cluster.pause(2).await.unwrap();
     println!("\nnodes {} {}", cluster.process_id(1).unwrap(), cluster.process_id(2).unwrap());

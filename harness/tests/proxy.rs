@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, future::Future, io, time::Duration};
 
-use harness::proxy::{Delay, Link, LinkCounters, Network, Rule};
+use harness::proxy::{Conditions, Delay, Link, LinkCounters, Network, Protocol, Rule};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -19,7 +19,7 @@ struct World {
 
 impl World {
     async fn start() -> Self {
-        let network = Network::start(&[1, 2], &[1, 2]).await.unwrap();
+        let network = Network::start(&[1, 2], &[1, 2], Protocol::Bytes, 1).await.unwrap();
         let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
         network.set_target(2, Some(node.local_addr().unwrap()));
         Self { network, node }
@@ -99,8 +99,9 @@ async fn bytes_pass_both_ways_and_are_counted() {
     let network = World::echoing().await;
     let mut stream = dial(&network, Link::client(1, 2)).await;
     soon(round_trip(&mut stream, b"hello")).await.unwrap();
-    let counters = counters(&network, Link::client(1, 2));
-    assert_eq!((counters.connections, counters.forward_bytes, counters.backward_bytes), (1, 5, 5));
+    let (there, back) = (counters(&network, Link::client(1, 2)), counters(&network, Link::answers(2, 1)));
+    assert_eq!((there.connections, there.bytes), (1, 5));
+    assert_eq!((back.connections, back.bytes), (0, 5));
 }
 
 #[tokio::test]
@@ -135,10 +136,10 @@ async fn held_bytes_stay_and_pass_in_order_when_released() {
     for _ in 0..20 {
         let held = soon(world.network.switch(rules([(link, Rule::Hold)]))).await;
         assert!(held.requested <= held.effective);
-        let passed = counters(&world.network, link).forward_bytes;
+        let passed = counters(&world.network, link).bytes;
         meanwhile(&world.network, open).await;
-        assert_eq!(counters(&world.network, link).forward_bytes, passed, "bytes passed a held link");
-        soon(world.network.switch(BTreeMap::new())).await;
+        assert_eq!(counters(&world.network, link).bytes, passed, "bytes passed a held link");
+        soon(world.network.open()).await;
         let mut more = vec![0; 100_000];
         soon(node.read_exact(&mut more)).await.unwrap();
         received.append(&mut more);
@@ -159,15 +160,15 @@ async fn a_hold_of_one_direction_leaves_the_other() {
     node.write_all(b"b").await.unwrap();
     dialer.write_all(b"f").await.unwrap();
     soon(node.read_exact(&mut byte)).await.unwrap();
-    assert_eq!(counters(&world.network, Link::between(1, 2)).backward_bytes, 0);
+    assert_eq!(counters(&world.network, Link::between(2, 1)).bytes, 0);
 
     soon(world.network.switch(rules([(Link::between(1, 2), Rule::Hold)]))).await;
     dialer.write_all(b"f").await.unwrap();
     soon(dialer.read_exact(&mut byte)).await.unwrap();
     assert_eq!(&byte, b"b");
-    assert_eq!(counters(&world.network, Link::between(1, 2)).forward_bytes, 1);
+    assert_eq!(counters(&world.network, Link::between(1, 2)).bytes, 1);
 
-    soon(world.network.switch(BTreeMap::new())).await;
+    soon(world.network.open()).await;
     soon(node.read_exact(&mut byte)).await.unwrap();
 }
 
@@ -186,7 +187,7 @@ async fn a_new_connection_on_a_held_link_stays_silent_and_unknown_to_the_node() 
     drop(first);
     assert_eq!(soon(node.read(&mut [0])).await.unwrap(), 0, "the node's first connection is the open link's");
 
-    soon(world.network.switch(BTreeMap::new())).await;
+    soon(world.network.open()).await;
     let (mut node, _) = soon(world.node.accept()).await.unwrap();
     let mut text = [0; 7];
     soon(node.read_exact(&mut text)).await.unwrap();
@@ -209,7 +210,7 @@ async fn severing_resets_both_ends_and_refuses_until_it_ends() {
     soon(other_node.read_exact(&mut [0])).await.unwrap();
     assert_eq!(counters(&world.network, severed).severed, 2);
 
-    soon(world.network.switch(BTreeMap::new())).await;
+    soon(world.network.open()).await;
     world.connect(severed).await;
 }
 
@@ -225,7 +226,7 @@ async fn a_severed_way_back_resets_only_when_something_would_travel() {
     node.write_all(b"b").await.unwrap();
     reset(&mut dialer).await;
     reset(&mut node).await;
-    assert_eq!(counters(&world.network, Link::between(1, 2)).backward_bytes, 0);
+    assert_eq!(counters(&world.network, Link::between(2, 1)).bytes, 0);
 }
 
 #[tokio::test]
@@ -262,7 +263,7 @@ async fn a_death_is_noticed_only_when_its_direction_lets_it() {
         other.write_all(b"x").await.unwrap();
         soon(other_node.read_exact(&mut [0])).await.unwrap();
     }
-    soon(world.network.switch(BTreeMap::new())).await;
+    soon(world.network.open()).await;
     reset(&mut dialer).await;
 }
 
@@ -290,7 +291,7 @@ async fn delayed_bytes_travel_as_long_as_said_in_order_and_so_does_the_end() {
     let world = World::start().await;
     let link = Link::between(1, 2);
     let (shortest, longest) = (Duration::from_millis(30), Duration::from_millis(60));
-    world.network.set_delays(1, BTreeMap::from([(link, Delay::Uniform { shortest, longest })]));
+    soon(world.network.switch(BTreeMap::from([(link, Delay::Uniform { shortest, longest })]))).await;
     let (mut dialer, mut node) = world.connect(link).await;
     let sent = numbers(0..1_000_000);
     let expected = sent.clone();
@@ -311,16 +312,17 @@ async fn a_hold_stops_bytes_that_travel() {
     let world = World::start().await;
     let link = Link::between(1, 2);
     let delay = Delay::Constant(Duration::from_millis(20));
-    world.network.set_delays(1, BTreeMap::from([(link, delay)]));
+    soon(world.network.switch(BTreeMap::from([(link, delay)]))).await;
     let (mut dialer, mut node) = world.connect(link).await;
     dialer.write_all(b"first").await.unwrap();
     soon(node.read_exact(&mut [0; 5])).await.unwrap();
     dialer.write_all(b"second").await.unwrap();
     tokio::task::yield_now().await;
-    soon(world.network.switch(rules([(link, Rule::Hold)]))).await;
+    let held = Conditions { rule: Rule::Hold, ..delay.into() };
+    soon(world.network.switch(BTreeMap::from([(link, held)]))).await;
     assert!(timeout(Duration::from_millis(60), node.read(&mut [0])).await.is_err(), "it passed a held link");
     assert_eq!(passed(&world.network, link), 5);
-    soon(world.network.switch(BTreeMap::new())).await;
+    soon(world.network.open()).await;
     let mut text = [0; 6];
     soon(node.read_exact(&mut text)).await.unwrap();
     assert_eq!(&text, b"second");
@@ -341,9 +343,8 @@ async fn a_switch_is_in_effect_on_every_connection_when_it_returns() {
     }
     for turn in 0..60 {
         let open = links[turn % 3];
-        // the answers on (1, 2) obey (2, 1)
-        let mut held: BTreeMap<_, _> =
-            links.iter().chain([&Link::between(2, 1)]).map(|link| (*link, Rule::Hold)).collect();
+        let both = links.iter().flat_map(|link| [*link, link.backward()]);
+        let mut held: BTreeMap<_, _> = both.map(|link| (link, Rule::Hold)).collect();
         held.remove(&open);
         held.remove(&open.backward());
         soon(network.switch(held.clone())).await;
@@ -363,8 +364,7 @@ async fn a_switch_is_in_effect_on_every_connection_when_it_returns() {
 
 /// Bytes that passed on connections of `link`, both ways.
 fn passed(network: &Network, link: Link) -> u64 {
-    let counters = counters(network, link);
-    counters.forward_bytes + counters.backward_bytes
+    counters(network, link).bytes + counters(network, link.backward()).bytes
 }
 
 #[tokio::test]
@@ -381,8 +381,8 @@ async fn a_thousand_connections_are_switched_like_one() {
     for stream in &mut streams {
         stream.write_all(b"held").await.unwrap();
     }
-    assert_eq!(counters(&network, link).forward_bytes, 5000);
-    soon(network.switch(BTreeMap::new())).await;
+    assert_eq!(counters(&network, link).bytes, 5000);
+    soon(network.open()).await;
     for stream in &mut streams {
         let mut answer = [0; 4];
         soon(stream.read_exact(&mut answer)).await.unwrap();
@@ -404,7 +404,7 @@ async fn a_switch_that_nobody_waits_for_does_not_disturb_the_next() {
     let mut abandoned = Box::pin(network.switch(rules([(link, Rule::Hold)])));
     assert!(futures::poll!(&mut abandoned).is_pending(), "the connection has not run yet");
     drop(abandoned);
-    soon(network.switch(BTreeMap::new())).await;
+    soon(network.open()).await;
     soon(round_trip(&mut stream, b"open")).await.unwrap();
     drop(stream);
     soon(network.switch(rules([(link, Rule::Sever)]))).await;

@@ -10,7 +10,7 @@ use store::{api::NodeId, config::ClockSkew, node::control::DiskFault};
 
 use super::shapes::{Ground, links};
 use crate::{
-    proxy::{Link, Rule},
+    proxy::{Conditions, Link},
     workload::{ClockChange, FaultAction, FaultSpec, LinkRule, Shape, Time},
 };
 
@@ -59,7 +59,7 @@ impl Active {
             }
             FaultAction::Clock(change) => Some(Effect::Clock(nodes, *change)),
             FaultAction::Links { shape, rule } => {
-                links(shape, self.ground(), tick).map(|links| Effect::Links(links, *rule))
+                links(shape, self.ground(), tick).map(|links| Effect::Links(links, rule.clone()))
             }
             FaultAction::Wipe
             | FaultAction::Restart
@@ -152,20 +152,16 @@ impl Effects {
         })
     }
 
-    /// The rules of the network: a link is open when no fault claims it, and severing outweighs holding.
-    pub fn rules(&self) -> BTreeMap<Link, Rule> {
-        let mut rules: BTreeMap<Link, Rule> = BTreeMap::new();
-        for effect in self.0.values() {
+    /// What happens to each link: what all faults do to it, added up. A link that is not listed is open.
+    pub fn conditions(&self) -> BTreeMap<Link, Conditions> {
+        let mut conditions: BTreeMap<Link, Conditions> = BTreeMap::new();
+        for (fault, effect) in &self.0 {
             let Effect::Links(links, rule) = effect else { continue };
             for link in links {
-                let composed = rules.entry(*link).or_default();
-                *composed = match (*composed, rule) {
-                    (Rule::Sever, _) | (_, LinkRule::Sever) => Rule::Sever,
-                    (_, LinkRule::Hold) => Rule::Hold,
-                };
+                *conditions.entry(*link).or_default() += rule.conditions(*fault);
             }
         }
-        rules
+        conditions
     }
 }
 
@@ -182,28 +178,32 @@ impl Effect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::Rule;
 
-    fn held(links: &[(u64, u64)], rule: LinkRule) -> Effect {
-        Effect::Links(links.iter().map(|(from, to)| Link::between(*from, *to)).collect(), rule)
+    fn on(links: &[(u64, u64)], rule: Rule) -> Effect {
+        let links = links.iter().map(|(from, to)| Link::between(*from, *to)).collect();
+        Effect::Links(links, LinkRule::Rule(rule))
     }
 
     fn shown(effects: &Effects) -> String {
-        let arrow = |(link, rule): (Link, Rule)| format!("{:?}{}{rule:?}", link.from, link.to);
-        let text: Vec<String> = effects.rules().into_iter().map(arrow).collect();
-        text.join(" ").replace("Node(", "").replace(')', "-")
+        let arrow = |(link, conditions): (Link, Conditions)| {
+            let (from, to) = link.nodes().expect("between nodes");
+            format!("{from}-{to} {:?}", conditions.rule)
+        };
+        effects.conditions().into_iter().map(arrow).collect::<Vec<_>>().join(", ")
     }
 
     #[test]
     fn what_one_cut_frees_another_may_still_hold() {
         let mut effects = Effects::default();
-        effects.set(1, held(&[(1, 2), (2, 1)], LinkRule::Hold));
-        effects.set(2, held(&[(2, 1), (2, 3)], LinkRule::Sever));
-        assert_eq!(shown(&effects), "1-2Hold 2-1Sever 2-3Sever");
+        effects.set(1, on(&[(1, 2), (2, 1)], Rule::Hold));
+        effects.set(2, on(&[(2, 1), (2, 3)], Rule::Sever));
+        assert_eq!(shown(&effects), "1-2 Hold, 2-1 Sever, 2-3 Sever");
         effects.remove(1);
-        assert_eq!(shown(&effects), "2-1Sever 2-3Sever");
-        effects.set(3, held(&[(2, 1)], LinkRule::Hold));
+        assert_eq!(shown(&effects), "2-1 Sever, 2-3 Sever");
+        effects.set(3, on(&[(2, 1)], Rule::Hold));
         effects.remove(2);
-        assert_eq!(shown(&effects), "2-1Hold");
+        assert_eq!(shown(&effects), "2-1 Hold");
         effects.remove(3);
         assert_eq!(shown(&effects), "");
     }

@@ -23,6 +23,7 @@ use store::api::NodeId;
 
 use crate::{
     plan::Plan,
+    proxy::Rule,
     workload::{Direction, FaultAction, LinkRule, Shape},
 };
 pub use effects::{Active, Effect, Effects};
@@ -50,7 +51,7 @@ pub(crate) fn late_effect(plan: &Plan) -> Effect {
     let order = plan.node_ids();
     let shape = Shape::Between { peer: None, direction: Direction::Both };
     let ground = Ground { target: &plan.late, peers: &[], order: &order };
-    Effect::Links(links(&shape, ground, 0).unwrap_or_default(), LinkRule::Hold)
+    Effect::Links(links(&shape, ground, 0).unwrap_or_default(), LinkRule::Rule(Rule::Hold))
 }
 
 /// What a node is like, as far as it decides whether something can be done to it.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use checker::history;
+use futures::{StreamExt, stream::FuturesUnordered};
 use store::{
     api::NodeId,
     config::{ClockSkew, StorageKind},
@@ -23,7 +24,7 @@ use crate::{
     cluster::{Cluster, ControlError, StartError},
     history_writer::History,
     plan::Plan,
-    proxy::{Endpoint, Link, Network, Rule},
+    proxy::{Link, Network, Rule},
     workload::{Death, FaultAction, Happening, Shape, Trigger, Word},
 };
 
@@ -70,6 +71,7 @@ struct Place {
 
 /// What faults wait for.
 pub struct Triggers {
+    network: Arc<Network>,
     history: Arc<History>,
     cluster: Arc<Cluster>,
     /// How often each named fault has begun and ended.
@@ -97,6 +99,7 @@ impl Nemesis {
             )
         });
         let triggers = Triggers {
+            network: Arc::clone(&network),
             history: Arc::clone(&history),
             cluster: Arc::clone(&cluster),
             faults: watch::Sender::default(),
@@ -306,15 +309,15 @@ impl Nemesis {
     /// Breaks the connections between the nodes and all others; what faults there are stay.
     async fn reset(&self, nodes: &[NodeId]) {
         let _one_at_a_time = self.switching.lock().await;
-        let rules = self.ledger().effects.rules();
-        let touches = |link: &Link| match link.from {
-            Endpoint::Node(from) => nodes.contains(&from) || nodes.contains(&link.to),
-            Endpoint::Client(_) => false,
-        };
-        let mut broken = rules.clone();
-        broken.extend(self.network.links().filter(touches).map(|link| (link, Rule::Sever)));
+        let conditions = self.ledger().effects.conditions();
+        let touches =
+            |link: &Link| link.nodes().is_some_and(|(from, to)| nodes.contains(&from) || nodes.contains(&to));
+        let mut broken = conditions.clone();
+        for link in self.network.links().filter(touches) {
+            *broken.entry(link).or_default() += Rule::Sever.into();
+        }
         self.network.switch(broken).await;
-        self.network.switch(rules).await;
+        self.network.switch(conditions).await;
     }
 
     /// Brings about what has changed with an effect that has come or gone.
@@ -330,8 +333,8 @@ impl Nemesis {
 
     async fn switch(&self) {
         let _one_at_a_time = self.switching.lock().await;
-        let rules = self.ledger().effects.rules();
-        self.network.switch(rules).await;
+        let conditions = self.ledger().effects.conditions();
+        self.network.switch(conditions).await;
     }
 
     async fn settle_nodes(&self, nodes: &[NodeId]) -> Result<(), FaultError> {
@@ -431,7 +434,22 @@ impl Triggers {
                     let _ = events.recv().await;
                 }
             }
-            Happening::Message { .. } => std::future::pending().await,
+            Happening::Message { from, to, matching } => {
+                let meant = |link: &Link| {
+                    let is = |end: &Option<NodeId>, node| end.is_none_or(|end| end == node);
+                    link.nodes().is_some_and(|(sender, receiver)| is(from, sender) && is(to, receiver))
+                };
+                let mut sightings = FuturesUnordered::new();
+                // any of these links may bring all of them
+                for link in self.network.links().filter(meant) {
+                    for nth in 1..=count {
+                        sightings.push(self.network.watch(link, matching.clone(), nth).await);
+                    }
+                }
+                for _ in 0..count {
+                    sightings.next().await;
+                }
+            }
         }
         tokio::time::sleep(trigger.plus.0).await;
     }

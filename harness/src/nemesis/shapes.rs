@@ -3,7 +3,7 @@
 use store::api::NodeId;
 
 use crate::{
-    proxy::{Endpoint, Link},
+    proxy::Link,
     workload::{Direction, Shape},
 };
 
@@ -84,7 +84,7 @@ fn among(order: &[NodeId], is_cut: &dyn Fn(NodeId, NodeId) -> bool) -> Vec<Link>
     let pairs = nodes.iter().flat_map(|from| nodes.iter().map(move |to| (*from, *to)));
     pairs
         .filter(|(from, to)| from != to && is_cut(*from, *to))
-        .map(|(from, to)| Link { from: Endpoint::Node(from), to })
+        .map(|(from, to)| Link::between(from, to))
         .collect()
 }
 
@@ -136,9 +136,9 @@ mod tests {
     fn shown(shape: &Shape, target: &[NodeId], peers: &[NodeId], order: &[NodeId], tick: u64) -> String {
         let ground = Ground { target, peers, order };
         let Some(links) = links(shape, ground, tick) else { return "over".to_owned() };
-        let arrow = |link: Link| match link.from {
-            Endpoint::Node(from) => format!("{from}-{}", link.to),
-            Endpoint::Client(client) => panic!("a link of client {client}"),
+        let arrow = |link: Link| {
+            let (from, to) = link.nodes().expect("between nodes");
+            format!("{from}-{to}")
         };
         links.into_iter().map(arrow).collect::<Vec<_>>().join(" ")
     }

@@ -2,209 +2,264 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
-    time::Duration,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
 };
 
-use tokio::sync::{Mutex, watch};
+use futures::task::AtomicWaker;
+use tokio::sync::{Mutex, oneshot, watch};
 
-use super::{
-    Link, Rule,
-    delay::{Delay, Draw},
-};
+use super::{Conditions, Link, Match, Seen};
 use crate::clock::{Effective, boottime_ns};
 
 /// The rules in effect. Bytes move only while `rules` is locked for reading, so that a switch, which locks it for writing,
 /// falls between two movements of bytes on every connection at once.
+#[derive(Default)]
 pub(super) struct Board {
     rules: RwLock<Rules>,
-    /// The number of the switch in effect, for those who wait for the next one.
-    changed: watch::Sender<u64>,
+    members: std::sync::Mutex<Members>,
     census: watch::Sender<Census>,
     /// One switch at a time.
     switching: Mutex<()>,
 }
 
-/// The rules and delays in effect.
 #[derive(Default)]
-pub(super) struct Rules {
+struct Rules {
     /// Counts the switches.
     epoch: u64,
-    by_link: BTreeMap<Link, Rule>,
-    /// What delays are drawn from.
-    seed: u64,
-    delays: BTreeMap<Link, Delay>,
+    by_link: BTreeMap<Link, Arc<Terms>>,
+    watchers: BTreeMap<Link, Vec<Arc<Watcher>>>,
+}
+
+/// What is in effect on one link.
+#[derive(Default)]
+pub(super) struct Terms {
+    pub(super) conditions: Conditions,
+    pub(super) watchers: Vec<Arc<Watcher>>,
+}
+
+/// Connections and listeners: whom to wake when the rules change.
+#[derive(Default)]
+struct Members {
+    last: u64,
+    wakers: BTreeMap<u64, Arc<AtomicWaker>>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Census {
-    /// Connections that exist.
+    /// Members that exist.
     live: usize,
     /// Those of them that have not acknowledged the last switch.
     behind: usize,
 }
 
 impl Board {
-    /// Everything open.
-    pub(super) fn new() -> Self {
-        Self {
-            rules: RwLock::default(),
-            changed: watch::Sender::new(0),
-            census: watch::Sender::new(Census::default()),
-            switching: Mutex::new(()),
-        }
+    /// Replaces the conditions of all links, and waits until every member has acknowledged.
+    pub(super) async fn switch(&self, by_link: BTreeMap<Link, Conditions>) -> Effective {
+        self.change(|rules| {
+            rules.by_link = by_link
+                .into_iter()
+                .map(|(link, conditions)| (link, Arc::new(Terms { conditions, watchers: Vec::new() })))
+                .collect();
+        })
+        .await
     }
 
-    /// Replaces all rules, and waits until every connection has acknowledged.
-    pub(super) async fn switch(&self, by_link: BTreeMap<Link, Rule>) -> Effective {
+    /// Looks for the matching frame with this number, from 1, on `link` from now on.
+    pub(super) async fn watch(&self, link: Link, matching: Match, nth: u64) -> Watch {
+        let (tell, seen) = oneshot::channel();
+        let watcher =
+            Watcher { matching, left: AtomicU64::new(nth), tell: std::sync::Mutex::new(Some(tell)) };
+        self.change(|rules| rules.watchers.entry(link).or_default().push(Arc::new(watcher))).await;
+        Watch(seen)
+    }
+
+    /// The conditions in effect.
+    pub(super) fn conditions(&self) -> BTreeMap<Link, Conditions> {
+        self.read().by_link.iter().map(|(link, terms)| (*link, terms.conditions.clone())).collect()
+    }
+
+    async fn change(&self, change: impl FnOnce(&mut Rules)) -> Effective {
         let requested = boottime_ns();
         let _one_at_a_time = self.switching.lock().await;
         {
             let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
             rules.epoch += 1;
-            rules.by_link = by_link;
+            change(&mut rules);
+            rules.attach_watchers();
             self.census.send_modify(|census| census.behind = census.live);
-            self.changed.send_replace(rules.epoch);
         }
+        self.members().wakers.values().for_each(|waker| waker.wake());
         let mut census = self.census.subscribe();
         census.wait_for(|census| census.behind == 0).await.expect("the sender lives in self");
         Effective::since(requested)
     }
 
-    /// Replaces all delays, for what is read from now on.
-    pub(super) fn set_delays(&self, seed: u64, delays: BTreeMap<Link, Delay>) {
-        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
-        (rules.seed, rules.delays) = (seed, delays);
-    }
-
-    /// The rules in effect.
-    pub(super) fn rules(&self) -> BTreeMap<Link, Rule> {
-        self.read().by_link.clone()
-    }
-
     fn read(&self) -> RwLockReadGuard<'_, Rules> {
         self.rules.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn members(&self) -> std::sync::MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Rules {
-    fn of(&self, link: Link) -> Rule {
-        self.by_link.get(&link).copied().unwrap_or_default()
+    /// Hands every link's watchers to its terms, without those that have seen their frame or that nobody waits for.
+    fn attach_watchers(&mut self) {
+        for (link, watchers) in &mut self.watchers {
+            watchers.retain(|watcher| watcher.is_wanted());
+            let terms = self.by_link.entry(*link).or_default();
+            let conditions = terms.conditions.clone();
+            *terms = Arc::new(Terms { conditions, watchers: watchers.clone() });
+        }
+        self.watchers.retain(|_, watchers| !watchers.is_empty());
     }
 
-    /// How long the given piece of the given connection travels on `link`; `None` when it does not at all.
-    pub(super) fn delay(&self, link: Link, connection: u64, piece: u64) -> Option<Duration> {
-        let delay = self.delays.get(&link)?;
-        Some(delay.draw(Draw { seed: self.seed, link, connection, piece }))
+    fn view(&self, link: Link) -> View {
+        let of = |link| self.by_link.get(&link).cloned().unwrap_or_default();
+        View { epoch: self.epoch, there: of(link), back: of(link.backward()) }
     }
 }
 
-/// A view of one link's rule, which bytes of that link pass through.
-pub(super) struct Gate {
-    board: Arc<Board>,
-    link: Link,
-    /// The switch that `rule` is of.
+impl Terms {
+    /// True when bytes pass unseen, as long as the rule lets them.
+    pub(super) fn are_plain(&self) -> bool {
+        self.watchers.is_empty() && self.conditions.is_plain()
+    }
+}
+
+/// The rules in effect as one connection sees them.
+pub(super) struct View {
     epoch: u64,
-    rule: Rule,
-    changed: watch::Receiver<u64>,
+    /// What holds for bytes from the dialer.
+    pub(super) there: Arc<Terms>,
+    /// What holds for bytes to the dialer.
+    pub(super) back: Arc<Terms>,
 }
 
-impl Gate {
-    /// The gate of `link`.
-    pub(super) fn new(board: &Arc<Board>, link: Link) -> Self {
-        let changed = board.changed.subscribe();
-        let (epoch, rule) = {
-            let rules = board.read();
-            (rules.epoch, rules.of(link))
-        };
-        Self { board: Arc::clone(board), link, epoch, rule, changed }
-    }
-
-    /// The link.
-    pub(super) fn link(&self) -> Link {
-        self.link
-    }
-
-    /// Does `step`, which must not block, if the link is open, with no switch before it is done; else says what the rule is.
-    pub(super) fn pass<T>(&mut self, step: impl FnOnce(&Rules) -> T) -> Result<T, Rule> {
-        let rules = self.board.read();
-        if self.epoch != rules.epoch {
-            self.epoch = rules.epoch;
-            self.rule = rules.of(self.link);
-        }
-        match self.rule {
-            Rule::Open => Ok(step(&rules)),
-            rule => Err(rule),
-        }
-    }
-
-    /// The rule in effect.
-    pub(super) fn rule(&mut self) -> Rule {
-        self.pass(|_| ()).err().unwrap_or_default()
-    }
-
-    /// Waits for a switch after the one that was last looked at. Cancel safe.
-    pub(super) async fn changed(&mut self) {
-        let seen = self.epoch;
-        self.changed.wait_for(|epoch| *epoch > seen).await.expect("the sender lives in the board");
-    }
-
-    /// Waits until the link is not held. Cancel safe.
-    pub(super) async fn released(&mut self) {
-        while self.rule() == Rule::Hold {
-            self.changed().await;
-        }
-    }
-}
-
-/// A connection's entry in the census: a switch waits until the connection has acknowledged it or is gone.
+/// A connection's or a listener's place in the census: a switch waits until it has acknowledged or is gone.
 pub(super) struct Ticket {
     board: Arc<Board>,
+    link: Link,
+    number: u64,
+    waker: Arc<AtomicWaker>,
+    view: View,
     /// The last switch that was acknowledged.
-    epoch: u64,
+    acknowledged: u64,
 }
 
 impl Ticket {
-    /// Enters a new connection, which obeys the rules in effect.
-    pub(super) fn new(board: &Arc<Board>) -> Self {
-        let epoch = {
+    /// Enters a connection of `link`, which obeys the rules in effect.
+    pub(super) fn new(board: &Arc<Board>, link: Link) -> Self {
+        let waker = Arc::new(AtomicWaker::new());
+        let number = {
+            let mut members = board.members();
+            members.last += 1;
+            let number = members.last;
+            members.wakers.insert(number, Arc::clone(&waker));
+            number
+        };
+        let view = {
             let rules = board.read();
             board.census.send_modify(|census| census.live += 1);
-            rules.epoch
+            rules.view(link)
         };
-        Self { board: Arc::clone(board), epoch }
+        let acknowledged = view.epoch;
+        Self { board: Arc::clone(board), link, number, waker, view, acknowledged }
     }
 
-    /// The connection obeys the rules of switch number `epoch`.
-    pub(super) fn acknowledge(&mut self, epoch: u64) {
-        let rules = self.board.read();
-        if self.epoch < epoch && epoch == rules.epoch {
-            self.board.census.send_if_modified(|census| {
-                census.behind -= 1;
-                census.behind == 0
-            });
-        }
-        self.epoch = epoch;
-    }
-
-    /// Waits until the link of `gate` is severed; acknowledges every switch that does not do so.
-    pub(super) async fn until_severed(&mut self, gate: &mut Gate) {
-        while gate.rule() != Rule::Sever {
-            self.acknowledge(gate.epoch);
-            gate.changed().await;
-        }
+    /// Does `step`, which must not block, whenever what it waits for or a switch says so, until it is ready. No switch falls
+    /// between its beginning and its end, and a switch is acknowledged once a step under its rules has nothing more to do.
+    pub(super) async fn follow<T>(&mut self, mut step: impl FnMut(&mut Context, &View) -> Poll<T>) -> T {
+        let Self { board, link, waker, view, acknowledged, .. } = self;
+        poll_fn(|context| {
+            // before the rules are looked at, so that a switch after that wakes
+            waker.register(context.waker());
+            let rules = board.read();
+            if view.epoch != rules.epoch {
+                *view = rules.view(*link);
+            }
+            let polled = step(context, view);
+            if polled.is_pending() && *acknowledged != rules.epoch {
+                *acknowledged = rules.epoch;
+                board.census.send_if_modified(|census| {
+                    census.behind -= 1;
+                    census.behind == 0
+                });
+            }
+            polled
+        })
+        .await
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         let rules = self.board.read();
+        self.board.members().wakers.remove(&self.number);
         self.board.census.send_if_modified(|census| {
             census.live -= 1;
-            if self.epoch != rules.epoch {
+            if self.acknowledged != rules.epoch {
                 census.behind -= 1;
             }
             census.behind == 0
         });
+    }
+}
+
+/// Looks out for a frame.
+pub(super) struct Watcher {
+    matching: Match,
+    /// How many matching frames are still to come, the one that is looked for included.
+    left: AtomicU64,
+    tell: std::sync::Mutex<Option<oneshot::Sender<Sighting>>>,
+}
+
+/// A frame that a [`Watch`] looked out for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// [`boottime_ns`] when the proxy had read its first bytes; none of it had reached its receiver yet.
+    pub at: u64,
+    /// What it is; `None` where the protocol is not known.
+    pub seen: Option<Seen>,
+}
+
+/// Waits for a frame that was looked out for. Dropping it ends the look-out.
+#[derive(Debug)]
+pub struct Watch(oneshot::Receiver<Sighting>);
+
+impl Watcher {
+    /// A frame is about to pass.
+    pub(super) fn look(&self, seen: Option<&Seen>) {
+        if !self.matching.means(seen) {
+            return;
+        }
+        let before = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if before == Ok(1)
+            && let Some(tell) = self.tell.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            // an error says that nobody waits any more
+            let _ = tell.send(Sighting { at: boottime_ns(), seen: seen.copied() });
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        let tell = self.tell.lock().unwrap_or_else(PoisonError::into_inner);
+        tell.as_ref().is_some_and(|tell| !tell.is_closed())
+    }
+}
+
+impl Future for Watch {
+    /// `None`: the network is gone.
+    type Output = Option<Sighting>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(Result::ok)
     }
 }

@@ -5,28 +5,34 @@
 
 use std::{
     collections::BTreeMap,
-    future::{Future, pending, poll_fn},
-    net::SocketAddr,
-    pin::pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::Poll,
+    convert::Infallible,
+    future::{Future, pending},
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
-    io::Interest,
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinSet,
+    time::{Sleep, sleep},
 };
 
 use super::{
-    Counters, Link, Rule,
-    board::{Board, Gate, Ticket},
-    pump::{End, Pump, Reset},
+    Connect, Protocol, Rule,
+    board::{Board, Ticket, View},
+    pump::{Cut, End, Pump, Way},
 };
+
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// How long until a listener tries again what failed, for want of descriptors most likely.
+const TRY_AGAIN: Duration = Duration::from_millis(10);
 
 /// Where the nodes listen now.
 #[derive(Default)]
@@ -47,141 +53,301 @@ impl Targets {
     }
 }
 
+/// Where a link's connections are accepted. While it is closed, the dialer's kernel is refused, and the port stays ours:
+/// another socket is bound to it and never listens.
+pub(super) struct Door {
+    address: SocketAddr,
+    _reserve: TcpSocket,
+    listener: Option<TcpListener>,
+}
+
+impl Door {
+    /// An open door at a port of its own.
+    pub(super) fn new() -> io::Result<Self> {
+        let reserve = bound((Ipv4Addr::LOCALHOST, 0).into())?;
+        let address = reserve.local_addr()?;
+        let mut door = Self { address, _reserve: reserve, listener: None };
+        door.open()?;
+        Ok(door)
+    }
+
+    /// Where it is.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn open(&mut self) -> io::Result<&TcpListener> {
+        match &mut self.listener {
+            Some(listener) => Ok(listener),
+            closed => Ok(closed.insert(bound(self.address)?.listen(BACKLOG)?)),
+        }
+    }
+}
+
+/// Both sockets of a door may be bound to one port, since both say so and only one listens.
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
 /// What the connections of one link share.
 #[derive(Clone)]
 pub(super) struct Shared {
-    pub(super) link: Link,
     pub(super) board: Arc<Board>,
     pub(super) targets: Arc<Targets>,
-    pub(super) counters: Arc<Counters>,
+    /// The node at the other end.
+    pub(super) node: u64,
+    pub(super) there: Arc<Way>,
+    pub(super) back: Arc<Way>,
+    pub(super) protocol: Protocol,
+    pub(super) seed: u64,
+}
+
+/// Accepts connections of one link until it is dropped, which resets those that are left.
+pub(super) async fn accept_all(mut door: Door, shared: Shared) -> Infallible {
+    let mut ticket = Ticket::new(&shared.board, shared.there.link);
+    let mut connections = JoinSet::new();
+    let mut rest: Option<Pin<Box<Sleep>>> = None;
+    ticket
+        .follow(|context, view| {
+            while let Poll::Ready(Some(_)) = connections.poll_join_next(context) {}
+            if view.there.conditions.connect == Connect::Refuse {
+                door.listener = None;
+                return Poll::Pending;
+            }
+            loop {
+                if let Some(sleep) = &mut rest {
+                    std::task::ready!(sleep.as_mut().poll(context));
+                    rest = None;
+                }
+                match door.open().map(|listener| listener.poll_accept(context)) {
+                    Ok(Poll::Pending) => return Poll::Pending,
+                    Ok(Poll::Ready(Ok((dialer, _)))) => {
+                        let number = shared.there.counters.connections.add(1);
+                        connections.spawn(shared.clone().serve(number, ResetOnDrop::new(dialer)));
+                    }
+                    Ok(Poll::Ready(Err(error))) | Err(error) => {
+                        tracing::warn!(link = ?shared.there.link, %error, "could not accept a connection");
+                        rest = Some(Box::pin(sleep(TRY_AGAIN)));
+                    }
+                }
+            }
+        })
+        .await
 }
 
 /// What became of reaching the node.
-enum Dial {
-    Reached(ResetOnDrop),
+enum Reached {
+    Node(ResetOnDrop),
     /// It does not listen.
     Refused,
     /// The dialer left while the link was held, so the node never hears of it.
     GivenUp,
+    /// A rule ends the connection.
+    Ruled(Rule),
 }
 
-/// Accepts connections of one link until it is dropped, which resets those that are left.
-pub(super) async fn accept_all(listener: TcpListener, shared: Shared) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((dialer, _)) => {
-                    let number = shared.counters.connections.fetch_add(1, Ordering::Relaxed);
-                    connections.spawn(shared.clone().serve(number, ResetOnDrop::new(dialer)));
-                }
-                Err(error) => {
-                    tracing::warn!(link = ?shared.link, %error, "could not accept a connection");
-                    // out of descriptors, most likely: the next attempt fails at once until some connection ends
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            },
-            Some(_) = connections.join_next() => {}
-        }
-    }
+/// How copying came to its end.
+enum Ending {
+    /// Both directions ended in order.
+    Finished,
+    /// An end is gone, and the other one knows.
+    Lost,
+    /// A rule ends the connection.
+    Ruled(Rule),
 }
 
 impl Shared {
     /// One connection, from its acceptance to its end.
     async fn serve(self, number: u64, dialer: ResetOnDrop) {
         // acknowledges a severing when it is dropped, so it must outlive the sockets, which `carry` owns
-        let mut ticket = Ticket::new(&self.board);
-        let mut gate = Gate::new(&self.board, self.link);
-        tokio::select! {
-            biased;
-            () = ticket.until_severed(&mut gate) => self.count_severed(),
-            () = self.carry(number, dialer) => {}
-        }
+        let mut ticket = Ticket::new(&self.board, self.there.link);
+        self.carry(&mut ticket, number, dialer).await;
     }
 
-    async fn carry(&self, number: u64, dialer: ResetOnDrop) {
-        let mut forward = Gate::new(&self.board, self.link);
-        let mut backward = Gate::new(&self.board, self.link.backward());
-        if forward.rule() == Rule::Hold {
-            self.counters.held.fetch_add(1, Ordering::Relaxed);
-        }
-        match self.dial(&dialer, &mut forward).await {
-            Dial::Reached(node) => self.copy(number, [dialer, node], [forward, backward]).await,
-            Dial::Refused => {
-                self.counters.refused.fetch_add(1, Ordering::Relaxed);
-                backward.released().await;
+    async fn carry(&self, ticket: &mut Ticket, number: u64, mut dialer: ResetOnDrop) {
+        let mut node = match self.reach(ticket, &dialer).await {
+            Reached::Node(node) => node,
+            Reached::Refused => {
+                self.there.counters.refused.add(1);
+                return ticket.follow(|_, view| until_told(view.back.conditions.rule)).await;
             }
-            Dial::GivenUp => {}
-        }
-    }
-
-    /// Reaches the node once the link is open. The attempt itself begins under the gate, so that the node sees no new
-    /// connection while the link is held.
-    async fn dial(&self, dialer: &ResetOnDrop, forward: &mut Gate) -> Dial {
-        loop {
-            tokio::select! {
-                biased;
-                () = forward.released() => {}
-                () = hung_up(&dialer.stream), if forward.rule() == Rule::Hold => return Dial::GivenUp,
-            }
-            let Some(address) = self.targets.get(self.link.to) else { return Dial::Refused };
-            let mut attempt = pin!(TcpStream::connect(address));
-            let begun =
-                poll_fn(|context| Poll::Ready(forward.pass(|_| attempt.as_mut().poll(context)))).await;
-            let reached = match begun {
-                Ok(Poll::Ready(reached)) => reached,
-                Ok(Poll::Pending) => attempt.await,
-                Err(_) => {
-                    forward.changed().await;
-                    continue;
+            Reached::GivenUp => return,
+            Reached::Ruled(rule) => {
+                self.there.counters.severed.add(1);
+                if rule == Rule::Close {
+                    end_in_order(ticket, &mut [dialer]).await;
                 }
-            };
-            return reached.map_or(Dial::Refused, |stream| Dial::Reached(ResetOnDrop::new(stream)));
-        }
-    }
-
-    async fn copy(&self, number: u64, ends: [ResetOnDrop; 2], gates: [Gate; 2]) {
-        let [mut dialer, mut node] = ends;
-        let [forward, backward] = gates;
-        let (dialer_lost, node_lost) = (AtomicBool::new(false), AtomicBool::new(false));
-        let (from_dialer, to_dialer) = dialer.stream.split();
-        let (from_node, to_node) = node.stream.split();
-        let mut there = Pump {
-            from: from_dialer,
-            to: to_node,
-            gate: forward,
-            connection: number,
-            bytes: &self.counters.forward_bytes,
-            held: &self.counters.held,
-            from_lost: &dialer_lost,
-            to_lost: &node_lost,
+                return;
+            }
         };
-        let mut back = Pump {
-            from: from_node,
-            to: to_dialer,
-            gate: backward,
-            connection: number,
-            bytes: &self.counters.backward_bytes,
-            held: &self.counters.held,
-            from_lost: &node_lost,
-            to_lost: &dialer_lost,
-        };
-        match tokio::try_join!(there.run(), back.run()) {
-            Ok((End::Finished, End::Finished)) => {
+        match self.copy(ticket, number, &mut dialer, &mut node).await {
+            Ending::Finished => {
                 dialer.graceful = true;
                 node.graceful = true;
             }
-            // the end that still is there learns of the other's loss when its direction lets it
-            Ok((End::Undeliverable, _)) => back.gate.released().await,
-            Ok((_, End::Undeliverable)) => there.gate.released().await,
-            Err(Reset::Lost) => {}
-            Err(Reset::Severed) => self.count_severed(),
+            Ending::Lost => {}
+            Ending::Ruled(rule) => {
+                self.there.counters.severed.add(1);
+                match rule {
+                    Rule::Close => end_in_order(ticket, &mut [dialer, node]).await,
+                    Rule::HalfOpen => {
+                        drop(node);
+                        until_half_open_ends(ticket, &dialer).await;
+                    }
+                    _ => {}
+                }
+            }
         }
     }
 
-    fn count_severed(&self) {
-        self.counters.severed.fetch_add(1, Ordering::Relaxed);
+    /// Reaches the node once the link is open. The attempt begins under the rules, so that the node sees no new connection
+    /// while the link is held.
+    async fn reach(&self, ticket: &mut Ticket, dialer: &ResetOnDrop) -> Reached {
+        let mut hung_up = pin!(hung_up(&dialer.stream));
+        let mut attempt = None;
+        let (mut held, mut silenced) = (false, false);
+        ticket
+            .follow(|context, view| {
+                let conditions = &view.there.conditions;
+                let silent = matches!(conditions.rule, Rule::Silence | Rule::HalfOpen);
+                if matches!(conditions.rule, Rule::Sever | Rule::Close) {
+                    return Poll::Ready(Reached::Ruled(conditions.rule));
+                }
+                if silenced && !silent {
+                    return Poll::Ready(Reached::Ruled(Rule::Silence));
+                }
+                silenced |= silent;
+                let waits = conditions.connect == Connect::Silent && attempt.is_none();
+                if silent || conditions.rule == Rule::Hold || waits {
+                    if !held {
+                        held = true;
+                        self.there.counters.held.add(1);
+                    }
+                    return hung_up.as_mut().poll(context).map(|()| Reached::GivenUp);
+                }
+                let attempt = match (&mut attempt, self.targets.get(self.node)) {
+                    (Some(attempt), _) => attempt,
+                    (none, Some(address)) => none.insert(Box::pin(TcpStream::connect(address))),
+                    (None, None) => return Poll::Ready(Reached::Refused),
+                };
+                let reached = std::task::ready!(attempt.as_mut().poll(context));
+                Poll::Ready(reached.map_or(Reached::Refused, |node| Reached::Node(ResetOnDrop::new(node))))
+            })
+            .await
     }
+
+    async fn copy(
+        &self,
+        ticket: &mut Ticket,
+        number: u64,
+        dialer: &mut ResetOnDrop,
+        node: &mut ResetOnDrop,
+    ) -> Ending {
+        let (mut from_dialer, mut to_dialer) = dialer.stream.split();
+        let (mut from_node, mut to_node) = node.stream.split();
+        let pump = |way, forward| Pump::new(Arc::clone(way), forward, self.seed, number, self.protocol);
+        let (mut there, mut back) = (pump(&self.there, true), pump(&self.back, false));
+        let (mut there_ended, mut back_ended) = (None, None);
+        ticket
+            .follow(|context, View { there: terms_there, back: terms_back, .. }| {
+                let rule = terms_there.conditions.rule;
+                if matches!(rule, Rule::Sever | Rule::Close | Rule::HalfOpen) {
+                    return Poll::Ready(Ending::Ruled(rule));
+                }
+                // an end that cannot be written to is gone, whatever reading from it says
+                let gone = |ended: Option<End>| ended == Some(End::Undeliverable);
+                if there_ended.is_none() {
+                    let lost = gone(back_ended);
+                    match there.poll(context, terms_there, &mut from_dialer, &mut to_node, lost) {
+                        Poll::Ready(Ok(end)) => there_ended = Some(end),
+                        Poll::Ready(Err(cut)) => return Poll::Ready(cut.into()),
+                        Poll::Pending => {}
+                    }
+                }
+                if back_ended.is_none() {
+                    let lost = gone(there_ended);
+                    match back.poll(context, terms_back, &mut from_node, &mut to_dialer, lost) {
+                        Poll::Ready(Ok(end)) => back_ended = Some(end),
+                        Poll::Ready(Err(cut)) => return Poll::Ready(cut.into()),
+                        Poll::Pending => {}
+                    }
+                }
+                match (there_ended, back_ended) {
+                    (Some(End::Finished), Some(End::Finished)) => Poll::Ready(Ending::Finished),
+                    // the end that still is there learns of the other's loss when its direction lets it
+                    (Some(End::Undeliverable), Some(_)) => {
+                        until_told(terms_back.conditions.rule).map(|()| Ending::Lost)
+                    }
+                    (Some(_), Some(End::Undeliverable)) => {
+                        until_told(terms_there.conditions.rule).map(|()| Ending::Lost)
+                    }
+                    _ => Poll::Pending,
+                }
+            })
+            .await
+    }
+}
+
+impl From<Cut> for Ending {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Lost => Self::Lost,
+            Cut::Ruled(rule) => Self::Ruled(rule),
+        }
+    }
+}
+
+/// Whether an end may be told under this rule of the link to it that the other end is gone.
+fn until_told(rule: Rule) -> Poll<()> {
+    match rule {
+        Rule::Hold | Rule::Silence | Rule::HalfOpen => Poll::Pending,
+        Rule::Open | Rule::Close | Rule::Sever => Poll::Ready(()),
+    }
+}
+
+/// Ends the streams, and drops what still comes until these ends are closed as well or the rule ends: a socket that is
+/// closed with something unread would be reset.
+async fn end_in_order<const N: usize>(ticket: &mut Ticket, ends: &mut [ResetOnDrop; N]) {
+    ends.iter_mut().for_each(|end| end.graceful = true);
+    ticket
+        .follow(|context, view| {
+            let mut open = false;
+            for ResetOnDrop { stream, .. } in &mut *ends {
+                // an error says that this end is gone
+                let _ = Pin::new(&mut *stream).poll_shutdown(context);
+                open |= drain(context, stream).is_pending();
+            }
+            let rule_holds =
+                view.there.conditions.rule == Rule::Close || view.back.conditions.rule == Rule::Close;
+            if open && rule_holds { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+}
+
+/// Reads and forgets; ready when the stream is at its end.
+fn drain(context: &mut Context, stream: &mut TcpStream) -> Poll<()> {
+    let mut nowhere = [0; 4096];
+    loop {
+        let mut buffer = ReadBuf::new(&mut nowhere);
+        match std::task::ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer)) {
+            Ok(()) if !buffer.filled().is_empty() => {}
+            Ok(()) | Err(_) => return Poll::Ready(()),
+        }
+    }
+}
+
+/// The dialer is told when the rule ends, unless it leaves before.
+async fn until_half_open_ends(ticket: &mut Ticket, dialer: &ResetOnDrop) {
+    let mut hung_up = pin!(hung_up(&dialer.stream));
+    ticket
+        .follow(|context, view| match view.there.conditions.rule {
+            Rule::HalfOpen => hung_up.as_mut().poll(context),
+            _ => Poll::Ready(()),
+        })
+        .await;
 }
 
 /// Waits until the peer has closed its sending half or reset the connection, without reading. Cancel safe.

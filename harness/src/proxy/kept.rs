@@ -1,175 +1,180 @@
-//! The bytes that one direction of a connection has read and not yet written, in order.
+//! What one direction of a connection has read and not yet written.
 
-use std::{
-    collections::VecDeque,
-    io,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    time::Duration,
-};
+use std::collections::VecDeque;
 
-use futures::FutureExt;
-use tokio::{
-    io::AsyncWriteExt,
-    net::tcp::{ReadHalf, WriteHalf},
-    time::Instant,
-};
+use tokio::time::Instant;
 
-/// Bytes that are read at once.
-const BUFFER: usize = 64 << 10;
+/// The most bytes that are kept for one direction of a connection, roughly; when so many are, no more are read.
+const MOST: usize = 4 << 20;
 
-/// The most bytes that travel at a time on a delayed direction; when so many do, no more are read.
-const TRAVELLING: usize = 4 << 20;
-
-/// Bytes that were read and not yet written: what is left of the buffer, then what still travels.
+/// Bytes on their way: what is to be written now, what travels, and what was taken out of the order.
+#[derive(Debug, Default)]
 pub(super) struct Kept {
-    buffer: Box<[u8]>,
-    /// What is to be written of the buffer is `buffer[start..end]`.
-    start: usize,
-    end: usize,
+    /// To be written now, from `written` on.
+    arrived: Vec<u8>,
+    written: usize,
     travelling: VecDeque<Piece>,
-    travelling_bytes: usize,
-    /// The last piece is the end of the stream or of the source.
-    ended: bool,
+    /// Follows the next frame that passes, or passes at that time.
+    late: Option<(Instant, Vec<u8>)>,
+    /// Passes when the fault of this number ends.
+    caught: Vec<(u64, Vec<u8>)>,
+    /// Bytes that travel or were taken out.
+    bytes: usize,
 }
 
-/// What was read at once, and when it arrives.
+#[derive(Debug)]
 struct Piece {
     due: Instant,
-    what: Read,
-}
-
-enum Read {
-    Bytes(Box<[u8]>),
-    /// The source ended its stream.
-    End,
-    /// The source is gone.
-    Lost,
-}
-
-/// What became of one attempt to move bytes.
-pub(super) enum Step {
-    /// Something happened; there may be more to do.
-    Moved,
-    /// Nothing to read, and nothing travels.
-    Empty,
-    /// Nothing to do until then, unless there is more to read, which is wanted or not.
-    Travelling { due: Instant, wants_more: bool },
-    /// The receiver takes no more.
-    Full,
-    /// The source ended its stream, and all of it was written.
-    Finished,
-    /// The receiver is gone.
-    Undeliverable,
-    /// The source is gone.
-    Lost,
+    bytes: Vec<u8>,
 }
 
 impl Kept {
-    /// Nothing kept.
-    pub(super) fn new() -> Self {
-        Self {
-            buffer: vec![0; BUFFER].into_boxed_slice(),
-            start: 0,
-            end: 0,
-            travelling: VecDeque::new(),
-            travelling_bytes: 0,
-            ended: false,
-        }
-    }
-
     /// True when nothing was read that is not written.
     pub(super) fn is_empty(&self) -> bool {
-        self.start == self.end && self.travelling.is_empty()
+        self.to_write().is_empty() && self.bytes == 0
     }
 
-    /// Writes what has arrived, or reads when nothing has. Does not block. `delay` is asked for the delay of what is read;
-    /// `from_lost` says that the source is known to be gone, so that its end of stream is none.
-    pub(super) fn advance(
-        &mut self,
-        from: &ReadHalf,
-        to: &mut WriteHalf,
-        passed: &AtomicU64,
-        from_lost: &AtomicBool,
-        delay: impl FnOnce() -> Option<Duration>,
-    ) -> Step {
-        if self.start < self.end {
-            return self.write(to, passed);
+    /// True when there is room for more.
+    pub(super) fn has_room(&self) -> bool {
+        self.bytes < MOST
+    }
+
+    /// What is to be written now.
+    pub(super) fn to_write(&self) -> &[u8] {
+        &self.arrived[self.written..]
+    }
+
+    /// So many bytes of it were written.
+    pub(super) fn wrote(&mut self, bytes: usize) {
+        self.written += bytes;
+        if self.written == self.arrived.len() {
+            self.arrived.clear();
+            self.written = 0;
         }
-        if let Some(due) = self.travelling.front().map(|piece| piece.due) {
-            if due <= Instant::now() {
-                return self.arrive(to);
-            }
-            if self.ended || self.travelling_bytes >= TRAVELLING {
-                return Step::Travelling { due, wants_more: false };
-            }
-        }
-        let read = match from.try_read(&mut self.buffer) {
-            Ok(0) if !from_lost.load(Ordering::Relaxed) => Read::End,
-            Ok(read) if read > 0 => match delay() {
-                None if self.travelling.is_empty() => {
-                    (self.start, self.end) = (0, read);
-                    return self.write(to, passed);
-                }
-                delay => return self.send_off(Read::Bytes(self.buffer[..read].into()), delay),
-            },
-            Err(error) if is_transient(&error) => {
-                return match self.travelling.front() {
-                    Some(piece) => Step::Travelling { due: piece.due, wants_more: true },
-                    None => Step::Empty,
-                };
-            }
-            Ok(_) | Err(_) => Read::Lost,
+    }
+
+    /// These bytes are to be written, behind what already is.
+    pub(super) fn arrive(&mut self, bytes: &[u8]) {
+        self.arrived.extend_from_slice(bytes);
+    }
+
+    /// These bytes travel until `due`, and never overtake what travels already; without `due` they do not travel, but that
+    /// holds for them too.
+    pub(super) fn send_off(&mut self, bytes: &[u8], due: Option<Instant>) {
+        let due = match (self.travelling.back(), due) {
+            (None, None) => return self.arrive(bytes),
+            (None, Some(due)) => due,
+            (Some(last), due) => due.map_or(last.due, |due| due.max(last.due)),
         };
-        self.ended = true;
-        self.send_off(read, delay())
-    }
-
-    /// Lets what was read travel, behind what does already.
-    fn send_off(&mut self, what: Read, delay: Option<Duration>) -> Step {
-        let due = Instant::now() + delay.unwrap_or_default();
-        let due = self.travelling.back().map_or(due, |last| due.max(last.due));
-        if let Read::Bytes(bytes) = &what {
-            self.travelling_bytes += bytes.len();
-        }
-        self.travelling.push_back(Piece { due, what });
-        Step::Moved
-    }
-
-    /// Puts the first piece that travels into the buffer, which is empty.
-    fn arrive(&mut self, to: &mut WriteHalf) -> Step {
-        match self.travelling.pop_front().map(|piece| piece.what) {
-            Some(Read::Bytes(bytes)) => {
-                self.travelling_bytes -= bytes.len();
-                self.buffer[..bytes.len()].copy_from_slice(&bytes);
-                (self.start, self.end) = (0, bytes.len());
-                Step::Moved
-            }
-            Some(Read::End) => finish(to),
-            Some(Read::Lost) => Step::Lost,
-            None => Step::Empty,
+        self.bytes += bytes.len();
+        match self.travelling.back_mut() {
+            Some(last) if last.due == due => last.bytes.extend_from_slice(bytes),
+            _ => self.travelling.push_back(Piece { due, bytes: bytes.to_vec() }),
         }
     }
 
-    fn write(&mut self, to: &WriteHalf, passed: &AtomicU64) -> Step {
-        match to.try_write(&self.buffer[self.start..self.end]) {
-            Ok(written) => {
-                self.start += written;
-                passed.fetch_add(written as u64, Ordering::Relaxed);
-                Step::Moved
-            }
-            Err(error) if is_transient(&error) => Step::Full,
-            Err(_) => Step::Undeliverable,
+    /// Whatever is due by `now` arrives. Returns whether anything was.
+    pub(super) fn advance(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        while let Some(piece) = self.travelling.pop_front_if(|piece| piece.due <= now) {
+            self.bytes -= piece.bytes.len();
+            self.arrive(&piece.bytes);
+            any = true;
         }
+        any
+    }
+
+    /// When the next bytes arrive or are late for too long.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let late = self.late.as_ref().map(|(due, _)| *due);
+        [self.travelling.front().map(|piece| piece.due), late].into_iter().flatten().min()
+    }
+
+    /// When the last bytes arrive that travel.
+    pub(super) fn last_due(&self) -> Option<Instant> {
+        self.travelling.back().map(|piece| piece.due)
+    }
+
+    /// A frame waits for the next one to pass, but not longer than until `due`. It is given back when one waits already.
+    pub(super) fn make_late(&mut self, frame: Vec<u8>, due: Instant) -> Result<(), Vec<u8>> {
+        if self.late.is_some() {
+            return Err(frame);
+        }
+        self.bytes += frame.len();
+        self.late = Some((due, frame));
+        Ok(())
+    }
+
+    /// The frame that waits for another to pass, which has; or for `due`, if that is given and has come.
+    pub(super) fn take_late(&mut self, now: Option<Instant>) -> Option<Vec<u8>> {
+        let (_, frame) = self.late.take_if(|(due, _)| now.is_none_or(|now| *due <= now))?;
+        self.bytes -= frame.len();
+        Some(frame)
+    }
+
+    /// A frame waits until the fault of this number ends.
+    pub(super) fn catch(&mut self, fault: u64, frame: Vec<u8>) {
+        self.bytes += frame.len();
+        self.caught.push((fault, frame));
+    }
+
+    /// The first frame whose fault is no longer in effect.
+    pub(super) fn take_released(&mut self, in_effect: impl Fn(u64) -> bool) -> Option<Vec<u8>> {
+        let index = self.caught.iter().position(|(fault, _)| !in_effect(*fault))?;
+        let (_, frame) = self.caught.remove(index);
+        self.bytes -= frame.len();
+        Some(frame)
+    }
+
+    /// True when nothing travels and nothing is kept for later, though something may be to be written.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Drops what is kept for later, since its sender is gone.
+    pub(super) fn forget(&mut self) {
+        self.bytes -= self.caught.drain(..).map(|(_, frame)| frame.len()).sum::<usize>();
+        let _ = self.take_late(None);
     }
 }
 
-/// Ends the receiver's stream.
-fn finish(to: &mut WriteHalf) -> Step {
-    // an error means that the receiver is gone, which the other direction meets; a shutdown never waits
-    let _ = to.shutdown().now_or_never();
-    Step::Finished
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_overtakes_what_travels() {
+        let (start, mut kept) = (Instant::now(), Kept::default());
+        let at = |millis| start + Duration::from_millis(millis);
+        kept.send_off(b"a", None);
+        kept.send_off(b"b", Some(at(20)));
+        kept.send_off(b"c", Some(at(10)));
+        kept.send_off(b"d", None);
+        kept.send_off(b"e", Some(at(30)));
+        assert_eq!(kept.to_write(), b"a");
+        assert!(!kept.advance(at(19)));
+        assert!(kept.advance(at(20)));
+        assert_eq!(kept.to_write(), b"abcd");
+        kept.wrote(3);
+        assert_eq!((kept.to_write(), kept.next_due()), (&b"d"[..], Some(at(30))));
+        assert!(kept.advance(at(30)));
+        kept.wrote(2);
+        assert!(kept.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_out_counts_as_kept_until_it_is_given_back() {
+        let (now, mut kept) = (Instant::now(), Kept::default());
+        assert_eq!(kept.make_late(b"late".to_vec(), now), Ok(()));
+        assert_eq!(kept.make_late(b"also".to_vec(), now), Err(b"also".to_vec()));
+        kept.catch(7, b"seven".to_vec());
+        kept.catch(8, vec![0; MOST]);
+        assert!(!kept.has_room() && !kept.is_at_rest());
+        assert_eq!(kept.take_released(|fault| fault == 8), Some(b"seven".to_vec()));
+        assert_eq!(kept.take_released(|fault| fault == 8), None);
+        kept.forget();
+        assert!(kept.is_empty() && kept.take_late(None).is_none());
+    }
 }

@@ -1,187 +1,133 @@
 //! The network between the processes, which the harness controls: every connection passes through a proxy of its link.
 //!
-//! There is one loopback listener for each directed link: for each ordered pair of nodes and for each pair of a client and
-//! a node. A node is told the listeners of its own links as its peers' addresses. A connection is dialed by `from` to
-//! the listener and by the proxy to where node `to` listens now; after that each direction is copied on its own.
+//! There is one loopback listener for each ordered pair of nodes and for each pair of a client and a node. A node is told the
+//! listeners of its own links as its peers' addresses. A connection is dialed by `from` to the listener and by the
+//! proxy to where node `to` listens now; after that each direction is copied on its own, under the conditions of its link.
 //!
-//! | bytes | link whose rule they obey |
+//! | bytes | link whose conditions they obey |
 //! |---|---|
 //! | node a dials b, a -> b | (a, b) |
 //! | node a dials b, b -> a (the answer to the handshake) | (b, a) |
-//! | client c dials b, both directions | (c, b) |
+//! | client c dials b, c -> b | (c, b) |
+//! | client c dials b, b -> c | (b, c), which is [`Link::answers`] |
 //!
-//! [`Network::switch`] changes the rules of all links in one step: every read and write of the proxy happens under a shared
-//! lock that a switch takes exclusively, so that no byte moves under a mixture of old and new rules.
+//! [`Network::switch`] changes the [`Conditions`] of all links in one step: every read and write of the proxy happens under a
+//! shared lock that a switch takes exclusively, so that no byte moves under a mixture of old and new rules.
 //!
-//! Apart from its rule, a link has a [`Delay`], for which bytes travel in the proxy.
+//! The proxy runs on a thread of its own, so that neither clients nor their recording delay it. Whatever chance decides
+//! is a hash ([`Draw`]) of seed, link, connection and frame.
 //!
 //! What a rule cannot do: bytes that were handed to the kernel for the receiver before the switch may be read by that
-//! process after it, like a packet that had already arrived; and the dialer's kernel sees its connection accepted, whatever
-//! the rule.
+//! process after it, like a packet that had already arrived; and but for [`Connect::Refuse`], the dialer's kernel sees its
+//! connection accepted, whatever the rule.
 
 mod board;
 mod connection;
 mod delay;
+mod frames;
 mod kept;
+mod link;
 mod pump;
+mod rule;
 
 use std::{
     collections::BTreeMap,
     io,
-    net::{Ipv4Addr, SocketAddr},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde::{Deserialize, Serialize};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 
 use crate::clock::Effective;
 use board::Board;
-use connection::{Shared, Targets};
-pub use delay::Delay;
+pub use board::{Sighting, Watch};
+use connection::{Door, Shared, Targets};
+pub use delay::{Delay, Draw};
+pub use link::{Endpoint, Link, LinkCounters};
+use pump::Way;
+pub use rule::{Conditions, Connect, Deed, FrameFault, Kind, Match, Rule, Seen, Strikes};
 
-/// Who sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Endpoint {
-    /// A node, by its number.
-    Node(u64),
-    /// A client, by its number.
-    Client(u64),
-}
-
-/// A directed link: what `from` sends to node `to`. A client's link stands for both directions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Link {
-    /// The sender, who dials.
-    pub from: Endpoint,
-    /// The receiving node.
-    pub to: u64,
-}
-
-impl Link {
-    /// The link from node `from` to node `to`.
-    pub fn between(from: u64, to: u64) -> Self {
-        Self { from: Endpoint::Node(from), to }
-    }
-
-    /// The link of `client` with node `to`.
-    pub fn client(client: u64, to: u64) -> Self {
-        Self { from: Endpoint::Client(client), to }
-    }
-
-    /// The link that bytes obey which travel back on a connection of this link.
-    #[must_use]
-    pub fn backward(self) -> Self {
-        match self.from {
-            Endpoint::Node(from) => Self::between(self.to, from),
-            Endpoint::Client(_) => self,
-        }
-    }
-}
-
-/// What happens to the bytes of a link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Rule {
-    /// They pass.
-    #[default]
-    Open,
-    /// They are kept and pass in order once the link is open again. New connections are accepted and stay silent.
-    Hold,
-    /// Connections of the link are reset, new ones are accepted and reset. On a connection that was dialed against the
-    /// link (from `to`), the first thing that would travel back resets it; what its dialer sends passes until then.
-    Sever,
-}
-
-/// What has happened on one link since the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkCounters {
-    /// The link.
-    pub link: Link,
-    /// Connections that were accepted.
-    pub connections: u64,
-    /// Bytes that passed from the dialer to the node.
-    pub forward_bytes: u64,
-    /// Bytes that passed from the node to the dialer.
-    pub backward_bytes: u64,
-    /// How often a hold stopped a direction of a connection, or kept a new connection silent.
-    pub held: u64,
-    /// Connections that [`Rule::Sever`] reset or refused.
-    pub severed: u64,
-    /// Connections that were reset because the node did not listen.
-    pub refused: u64,
+/// What travels on the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Frames of 4 bytes of length and a content, like the store's; its messages are recognised.
+    Frames,
+    /// Anything. Nothing is ever taken out of the middle of a stream.
+    Bytes,
 }
 
 /// The proxies of a cluster. Dropping it closes every listener and resets every connection.
 pub struct Network {
     board: Arc<Board>,
     targets: Arc<Targets>,
-    links: BTreeMap<Link, Proxy>,
-    listeners: Mutex<JoinSet<()>>,
+    ways: BTreeMap<Link, Arc<Way>>,
+    addresses: BTreeMap<Link, SocketAddr>,
+    thread: Mutex<Option<Running>>,
 }
 
-struct Proxy {
-    address: SocketAddr,
-    counters: Arc<Counters>,
-}
-
-#[derive(Default)]
-struct Counters {
-    connections: AtomicU64,
-    forward_bytes: AtomicU64,
-    backward_bytes: AtomicU64,
-    held: AtomicU64,
-    severed: AtomicU64,
-    refused: AtomicU64,
+/// The thread of the proxies, which ends when `stop` is dropped.
+struct Running {
+    stop: oneshot::Sender<()>,
+    /// Closed when every socket is.
+    stopped: mpsc::Receiver<()>,
+    thread: JoinHandle<()>,
 }
 
 impl Network {
     /// Opens a listener on 127.0.0.1 for every ordered pair of `nodes` and every pair of `clients` and `nodes`, all links
-    /// open, no node known to listen yet. Also raises the process's limit on open files as far as it is allowed.
-    pub async fn start(nodes: &[u64], clients: &[u64]) -> io::Result<Self> {
+    /// open, no node known to listen yet. Chance is drawn from `seed`. Also raises the process's limit on open files as far
+    /// as it is allowed.
+    pub async fn start(nodes: &[u64], clients: &[u64], protocol: Protocol, seed: u64) -> io::Result<Self> {
         raise_file_limit();
         let between = nodes
             .iter()
             .flat_map(|from| nodes.iter().map(|to| Link::between(*from, *to)))
-            .filter(|link| link.from != Endpoint::Node(link.to));
+            .filter(|link| link.from != link.to);
         let from_clients =
             clients.iter().flat_map(|client| nodes.iter().map(|node| Link::client(*client, *node)));
-        let board = Arc::new(Board::new());
-        let targets = Arc::new(Targets::default());
-        let mut links = BTreeMap::new();
-        let mut listeners = JoinSet::new();
-        for link in between.chain(from_clients) {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-            let counters = Arc::new(Counters::default());
-            links.insert(link, Proxy { address: listener.local_addr()?, counters: Arc::clone(&counters) });
-            let shared = Shared { link, board: Arc::clone(&board), targets: Arc::clone(&targets), counters };
-            listeners.spawn(connection::accept_all(listener, shared));
-        }
-        Ok(Self { board, targets, links, listeners: Mutex::new(listeners) })
+        let dialed: Vec<Link> = between.chain(from_clients).collect();
+        let both = dialed.iter().flat_map(|link| [*link, link.backward()]);
+        let ways: BTreeMap<Link, Arc<Way>> = both.map(|link| (link, Arc::new(Way::new(link)))).collect();
+        let (board, targets) = (Arc::new(Board::default()), Arc::new(Targets::default()));
+        let shared = |link: &Link| Shared {
+            board: Arc::clone(&board),
+            targets: Arc::clone(&targets),
+            node: match link.to {
+                Endpoint::Node(node) | Endpoint::Client(node) => node,
+            },
+            there: Arc::clone(&ways[link]),
+            back: Arc::clone(&ways[&link.backward()]),
+            protocol,
+            seed,
+        };
+        let shared = dialed.iter().map(shared).collect();
+        let (addresses, running) = Running::start(shared).await?;
+        Ok(Self { board, targets, ways, addresses, thread: Mutex::new(Some(running)) })
     }
 
-    /// Where `link.from` reaches node `link.to`. Panics when the network has no such link.
+    /// Where `link.from` reaches node `link.to`. Panics when nobody dials on such a link.
     pub fn address(&self, link: Link) -> SocketAddr {
-        self.links.get(&link).unwrap_or_else(|| panic!("the network has no link {link:?}")).address
+        *self.addresses.get(&link).unwrap_or_else(|| panic!("nobody dials on a link {link:?}"))
     }
 
     /// Where `node` reaches every other node, as its configuration wants it.
     pub fn peers_of(&self, node: u64) -> BTreeMap<u64, String> {
-        self.links
-            .iter()
-            .filter(|(link, _)| link.from == Endpoint::Node(node))
-            .map(|(link, proxy)| (link.to, proxy.address.to_string()))
-            .collect()
+        let peer = |(link, address): (&Link, &SocketAddr)| match link.nodes() {
+            Some((from, to)) if from == node => Some((to, address.to_string())),
+            _ => None,
+        };
+        self.addresses.iter().filter_map(peer).collect()
     }
 
-    /// Every link of the network.
+    /// Every link of the network, in both directions.
     pub fn links(&self) -> impl Iterator<Item = Link> + '_ {
-        self.links.keys().copied()
+        self.ways.keys().copied()
     }
 
     /// From now on, connections to `node` are dialed to `address`; with `None` they are accepted and reset.
@@ -189,58 +135,120 @@ impl Network {
         self.targets.set(node, address);
     }
 
-    /// Puts `rules` into effect on the whole network in one step; links that are not listed are open. Returns when every
-    /// connection obeys: from the returned effective time on no byte passes a held link, and every severed connection
-    /// is reset. Panics when a rule is for a link that the network does not have.
-    pub async fn switch(&self, rules: BTreeMap<Link, Rule>) -> Effective {
-        for link in rules.keys() {
-            assert!(self.links.contains_key(link), "the network has no link {link:?}");
+    /// Puts these conditions into effect on the whole network in one step; links that are not listed are open. Returns when
+    /// everything obeys: from the returned effective time on no byte passes a held link, every severed connection is reset,
+    /// every new connection finds what it should. Panics when the network has no such link.
+    pub async fn switch<C: Into<Conditions>>(&self, conditions: BTreeMap<Link, C>) -> Effective {
+        for link in conditions.keys() {
+            self.expect(*link);
         }
-        self.board.switch(rules).await
+        let conditions: BTreeMap<Link, Conditions> =
+            conditions.into_iter().map(|(link, conditions)| (link, conditions.into())).collect();
+        let in_effect: BTreeMap<Link, Vec<u64>> = conditions
+            .iter()
+            .map(|(link, conditions)| (*link, conditions.frames.iter().map(|fault| fault.fault).collect()))
+            .collect();
+        let effective = self.board.switch(conditions).await;
+        for (link, way) in &self.ways {
+            let faults = in_effect.get(link).map(Vec::as_slice).unwrap_or_default();
+            way.forget(|fault| faults.contains(&fault));
+        }
+        effective
     }
 
-    /// From now on, what is sent on each of these links travels as long as said, drawn from `seed`; what is sent on other links
-    /// does not. Independent of the rules: bytes that are held go on travelling. Panics when the network has no such link.
-    pub fn set_delays(&self, seed: u64, delays: BTreeMap<Link, Delay>) {
-        for link in delays.keys() {
-            assert!(self.links.contains_key(link), "the network has no link {link:?}");
-        }
-        self.board.set_delays(seed, delays);
+    /// Opens every link, in one step.
+    pub async fn open(&self) -> Effective {
+        self.switch(BTreeMap::<Link, Conditions>::new()).await
     }
 
-    /// The rules in effect; links that are not listed are open.
-    pub fn rules(&self) -> BTreeMap<Link, Rule> {
-        self.board.rules()
+    /// Looks out for the matching frame with this number, from 1, among those that are sent on `link` from when this returns.
+    /// The look-out goes on across switches. Panics when the network has no such link.
+    pub async fn watch(&self, link: Link, matching: Match, nth: u64) -> Watch {
+        self.expect(link);
+        self.board.watch(link, matching, nth).await
+    }
+
+    /// The conditions in effect; links that are not listed are open.
+    pub fn conditions(&self) -> BTreeMap<Link, Conditions> {
+        self.board.conditions()
     }
 
     /// What has happened so far, by link.
     pub fn counters(&self) -> Vec<LinkCounters> {
-        self.links.iter().map(|(link, proxy)| proxy.counters.read(*link)).collect()
+        self.ways.iter().map(|(link, way)| way.counters.read(*link)).collect()
     }
 
     /// Closes every listener and resets every connection.
     pub async fn shutdown(&self) {
-        let mut listeners =
-            std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
-        listeners.shutdown().await;
+        let running = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Running { stop, mut stopped, .. }) = running {
+            drop(stop);
+            // nothing is ever sent: the end of it is what is waited for
+            let _ = stopped.recv().await;
+        }
+    }
+
+    fn expect(&self, link: Link) {
+        assert!(self.ways.contains_key(&link), "the network has no link {link:?}");
     }
 }
 
-impl Counters {
-    fn read(&self, link: Link) -> LinkCounters {
-        LinkCounters {
-            link,
-            connections: self.connections.load(Ordering::Relaxed),
-            forward_bytes: self.forward_bytes.load(Ordering::Relaxed),
-            backward_bytes: self.backward_bytes.load(Ordering::Relaxed),
-            held: self.held.load(Ordering::Relaxed),
-            severed: self.severed.load(Ordering::Relaxed),
-            refused: self.refused.load(Ordering::Relaxed),
+impl Drop for Network {
+    fn drop(&mut self) {
+        let running = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Running { stop, thread, .. }) = running {
+            drop(stop);
+            // an error says that it has panicked, which it has reported
+            let _ = thread.join();
         }
     }
 }
 
-/// A connection through the proxy costs two descriptors here, and common soft limits are low.
+impl Running {
+    /// Starts the thread; returns where each link is dialed.
+    async fn start(links: Vec<Shared>) -> io::Result<(BTreeMap<Link, SocketAddr>, Self)> {
+        let (stop, stopping) = oneshot::channel();
+        let (closed, stopped) = mpsc::channel(1);
+        let (tell, started) = oneshot::channel();
+        let body = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(serve(links, tell, stopping)),
+                // an error says that nobody waits for it
+                Err(error) => drop(tell.send(Err(error))),
+            }
+            drop(closed);
+        };
+        let thread = std::thread::Builder::new().name("proxy".to_owned()).spawn(body)?;
+        let addresses = started.await.map_err(|_| io::Error::other("the proxy's thread has ended"))??;
+        Ok((addresses, Self { stop, stopped, thread }))
+    }
+}
+
+/// The life of the proxy's thread.
+async fn serve(
+    links: Vec<Shared>,
+    tell: oneshot::Sender<io::Result<BTreeMap<Link, SocketAddr>>>,
+    stopping: oneshot::Receiver<()>,
+) {
+    let mut listeners = JoinSet::new();
+    let mut open = |shared: Shared| {
+        let door = Door::new()?;
+        let (link, address) = (shared.there.link, door.address());
+        listeners.spawn(connection::accept_all(door, shared));
+        Ok((link, address))
+    };
+    let addresses = links.into_iter().map(&mut open).collect::<io::Result<_>>();
+    let failed = addresses.is_err();
+    if tell.send(addresses).is_err() || failed {
+        return;
+    }
+    // both an order and the end of whoever could give it
+    let _ = stopping.await;
+    listeners.shutdown().await;
+}
+
+/// A connection through the proxy costs two descriptors here, a listener two, and common soft limits are low.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     if setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_err() {

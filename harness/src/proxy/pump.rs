@@ -1,17 +1,79 @@
-//! One direction of a connection: bytes are read, kept and written on in order, while the gate of their link is open.
+//! One direction of a connection: bytes are read and written on in order, under the terms of their link.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::tcp::{ReadHalf, WriteHalf},
-    time::{Instant, sleep_until},
+    time::{Instant, Sleep, sleep_until},
 };
 
 use super::{
-    Rule,
-    board::Gate,
-    kept::{Kept, Step},
+    Deed, Draw, Link, Protocol, Rule, Seen, Strikes,
+    board::Terms,
+    frames::{Fate, Frames, Part, recognise},
+    kept::Kept,
+    link::Counters,
 };
+
+/// Bytes that are read at once.
+const BUFFER: usize = 64 << 10;
+
+/// Reads and writes before other connections and switches have their turn.
+const STEPS: usize = 32;
+
+thread_local! {
+    /// What was just read: all connections share it, since what cannot be written at once is copied.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER]);
+}
+
+/// What the connections of one directed link share.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) link: Link,
+    pub(super) counters: Counters,
+    /// Matching frames so far, by the fault that counts them.
+    matched: Mutex<BTreeMap<u64, u64>>,
+    /// Until when the bytes that were sent off so far occupy the link's bandwidth.
+    busy: Mutex<Option<Instant>>,
+}
+
+impl Way {
+    pub(super) fn new(link: Link) -> Self {
+        Self { link, counters: Counters::default(), matched: Mutex::default(), busy: Mutex::default() }
+    }
+
+    /// Counts a frame that matches; returns its number, from 1.
+    fn count(&self, fault: u64) -> u64 {
+        let mut matched = self.matched.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = matched.entry(fault).or_default();
+        *count += 1;
+        *count
+    }
+
+    /// Forgets the counts of faults that have ended.
+    pub(super) fn forget(&self, in_effect: impl Fn(u64) -> bool) {
+        let mut matched = self.matched.lock().unwrap_or_else(PoisonError::into_inner);
+        matched.retain(|fault, _| in_effect(*fault));
+    }
+
+    /// When so many bytes have passed at this bandwidth, behind those that were sent off before.
+    fn occupy(&self, bytes: usize, bandwidth: u64, now: Instant) -> Instant {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let takes = Duration::from_secs_f64(bytes as f64 / bandwidth.max(1) as f64);
+        let until = busy.unwrap_or(now).max(now) + takes;
+        *busy = Some(until);
+        until
+    }
+}
 
 /// How a direction ended in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,98 +84,399 @@ pub(super) enum End {
     Undeliverable,
 }
 
-/// Why a connection is reset at both ends.
+/// Why a connection ends at both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reset {
+pub(super) enum Cut {
     /// An end is gone, and the other may know.
     Lost,
-    /// Something would have travelled on a severed link.
-    Severed,
+    /// A rule ends it.
+    Ruled(Rule),
 }
 
 /// One direction of a connection.
-pub(super) struct Pump<'a> {
-    pub(super) from: ReadHalf<'a>,
-    pub(super) to: WriteHalf<'a>,
-    pub(super) gate: Gate,
-    /// Number of the connection on its listener.
-    pub(super) connection: u64,
-    /// Bytes that passed.
-    pub(super) bytes: &'a AtomicU64,
-    /// Holds that stopped this direction.
-    pub(super) held: &'a AtomicU64,
-    /// The other direction could not write to the source.
-    pub(super) from_lost: &'a AtomicBool,
-    /// This direction could not write to the receiver.
-    pub(super) to_lost: &'a AtomicBool,
+pub(super) struct Pump {
+    way: Arc<Way>,
+    /// It carries what the dialer sends.
+    forward: bool,
+    seed: u64,
+    connection: u64,
+    /// `None`: the protocol is not known.
+    frames: Option<Frames>,
+    /// Reads, where there are no frames.
+    reads: u64,
+    kept: Kept,
+    /// How long the frame that passes travels.
+    travels: Option<Duration>,
+    /// The source's stream has ended, or the source is gone; that arrives at its own time.
+    ended: Option<(Ended, Instant)>,
+    timer: Option<Pin<Box<Sleep>>>,
+    standstill: Standstill,
 }
 
-impl Pump<'_> {
-    /// Copies until the direction or the connection ends.
-    pub(super) async fn run(&mut self) -> Result<End, Reset> {
-        let mut kept = Kept::new();
-        let mut pieces = 0;
-        loop {
-            // a fast source with a fast receiver must not starve the other connections
-            tokio::task::coop::consume_budget().await;
-            let link = self.gate.link();
-            let Self { from, to, connection, bytes, from_lost, .. } = self;
-            let step = self.gate.pass(|rules| {
-                kept.advance(from, to, bytes, from_lost, || {
-                    pieces += 1;
-                    rules.delay(link, *connection, pieces)
-                })
-            });
-            match step {
-                Ok(Step::Moved) => {}
-                Ok(Step::Finished) => return Ok(End::Finished),
-                Ok(Step::Lost) => return Err(Reset::Lost),
-                Ok(Step::Undeliverable) => {
-                    self.to_lost.store(true, Ordering::Relaxed);
-                    return Ok(End::Undeliverable);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Stream,
+    Source,
+}
+
+/// Whether a rule stops a direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standstill {
+    No,
+    Held,
+    /// And something would have passed, or the link is the connection's own: it is lost when the silence ends.
+    Silent {
+        missed: bool,
+    },
+}
+
+/// What a direction does next.
+enum Turn {
+    Again,
+    Wait,
+}
+
+impl Pump {
+    pub(super) fn new(way: Arc<Way>, forward: bool, seed: u64, connection: u64, protocol: Protocol) -> Self {
+        Self {
+            way,
+            forward,
+            seed,
+            connection,
+            frames: (protocol == Protocol::Frames).then(Frames::new),
+            reads: 0,
+            kept: Kept::default(),
+            travels: None,
+            ended: None,
+            timer: None,
+            standstill: Standstill::No,
+        }
+    }
+
+    /// Copies as much as there is under these terms; ready when the direction or the connection ends. `from_lost` says that
+    /// the source is known to be gone, so that its end of stream is none.
+    pub(super) fn poll(
+        &mut self,
+        context: &mut Context,
+        terms: &Terms,
+        from: &mut ReadHalf,
+        to: &mut WriteHalf,
+        from_lost: bool,
+    ) -> Poll<Result<End, Cut>> {
+        let rule = terms.conditions.rule;
+        let silent = matches!(rule, Rule::Silence | Rule::HalfOpen);
+        if let Standstill::Silent { missed: true } = self.standstill
+            && !silent
+        {
+            return Poll::Ready(Err(Cut::Ruled(Rule::Silence)));
+        }
+        match rule {
+            Rule::Open => {
+                self.standstill = Standstill::No;
+                self.carry(context, terms, from, to, from_lost)
+            }
+            Rule::Hold => {
+                if self.standstill != Standstill::Held {
+                    self.standstill = Standstill::Held;
+                    self.way.counters.held.add(1);
                 }
-                Ok(step) => self.progress(&step).await,
-                Err(Rule::Sever) => self.severed(&kept).await?,
-                Err(Rule::Hold | Rule::Open) => {
-                    self.held.fetch_add(1, Ordering::Relaxed);
-                    self.gate.changed().await;
+                Poll::Pending
+            }
+            Rule::Silence | Rule::HalfOpen => {
+                let missed = self.forward
+                    || self.standstill == Standstill::Silent { missed: true }
+                    || self.would_travel(context, from).is_ready();
+                self.standstill = Standstill::Silent { missed };
+                Poll::Pending
+            }
+            Rule::Close | Rule::Sever => self.would_travel(context, from).map(|()| Err(Cut::Ruled(rule))),
+        }
+    }
+
+    /// Ready when there is something to carry, be it an end.
+    fn would_travel(&self, context: &mut Context, from: &mut ReadHalf) -> Poll<()> {
+        if !self.kept.is_empty() || self.ended.is_some() {
+            return Poll::Ready(());
+        }
+        let mut first = [0];
+        from.poll_peek(context, &mut ReadBuf::new(&mut first)).map(drop)
+    }
+
+    fn carry(
+        &mut self,
+        context: &mut Context,
+        terms: &Terms,
+        from: &mut ReadHalf,
+        to: &mut WriteHalf,
+        from_lost: bool,
+    ) -> Poll<Result<End, Cut>> {
+        for _ in 0..STEPS {
+            if !self.kept.to_write().is_empty() {
+                match ready!(Pin::new(&mut *to).poll_write(context, self.kept.to_write())) {
+                    Ok(written) => {
+                        self.way.counters.bytes.add(written as u64);
+                        self.kept.wrote(written);
+                    }
+                    Err(_) => return Poll::Ready(Ok(End::Undeliverable)),
+                }
+                continue;
+            }
+            if !self.kept.is_at_rest() || self.ended.is_some() {
+                let now = Instant::now();
+                self.give_back(terms, now);
+                if self.kept.advance(now) || !self.kept.to_write().is_empty() {
+                    continue;
+                }
+                match self.ended {
+                    Some((Ended::Source, due)) if due <= now => return Poll::Ready(Err(Cut::Lost)),
+                    Some((Ended::Stream, due)) if due <= now && self.kept.is_empty() => {
+                        // an error means that the receiver is gone, which the other direction meets; it never waits
+                        let _ = Pin::new(&mut *to).poll_shutdown(context);
+                        return Poll::Ready(Ok(End::Finished));
+                    }
+                    _ => {}
+                }
+            }
+            if self.ended.is_none() && self.kept.has_room() {
+                match self.read(context, terms, from, to, from_lost) {
+                    Poll::Ready(Ok(Turn::Again)) => continue,
+                    Poll::Ready(Ok(Turn::Wait)) => return Poll::Pending,
+                    Poll::Ready(Err(end)) => return Poll::Ready(end),
+                    Poll::Pending => {}
+                }
+            }
+            ready!(self.await_due(context));
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Waits for what comes by itself.
+    fn await_due(&mut self, context: &mut Context) -> Poll<()> {
+        let end = self.ended.map(|(_, due)| due).filter(|_| self.kept.is_at_rest());
+        let Some(due) = [self.kept.next_due(), end].into_iter().flatten().min() else { return Poll::Pending };
+        match &mut self.timer {
+            Some(timer) if timer.deadline() == due => {}
+            Some(timer) => timer.as_mut().reset(due),
+            None => self.timer = Some(Box::pin(sleep_until(due))),
+        }
+        self.timer.as_mut().map_or(Poll::Pending, |timer| timer.as_mut().poll(context))
+    }
+
+    /// What was taken out of the order goes on, if it is time and no frame is cut in two by that.
+    fn give_back(&mut self, terms: &Terms, now: Instant) {
+        let between = self.frames.as_ref().is_none_or(|frames| frames.is_between());
+        if !between {
+            return;
+        }
+        let in_effect = |fault| terms.conditions.frames.iter().any(|other| other.fault == fault);
+        while let Some(frame) = self.kept.take_released(in_effect) {
+            self.kept.send_off(&frame, None);
+        }
+        if let Some(frame) = self.kept.take_late(Some(now)) {
+            self.kept.send_off(&frame, None);
+        }
+    }
+
+    fn read(
+        &mut self,
+        context: &mut Context,
+        terms: &Terms,
+        from: &mut ReadHalf,
+        to: &mut WriteHalf,
+        from_lost: bool,
+    ) -> Poll<Result<Turn, Result<End, Cut>>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(&mut scratch[..at_once(terms)]);
+            let read = ready!(Pin::new(from).poll_read(context, &mut buffer));
+            let bytes = buffer.filled();
+            Poll::Ready(match read {
+                Ok(()) if !bytes.is_empty() => {
+                    let unseen = terms.are_plain()
+                        && self.kept.is_empty()
+                        && self.frames.as_ref().is_none_or(Frames::may_pass);
+                    if unseen {
+                        self.pass(context, bytes, to).map_err(Ok)
+                    } else {
+                        self.take(terms, bytes).map(|()| Turn::Again).map_err(Err)
+                    }
+                }
+                Ok(()) if !from_lost => {
+                    self.end(terms, Ended::Stream);
+                    Ok(Turn::Again)
+                }
+                Ok(()) | Err(_) => {
+                    self.end(terms, Ended::Source);
+                    Ok(Turn::Again)
+                }
+            })
+        })
+    }
+
+    /// Writes what was read, as far as the receiver takes it.
+    fn pass(&mut self, context: &mut Context, mut bytes: &[u8], to: &mut WriteHalf) -> Result<Turn, End> {
+        self.travels = None;
+        if let Some(frames) = &mut self.frames {
+            self.way.counters.frames.add(frames.pass(bytes));
+        }
+        while !bytes.is_empty() {
+            match Pin::new(&mut *to).poll_write(context, bytes) {
+                Poll::Ready(Ok(written)) => {
+                    self.way.counters.bytes.add(written as u64);
+                    bytes = &bytes[written..];
+                }
+                Poll::Ready(Err(_)) => return Err(End::Undeliverable),
+                Poll::Pending => {
+                    self.kept.arrive(bytes);
+                    return Ok(Turn::Wait);
                 }
             }
         }
+        Ok(Turn::Again)
     }
 
-    /// Waits until there may be something to do. An error of a socket is met again by the step that follows.
-    async fn progress(&mut self, step: &Step) {
-        let (due, wants_more, full) = match *step {
-            Step::Empty => (None, true, false),
-            Step::Travelling { due, wants_more } => (Some(due), wants_more, false),
-            _ => (None, false, true),
+    /// Looks at what was read and does what the terms say.
+    fn take(&mut self, terms: &Terms, mut bytes: &[u8]) -> Result<(), Cut> {
+        let Some(mut frames) = self.frames.take() else { return self.take_read(terms, bytes) };
+        while let Some(part) = frames.next(&mut bytes) {
+            let part = match part {
+                Part::Begins { number, length } => {
+                    self.way.counters.frames.add(1);
+                    let seen = recognise(self.way.link, self.forward, number, frames.first_bytes());
+                    let fate = self.judge(terms, number, length, seen);
+                    frames.decide(fate)
+                }
+                part => Some(part),
+            };
+            match part {
+                Some(Part::Passes { bytes, ends }) => {
+                    self.send_off(terms, &bytes);
+                    if ends {
+                        self.let_late_follow(terms);
+                    }
+                }
+                Some(Part::Taken { frame, deed, fault }) => self.carry_out(terms, deed, fault, frame),
+                Some(Part::Begins { .. }) | None => {}
+            }
+        }
+        self.frames = Some(frames);
+        Ok(())
+    }
+
+    /// As [`take`](Self::take), without frames.
+    fn take_read(&mut self, terms: &Terms, bytes: &[u8]) -> Result<(), Cut> {
+        self.reads += 1;
+        match self.judge(terms, self.reads, bytes.len(), None) {
+            Fate::Pass => {
+                self.send_off(terms, bytes);
+                Ok(())
+            }
+            Fate::Drop | Fate::Take { .. } => Err(Cut::Ruled(Rule::Sever)),
+        }
+    }
+
+    /// What becomes of a frame that begins, and how long it travels.
+    fn judge(&mut self, terms: &Terms, number: u64, length: usize, seen: Option<Seen>) -> Fate {
+        for watcher in &terms.watchers {
+            watcher.look(seen.as_ref());
+        }
+        let delays = terms.conditions.delays.iter().zip(0..);
+        let travels: Duration = delays.map(|(delay, index)| delay.draw(self.draw(number, index))).sum();
+        self.travels = (!terms.conditions.delays.is_empty()).then_some(travels);
+        self.way.counters.delayed.add(u64::from(self.travels.is_some()));
+        let mut meant = terms.conditions.frames.iter().filter(|fault| fault.matching.means(seen.as_ref()));
+        let strikes = |strikes, fault| match strikes {
+            Strikes::All => true,
+            Strikes::Chance(chance) => self.draw(number, 1 << 63 | fault).fraction() < chance,
+            Strikes::Nth(nth) => self.way.count(fault) == nth,
         };
-        tokio::select! {
-            biased;
-            () = self.gate.changed() => {}
-            () = arrival(due), if due.is_some() => {}
-            _ = self.from.readable(), if wants_more => {}
-            _ = self.to.writable(), if full => {}
+        match meant.find(|fault| strikes(fault.strikes, fault.fault)) {
+            None => Fate::Pass,
+            Some(fault) => match fault.deed {
+                Deed::Drop => {
+                    self.way.counters.dropped.add(1);
+                    Fate::Drop
+                }
+                _ if length > Deed::MAX_KEPT => Fate::Pass,
+                deed => Fate::Take { deed, fault: fault.fault },
+            },
         }
     }
 
-    /// Waits for another rule; fails as soon as there is something that would travel.
-    async fn severed(&mut self, kept: &Kept) -> Result<(), Reset> {
-        if !kept.is_empty() {
-            return Err(Reset::Severed);
+    /// Does to a frame that was taken out what the fault of this number does.
+    fn carry_out(&mut self, terms: &Terms, deed: Deed, fault: u64, frame: Vec<u8>) {
+        let counters = &self.way.counters;
+        match deed {
+            Deed::Duplicate => {
+                counters.duplicated.add(1);
+                self.send_off(terms, &frame);
+                self.send_off(terms, &frame);
+                self.let_late_follow(terms);
+            }
+            Deed::Reorder { at_most } => match self.kept.make_late(frame, Instant::now() + at_most) {
+                Ok(()) => {
+                    counters.reordered.add(1);
+                }
+                Err(second) => {
+                    self.send_off(terms, &second);
+                    self.let_late_follow(terms);
+                }
+            },
+            Deed::Hold => {
+                counters.held.add(1);
+                self.kept.catch(fault, frame);
+            }
+            Deed::Drop => unreachable!("a frame that is dropped is not taken out"),
         }
-        let mut first = [0];
-        tokio::select! {
-            biased;
-            () = self.gate.changed() => Ok(()),
-            _ = self.from.peek(&mut first) => Err(Reset::Severed),
+    }
+
+    /// A frame has passed, so the one that waited for that follows.
+    fn let_late_follow(&mut self, terms: &Terms) {
+        if let Some(late) = self.kept.take_late(None) {
+            self.send_off(terms, &late);
         }
+    }
+
+    /// Bytes leave the source, and arrive when the terms say.
+    fn send_off(&mut self, terms: &Terms, bytes: &[u8]) {
+        let due = match (terms.conditions.bandwidth, self.travels) {
+            (None, None) => None,
+            (bandwidth, travels) => {
+                let now = Instant::now();
+                let sent = bandwidth.map_or(now, |bandwidth| self.way.occupy(bytes.len(), bandwidth, now));
+                Some(sent + travels.unwrap_or_default())
+            }
+        };
+        self.kept.send_off(bytes, due);
+    }
+
+    /// Nothing more comes from the source; that travels too, and does not overtake.
+    fn end(&mut self, terms: &Terms, ended: Ended) {
+        match ended {
+            Ended::Source => self.kept.forget(),
+            Ended::Stream => {
+                self.let_late_follow(terms);
+                let leftover = self.frames.as_mut().map(Frames::leftover).unwrap_or_default();
+                self.send_off(terms, &leftover);
+            }
+        }
+        let draw = |purpose| self.draw(u64::MAX, purpose);
+        let delays = terms.conditions.delays.iter().zip(0..).map(|(delay, index)| delay.draw(draw(index)));
+        let due = Instant::now() + delays.sum() + terms.conditions.slow_close.unwrap_or_default();
+        self.ended = Some((ended, self.kept.last_due().map_or(due, |last| due.max(last))));
+    }
+
+    fn draw(&self, frame: u64, purpose: u64) -> Draw {
+        // both directions of a connection may obey one link
+        let connection = self.connection * 2 + u64::from(self.forward);
+        Draw { seed: self.seed, link: self.way.link, connection, frame, purpose }
     }
 }
 
-async fn arrival(due: Option<Instant>) {
-    if let Some(due) = due {
-        sleep_until(due).await;
-    }
+/// How many bytes are read at once: on a narrow link so few that they do not arrive in lumps.
+fn at_once(terms: &Terms) -> usize {
+    terms
+        .conditions
+        .bandwidth
+        .map_or(BUFFER, |bandwidth| (bandwidth / 100).clamp(512, BUFFER as u64) as usize)
 }

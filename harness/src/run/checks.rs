@@ -32,6 +32,7 @@ pub async fn report(run: &Arc<Run>, carried: Carried, folder: PathBuf) -> Result
         run.stalls.windows().iter().map(|stall| (seconds(stall.from), seconds(stall.to))).collect();
     let mut facts = Facts {
         planned_faults: run.plan.faults.len(),
+        random_faults: run.plan.faults.iter().filter(|fault| fault.random).count(),
         keys: run.keys.len(),
         keys_read_at_the_end: carried.keys_read,
         ..Facts::default()

@@ -34,7 +34,7 @@ use crate::{
     leaders::Leaders,
     nemesis::{Effects, LATE, Nemesis, OBSERVER, Roles, late_effect},
     plan::Plan,
-    proxy::Network,
+    proxy::{Network, Protocol},
     report::{Report, Status},
     results::ResultsFolder,
     script::ScriptReport,
@@ -165,11 +165,13 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
     let nodes = plan.node_ids();
     let last = plan.last_client() + READERS;
     let clients: Vec<u64> = (OBSERVER..=last).collect();
-    let network = Network::start(&nodes, &clients).await.context("the network did not start")?;
+    let network = Network::start(&nodes, &clients, Protocol::Frames, plan.seed)
+        .await
+        .context("the network did not start")?;
     let network = Arc::new(network);
     let mut effects = Effects::default();
     effects.set(LATE, late_effect(&plan));
-    network.switch(effects.rules()).await;
+    network.switch(effects.conditions()).await;
     let initial = plan.cluster.preset.iter().map(|(key, value)| (history_key(key), value.clone())).collect();
     let path = folder.path().join("history.jsonl");
     let history = History::create(&path, &plan.workload, plan.seed, initial)

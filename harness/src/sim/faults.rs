@@ -16,7 +16,7 @@ use crate::{
         late_effect, suits, wants_peers,
     },
     plan::{Cause, Plan},
-    proxy::{Endpoint, Link, Rule},
+    proxy::{Conditions, Link},
     workload::{Death, FaultAction, FaultSpec, Happening, Shape, Target, Word},
 };
 
@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Nemesis {
     effects: Effects,
-    rules: BTreeMap<Link, Rule>,
+    conditions: BTreeMap<Link, Conditions>,
     active: BTreeMap<u64, Active>,
     last_fault: u64,
     /// Faults that were asked for, in that order.
@@ -65,7 +65,7 @@ impl Nemesis {
         effects.set(LATE, late_effect(plan));
         Self {
             effects,
-            rules: BTreeMap::new(),
+            conditions: BTreeMap::new(),
             active: BTreeMap::new(),
             last_fault: 0,
             wanted: Vec::new(),
@@ -424,15 +424,14 @@ impl World<'_> {
 
     /// The network obeys the faults in effect, all links at once.
     pub(super) fn switch_network(&mut self) {
-        let rules = self.nemesis.effects.rules();
-        let before = std::mem::replace(&mut self.nemesis.rules, rules.clone());
-        let links: BTreeSet<Link> = before.keys().chain(rules.keys()).copied().collect();
+        let conditions = self.nemesis.effects.conditions();
+        let before = std::mem::replace(&mut self.nemesis.conditions, conditions.clone());
+        let links: BTreeSet<Link> = before.keys().chain(conditions.keys()).copied().collect();
         for link in links {
-            let Endpoint::Node(from) = link.from else { continue };
-            let rule = rules.get(&link).copied().unwrap_or_default();
-            if let Some(again) =
-                self.network.rule((from, link.to), rule, self.now, &mut self.agenda, &mut self.dice)
-            {
+            let Some(ends) = link.nodes() else { continue };
+            let conditions = conditions.get(&link).cloned().unwrap_or_default();
+            let again = self.network.set(ends, conditions, self.now, &mut self.agenda, &mut self.dice);
+            if let Some(again) = again {
                 self.dial(again);
             }
         }

@@ -1,19 +1,25 @@
 //! The links between nodes: one connection for each direction, in order while it lasts, and cut off at its end.
 //!
-//! A link's rule is that of the proxy ([`Rule`]): a held link keeps what it carries and delivers it in order later; a
-//! severed one loses it, and the next connection begins with a session. What a killed sender had handed to its kernel may
+//! A link's conditions are those of the proxy ([`Conditions`]): a held link keeps what it carries and delivers it in order
+//! later; a severed one loses it, and the next connection begins with a session. What a killed sender had handed to its kernel may
 //! still arrive. Now and then a message of a severed connection comes late, after those of the next connection: a node
 //! on TCP would drop it, but the core does not rely on that, since its sessions recognise such messages.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
-use store::{api::NodeId, core::Message};
+use store::{api::NodeId, core::Message, node::wire::encode};
 
 use super::{
     chance::{Dice, STRAGGLING, Weather},
     events::{Agenda, Event},
 };
-use crate::proxy::Rule;
+use crate::{
+    proxy::{self, Conditions, Connect, Deed, Draw, Rule, Strikes},
+    workload::seen,
+};
 
 /// One in so many messages of a severed connection comes late.
 const STRAGGLES: u64 = 3;
@@ -33,6 +39,7 @@ pub struct Network {
     nodes: u64,
     links: Vec<Link>,
     weather: Weather,
+    seed: u64,
     /// Messages of severed connections that come late; none: it has come, or its receiver has died.
     stragglers: Vec<Option<(u32, Message)>>,
     /// Messages that were handed to it.
@@ -41,7 +48,7 @@ pub struct Network {
 
 #[derive(Debug, Default)]
 struct Link {
-    rule: Rule,
+    conditions: Conditions,
     connected: bool,
     /// Arrivals that were scheduled in an earlier epoch are void.
     epoch: u32,
@@ -49,13 +56,21 @@ struct Link {
     carried: VecDeque<(u64, Parcel)>,
     /// Nothing arrives before this.
     last: u64,
+    /// A throttled link is busy until then.
+    busy: u64,
+    /// Messages that were sent on it.
+    sent: u64,
+    /// How many messages each fault has met.
+    met: BTreeMap<u64, u64>,
+    /// Messages that faults keep, which pass when those end.
+    kept: Vec<(u64, Message)>,
 }
 
 impl Network {
-    /// Links that are open, and not connected.
-    pub fn new(nodes: u64, weather: Weather) -> Self {
+    /// Links that are open, and not connected. Chance that belongs to faults is drawn from `seed`.
+    pub fn new(nodes: u64, weather: Weather, seed: u64) -> Self {
         let links = (0..nodes * nodes).map(|_| Link::default()).collect();
-        Self { nodes, links, weather, stragglers: Vec::new(), sent: 0 }
+        Self { nodes, links, weather, seed, stragglers: Vec::new(), sent: 0 }
     }
 
     /// The ends of a link.
@@ -72,10 +87,10 @@ impl Network {
             .flat_map(move |other| [link(node, other), link(other, node)])
     }
 
-    /// Whether a link wants a connection.
+    /// Whether a link wants a connection, and may have one.
     pub fn wants_connection(&self, link: u32) -> bool {
         let link = &self.links[link as usize];
-        !link.connected && link.rule != Rule::Sever
+        !link.connected && link.takes_connections()
     }
 
     /// A connection is made.
@@ -97,10 +112,37 @@ impl Network {
     ) {
         self.sent += 1;
         let index = ((from - 1) * self.nodes + to - 1) as u32;
-        let delay = self.weather.message.draw(dice);
+        let due = now + self.weather.message.draw(dice);
         let link = &mut self.links[index as usize];
-        if link.connected {
-            link.carry(index, now + delay, Parcel::Message(message), agenda);
+        if !link.connected {
+            return;
+        }
+        link.sent += 1;
+        if link.conditions == Conditions::default() {
+            return link.carry(index, due, Parcel::Message(message), agenda);
+        }
+        let draw = Draw {
+            seed: self.seed,
+            link: proxy::Link::between(from, to),
+            connection: u64::from(link.epoch),
+            frame: link.sent,
+            purpose: 0,
+        };
+        let due = link.travel(&message, due, now, draw);
+        match link.struck(&message, draw) {
+            None => link.carry(index, due, Parcel::Message(message), agenda),
+            Some((_, Deed::Drop)) => {}
+            Some((_, Deed::Duplicate)) => {
+                link.carry(index, due, Parcel::Message(message.clone()), agenda);
+                link.carry(index, due, Parcel::Message(message), agenda);
+            }
+            Some((_, Deed::Reorder { at_most })) => {
+                // others pass it until then, or nobody does
+                let late = due + dice.below(at_most.as_nanos() as u64 + 1);
+                agenda.add(late, Event::Straggler(self.stragglers.len()));
+                self.stragglers.push(Some((index, message)));
+            }
+            Some((fault, Deed::Hold)) => link.kept.push((fault, message)),
         }
     }
 
@@ -113,34 +155,44 @@ impl Network {
         link.carried.pop_front().map(|(_, parcel)| parcel)
     }
 
-    /// A link gets another rule; the link, when it has to be dialed again.
-    pub fn rule(
+    /// Other conditions are in effect on a link; the link, when it has to be dialed again.
+    pub fn set(
         &mut self,
         (from, to): (NodeId, NodeId),
-        rule: Rule,
+        conditions: Conditions,
         now: u64,
         agenda: &mut Agenda,
         dice: &mut Dice,
     ) -> Option<u32> {
         let index = ((from - 1) * self.nodes + to - 1) as u32;
         let link = &mut self.links[index as usize];
-        if link.rule == rule {
+        if link.conditions == conditions {
             return None;
         }
-        let severed = link.rule == Rule::Sever;
-        link.rule = rule;
-        if rule == Rule::Sever {
+        let before = std::mem::replace(&mut link.conditions, conditions);
+        let in_effect: Vec<u64> = link.conditions.frames.iter().map(|fault| fault.fault).collect();
+        link.met.retain(|fault, _| in_effect.contains(fault));
+        let (kept, free) =
+            std::mem::take(&mut link.kept).into_iter().partition(|(fault, _)| in_effect.contains(fault));
+        link.kept = kept;
+        for (_, message) in free {
+            link.carry(index, now, Parcel::Message(message), agenda);
+        }
+        if ends_connections(link.conditions.rule) {
             self.reset(index, now, agenda, dice);
         } else {
             link.reschedule(index, now, agenda);
         }
-        severed.then_some(index)
+        let link = &self.links[index as usize];
+        let took = !ends_connections(before.rule) && before.connect == Connect::Accept;
+        (!took && link.takes_connections()).then_some(index)
     }
 
     /// A link's connection breaks: what it carries is lost, but for what comes late.
     pub fn reset(&mut self, index: u32, now: u64, agenda: &mut Agenda, dice: &mut Dice) {
         let link = &mut self.links[index as usize];
         link.connected = false;
+        link.kept.clear();
         for (_, parcel) in link.carried.drain(..) {
             if let Parcel::Message(message) = parcel
                 && dice.one_in(STRAGGLES)
@@ -165,6 +217,7 @@ impl Network {
             let link = &mut self.links[index as usize];
             let kept = if from == node { dice.below(link.carried.len() as u64 + 1) } else { 0 };
             link.carried.truncate(kept as usize);
+            link.kept.clear();
             link.connected = false;
             link.reschedule(index, now, agenda);
         }
@@ -177,18 +230,64 @@ impl Network {
     }
 }
 
+/// Whether connections break under this rule. How they do makes no difference to a node here, which is not told.
+fn ends_connections(rule: Rule) -> bool {
+    match rule {
+        Rule::Open | Rule::Hold => false,
+        Rule::Silence | Rule::HalfOpen | Rule::Close | Rule::Sever => true,
+    }
+}
+
 impl Link {
+    fn takes_connections(&self) -> bool {
+        !ends_connections(self.conditions.rule) && self.conditions.connect == Connect::Accept
+    }
+
+    /// When a message arrives that would arrive at `due`: later, by what the link's conditions add.
+    fn travel(&mut self, message: &Message, due: u64, now: u64, draw: Draw) -> u64 {
+        let delays = self.conditions.delays.iter().zip(u64::MAX / 2..);
+        let delay: Duration = delays.map(|(delay, purpose)| delay.draw(Draw { purpose, ..draw })).sum();
+        let mut due = due + delay.as_nanos() as u64;
+        if let Some(bandwidth) = self.conditions.bandwidth {
+            let bytes = encode(message).len() as u64;
+            self.busy = self.busy.max(now) + bytes * 1_000_000_000 / bandwidth.max(1);
+            due += self.busy - now;
+        }
+        due
+    }
+
+    /// The first fault that strikes a message, and what it does.
+    fn struck(&mut self, message: &Message, draw: Draw) -> Option<(u64, Deed)> {
+        if self.conditions.frames.is_empty() {
+            return None;
+        }
+        let seen = seen(message);
+        for fault in self.conditions.frames.iter().filter(|fault| fault.matching.means(Some(&seen))) {
+            let met = self.met.entry(fault.fault).or_default();
+            *met += 1;
+            let struck = match fault.strikes {
+                Strikes::All => true,
+                Strikes::Chance(chance) => Draw { purpose: fault.fault, ..draw }.fraction() < chance,
+                Strikes::Nth(nth) => *met == nth,
+            };
+            if struck {
+                return Some((fault.fault, fault.deed));
+            }
+        }
+        None
+    }
+
     fn carry(&mut self, index: u32, time: u64, parcel: Parcel, agenda: &mut Agenda) {
         self.last = self.last.max(time);
         self.carried.push_back((self.last, parcel));
-        if self.rule == Rule::Open {
+        if self.conditions.rule == Rule::Open {
             agenda.add(self.last, Event::Arrive { link: index, epoch: self.epoch });
         }
     }
 
     fn reschedule(&mut self, index: u32, now: u64, agenda: &mut Agenda) {
         self.epoch += 1;
-        if self.rule == Rule::Open {
+        if self.conditions.rule == Rule::Open {
             for (time, _) in &self.carried {
                 agenda.add(now.max(*time), Event::Arrive { link: index, epoch: self.epoch });
             }
@@ -209,7 +308,7 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let mut dice = Dice::new(3);
-            let network = Network::new(2, Weather::draw(&mut dice, false));
+            let network = Network::new(2, Weather::draw(&mut dice, false), 3);
             let mut bench = Self { network, agenda: Agenda::default(), dice };
             bench.network.connect(1, 0, &mut bench.agenda, &mut bench.dice);
             bench
@@ -221,7 +320,11 @@ mod tests {
         }
 
         fn rule(&mut self, rule: Rule) -> Option<u32> {
-            self.network.rule((1, 2), rule, 0, &mut self.agenda, &mut self.dice)
+            self.set(rule.into())
+        }
+
+        fn set(&mut self, conditions: Conditions) -> Option<u32> {
+            self.network.set((1, 2), conditions, 0, &mut self.agenda, &mut self.dice)
         }
 
         fn arrivals(&mut self) -> Vec<String> {
@@ -263,6 +366,71 @@ mod tests {
         bench.send(4);
         assert_eq!(bench.rule(Rule::Open), Some(1));
         assert_eq!(bench.arrivals(), Vec::<String>::new());
+        assert!(bench.network.wants_connection(1));
+    }
+
+    fn frames(strikes: Strikes, deed: Deed) -> Conditions {
+        proxy::FrameFault { fault: 7, matching: proxy::Match::default(), strikes, deed }.into()
+    }
+
+    #[test]
+    fn single_messages_are_dropped_doubled_and_kept() {
+        let arrivals = |strikes, deed| {
+            let mut bench = Bench::new();
+            bench.set(frames(strikes, deed));
+            (1..5).for_each(|round| bench.send(round));
+            bench.arrivals()
+        };
+        assert_eq!(arrivals(Strikes::Nth(2), Deed::Drop), ["session", "1", "3", "4"]);
+        assert_eq!(arrivals(Strikes::All, Deed::Drop), ["session"]);
+        assert_eq!(arrivals(Strikes::Nth(2), Deed::Duplicate), ["session", "1", "2", "2", "3", "4"]);
+        assert_eq!(arrivals(Strikes::Nth(2), Deed::Hold), ["session", "1", "3", "4"]);
+        let mut bench = Bench::new();
+        bench.set(frames(Strikes::Nth(2), Deed::Hold));
+        (1..5).for_each(|round| bench.send(round));
+        bench.set(Conditions::default());
+        assert_eq!(bench.arrivals(), ["session", "1", "3", "4", "2"]);
+    }
+
+    #[test]
+    fn a_message_that_is_reordered_comes_a_little_late() {
+        let mut bench = Bench::new();
+        bench.set(frames(Strikes::Nth(1), Deed::Reorder { at_most: Duration::from_millis(50) }));
+        bench.send(1);
+        let all = std::iter::from_fn(|| bench.agenda.take());
+        let late: Vec<u64> =
+            all.filter(|(_, event)| matches!(event, Event::Straggler(_))).map(|(time, _)| time).collect();
+        assert!(matches!(late[..], [time] if time < 1_000_000_000), "{late:?}");
+        assert!(bench.network.straggler(0).is_some());
+    }
+
+    #[test]
+    fn a_throttled_link_takes_its_time_and_a_delay_adds_up() {
+        let last = |conditions: Conditions| {
+            let mut bench = Bench::new();
+            bench.set(conditions);
+            (1..101).for_each(|round| bench.send(round));
+            std::iter::from_fn(|| bench.agenda.take()).map(|(time, _)| time).max().expect("arrivals")
+        };
+        let bytes = encode(&Message::HeartbeatRequest { round: 1 }).len() as u64 * 100;
+        let throttled = last(Conditions { bandwidth: Some(bytes), ..Conditions::default() });
+        assert!((1_000_000_000..1_300_000_000).contains(&throttled), "{throttled}");
+        let delay = proxy::Delay::Constant(Duration::from_secs(2));
+        let mut delayed = Conditions::from(delay);
+        delayed += delay.into();
+        let delayed = last(delayed);
+        assert!((4_000_000_000..4_300_000_000).contains(&delayed), "{delayed}");
+    }
+
+    #[test]
+    fn a_refused_link_keeps_the_connection_that_it_has() {
+        let mut bench = Bench::new();
+        bench.set(Connect::Refuse.into());
+        bench.send(1);
+        assert_eq!(bench.arrivals(), ["session", "1"]);
+        bench.network.reset(1, 0, &mut bench.agenda, &mut bench.dice);
+        assert!(!bench.network.wants_connection(1));
+        assert_eq!(bench.set(Conditions::default()), Some(1), "dialed again");
         assert!(bench.network.wants_connection(1));
     }
 

@@ -77,7 +77,7 @@ impl<'a> World<'a> {
             weather,
             print: Fingerprint::default(),
             machines,
-            network: Network::new(plan.nodes, weather),
+            network: Network::new(plan.nodes, weather, plan.seed),
             leaders: NodeLeaders::default(),
             guess: Leaders::new(plan.cluster.clone()),
             opened: Vec::new(),

@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::{
     Action, Clients, Distribution, Entry, Expect, ExpectedVerdict, Fault, FaultSpec, Mix, NodeClock,
-    Operations, Word, Workload, faults, file, history_key,
+    Operations, Word, Workload, faults, file, history_key, random,
     scalar::{FileKey, Target},
     script, statement, store_key,
 };
@@ -47,6 +47,7 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
         .into_iter()
         .map(|entry| faults::check_entry(&scope, file.phases.faults, entry))
         .collect::<Result<Vec<_>, _>>()?;
+    let random = file.random.map(|table| random::check(&scope, table)).transpose()?;
     let steps = script::check(&scope, &clients, file.steps)?;
     let mutant = file.mutant.map(|mutant| {
         if !negative || !violation {
@@ -76,7 +77,8 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
         mutant: mutant.transpose()?,
         lose_unsynced: lose_unsynced.transpose()?.unwrap_or_default()
             || in_steps
-            || nemesis.iter().any(|entry| loses(&entry.fault)),
+            || nemesis.iter().any(|entry| loses(&entry.fault))
+            || random.iter().flat_map(|random| &random.choices).any(|choice| loses(&choice.fault)),
     };
     Ok(Workload {
         name,
@@ -88,6 +90,7 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
         clients,
         operations,
         nemesis,
+        random,
         steps,
         phases: file.phases,
         checks: file.checks,

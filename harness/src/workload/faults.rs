@@ -1,6 +1,6 @@
 //! From the tables of faults to faults that make sense.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use store::config::StorageKind;
 use toml::Spanned;
@@ -13,6 +13,7 @@ use super::{
     problem::suggestion,
     scalar::Target,
 };
+use crate::proxy::{Connect, Deed, Delay, Match, Rule, Strikes};
 
 /// Checks one `[[nemesis]]`.
 pub fn check_entry(
@@ -80,14 +81,12 @@ fn check_trigger(scope: &Scope, after: &Spanned<file::After>) -> Result<Trigger,
             if let Some(partition) = &after.partition {
                 scope.partition(*partition.get_ref(), partition.span())?;
             }
-            let value = |of: &Option<Spanned<u64>>| of.as_ref().map(|of| *of.get_ref());
-            Happening::Message {
-                kind: *kind.get_ref(),
-                from: value(&after.from),
-                to: value(&after.to),
-                ballot: value(&after.ballot).unwrap_or(0),
-                partition: after.partition.as_ref().map(|partition| *partition.get_ref()),
-            }
+            let matching = Match {
+                partition: value(&after.partition),
+                min_ballot: value(&after.ballot),
+                ..Match::kind(*kind.get_ref())
+            };
+            Happening::Message { from: value(&after.from), to: value(&after.to), matching }
         }
         file::After { from, to, ballot, partition, .. }
             if from.is_some() || to.is_some() || ballot.is_some() || partition.is_some() =>
@@ -141,6 +140,10 @@ fn check_trigger(scope: &Scope, after: &Spanned<file::After>) -> Result<Trigger,
     };
     let count = after.count.as_ref().map_or(Ok(1), |count| at_least(count, 1, "times"))?;
     Ok(Trigger { happening, count, plus: after.plus })
+}
+
+fn value<T: Copy>(of: &Option<Spanned<T>>) -> Option<T> {
+    of.as_ref().map(|of| *of.get_ref())
 }
 
 /// Checks a fault, wherever it stands.
@@ -198,6 +201,7 @@ fn action(scope: &Scope, span: &Range<usize>, word: Word, fault: &file::Fault) -
         Shape::Between { peer, direction: direction(otherwise) }
     };
     let shaped = |shape| FaultAction::Links { shape, rule: cut() };
+    let on_links = |rule| FaultAction::Links { shape: between(Direction::Both), rule };
     Ok(match word {
         Word::Kill => FaultAction::Kill(Death::Now),
         Word::KillDuringWrite => FaultAction::Kill(Death::DuringWrite),
@@ -230,7 +234,30 @@ fn action(scope: &Scope, span: &Range<usize>, word: Word, fault: &file::Fault) -
         Word::Chain => shaped(Shape::Chain),
         Word::Swizzle => shaped(Shape::Swizzle { period: period(fault, span)? }),
         Word::Flap => shaped(Shape::Flap { period: period(fault, span)? }),
-        Word::Hold => FaultAction::Links { shape: between(Direction::Both), rule: LinkRule::Hold },
+        Word::Hold => on_links(LinkRule::Rule(Rule::Hold)),
+        Word::Refuse => on_links(LinkRule::Connect(Connect::Refuse)),
+        Word::HalfOpen => on_links(LinkRule::Rule(Rule::HalfOpen)),
+        Word::Delay => {
+            let delay = needed(&fault.delay, span, "how long?", "`delay`", "delay = \"20ms\"")?;
+            on_links(LinkRule::Delay(distribution(delay)?))
+        }
+        Word::Throttle => {
+            let limit = needed(
+                &fault.bytes_per_second,
+                span,
+                "how much passes?",
+                "`bytes_per_second`",
+                "bytes_per_second = 20000",
+            )?;
+            on_links(LinkRule::Throttle { bytes_per_second: at_least(limit, 1, "bytes a second")? })
+        }
+        Word::FrameDrop => on_links(frames(scope, fault, Deed::Drop)?),
+        Word::FrameDuplicate => on_links(frames(scope, fault, Deed::Duplicate)?),
+        Word::FrameReorder => {
+            let at_most = value(&fault.at_most).map_or(REORDERED, |at_most| at_most.0);
+            on_links(frames(scope, fault, Deed::Reorder { at_most })?)
+        }
+        Word::FrameHold => on_links(frames(scope, fault, Deed::Hold)?),
         Word::Release => FaultAction::Release,
         Word::Reset => FaultAction::Reset,
         Word::StallDisk => FaultAction::StallDisk { slow: fault.slow.as_ref().map(|slow| *slow.get_ref()) },
@@ -246,6 +273,62 @@ fn action(scope: &Scope, span: &Range<usize>, word: Word, fault: &file::Fault) -
         Word::ClockFreeze => FaultAction::Clock(ClockChange::Freeze),
         Word::Heal => FaultAction::Heal,
     })
+}
+
+/// How long a message is kept back at most for others to pass, unless the file says so.
+const REORDERED: Duration = Duration::from_millis(50);
+
+fn distribution(delay: &Spanned<file::DelayTable>) -> Result<Delay, Fault> {
+    let table = match *delay.get_ref() {
+        file::DelayTable::Constant(time) => return Ok(Delay::Constant(time.0)),
+        file::DelayTable::Distribution(table) => table,
+    };
+    match table {
+        file::Distributed { shortest: Some(shortest), longest: Some(longest), mean: None, median: None, high: None }
+            if shortest <= longest =>
+        {
+            Ok(Delay::Uniform { shortest: shortest.0, longest: longest.0 })
+        }
+        file::Distributed { shortest: None, longest: None, mean: Some(mean), median: None, high: None } => {
+            Ok(Delay::Exponential { mean: mean.0 })
+        }
+        file::Distributed { shortest: None, longest: None, mean: None, median: Some(median), high: Some(high) }
+            if median <= high =>
+        {
+            Ok(Delay::Lognormal { median: median.0, high: high.0 })
+        }
+        _ => Err(Fault::new(delay.span(), "no such distribution", "not one of the ways to say it").help(
+            "write one of `\"20ms\"`, `{ shortest = \"1ms\", longest = \"20ms\" }`, `{ mean = \"5ms\" }` and `{ median = \
+             \"5ms\", high = \"50ms\" }`",
+        )),
+    }
+}
+
+fn frames(scope: &Scope, fault: &file::Fault, deed: Deed) -> Result<LinkRule, Fault> {
+    if let Some(partition) = &fault.partition {
+        scope.partition(*partition.get_ref(), partition.span())?;
+    }
+    let strikes = match (&fault.chance, &fault.nth) {
+        (None, None) => Strikes::All,
+        (Some(chance), None) if (0.0..=1.0).contains(chance.get_ref()) => Strikes::Chance(*chance.get_ref()),
+        (Some(chance), None) => {
+            return Err(
+                Fault::new(chance.span(), "not a probability", "here").help("write a number from 0 to 1")
+            );
+        }
+        (None, Some(nth)) => Strikes::Nth(at_least(nth, 1, "messages")?),
+        (Some(chance), Some(_)) => {
+            return Err(Fault::new(chance.span(), "which messages?", "beside `nth`")
+                .help("write one of `chance` and `nth`, or neither for all messages"));
+        }
+    };
+    let matching = Match {
+        kinds: fault.kinds.as_ref().map(|kinds| kinds.get_ref().clone()).unwrap_or_default(),
+        partition: value(&fault.partition),
+        min_ballot: value(&fault.min_ballot),
+        max_ballot: value(&fault.max_ballot),
+    };
+    Ok(LinkRule::Frames { matching, strikes, deed })
 }
 
 fn period(fault: &file::Fault, span: &Range<usize>) -> Result<Time, Fault> {
@@ -277,7 +360,23 @@ pub fn keys_of(word: Word) -> &'static [&'static str] {
         Word::CutOneway => &["links", "peer", "direction"],
         Word::Split => &["links", "parts"],
         Word::Swizzle | Word::Flap => &["links", "period"],
-        Word::Hold => &["peer", "direction"],
+        Word::Hold | Word::Refuse | Word::HalfOpen => &["peer", "direction"],
+        Word::Delay => &["peer", "direction", "delay"],
+        Word::Throttle => &["peer", "direction", "bytes_per_second"],
+        Word::FrameDrop | Word::FrameDuplicate | Word::FrameHold => {
+            &["peer", "direction", "kinds", "partition", "min_ballot", "max_ballot", "chance", "nth"]
+        }
+        Word::FrameReorder => &[
+            "peer",
+            "direction",
+            "kinds",
+            "partition",
+            "min_ballot",
+            "max_ballot",
+            "chance",
+            "nth",
+            "at_most",
+        ],
         Word::StallDisk => &["slow"],
         Word::ClockRate => &["rate_ppm"],
         Word::ClockOffset => &["offset_ms"],
@@ -309,6 +408,15 @@ fn only_its_keys(word: Word, fault: &file::Fault) -> Result<(), Fault> {
         ("parts", fault.parts.as_ref().map(Spanned::span)),
         ("period", fault.period.as_ref().map(Spanned::span)),
         ("slow", fault.slow.as_ref().map(Spanned::span)),
+        ("delay", fault.delay.as_ref().map(Spanned::span)),
+        ("bytes_per_second", fault.bytes_per_second.as_ref().map(Spanned::span)),
+        ("kinds", fault.kinds.as_ref().map(Spanned::span)),
+        ("partition", fault.partition.as_ref().map(Spanned::span)),
+        ("min_ballot", fault.min_ballot.as_ref().map(Spanned::span)),
+        ("max_ballot", fault.max_ballot.as_ref().map(Spanned::span)),
+        ("chance", fault.chance.as_ref().map(Spanned::span)),
+        ("nth", fault.nth.as_ref().map(Spanned::span)),
+        ("at_most", fault.at_most.as_ref().map(Spanned::span)),
         ("rate_ppm", fault.rate_ppm.as_ref().map(Spanned::span)),
         ("offset_ms", fault.offset_ms.as_ref().map(Spanned::span)),
         ("for", fault.lasts.as_ref().filter(|_| !may_last(word)).map(Spanned::span)),

@@ -3,12 +3,14 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Deserializer, de::Visitor};
-use store::config::{LeaseConfig, Mutant, StorageKind};
+use store::{
+    config::{LeaseConfig, Mutant, StorageKind},
+    node::wire::Kind,
+};
 use toml::Spanned;
 
 use super::{
-    CheckName, Checks, Direction, Distribution, ExpectedVerdict, LinkFault, MessageKind, Mix, Phases,
-    Require, Word,
+    CheckName, Checks, Direction, Distribution, ExpectedVerdict, LinkFault, Mix, Phases, Require, Word,
     scalar::{Entry, FileKey, Target, Time, Via, Wait, Who},
 };
 
@@ -27,6 +29,7 @@ pub struct File {
     pub clocks: BTreeMap<Spanned<String>, Spanned<Clock>>,
     #[serde(default)]
     pub nemesis: Vec<Spanned<Nemesis>>,
+    pub random: Option<Spanned<Random>>,
     #[serde(default, rename = "step")]
     pub steps: Vec<Spanned<Step>>,
     #[serde(default)]
@@ -165,6 +168,15 @@ macro_rules! fault_table {
             pub parts: Option<Spanned<u64>>,
             pub period: Option<Spanned<Time>>,
             pub slow: Option<Spanned<Time>>,
+            pub delay: Option<Spanned<DelayTable>>,
+            pub bytes_per_second: Option<Spanned<u64>>,
+            pub kinds: Option<Spanned<Vec<Kind>>>,
+            pub partition: Option<Spanned<u32>>,
+            pub min_ballot: Option<Spanned<u64>>,
+            pub max_ballot: Option<Spanned<u64>>,
+            pub chance: Option<Spanned<f64>>,
+            pub nth: Option<Spanned<u64>>,
+            pub at_most: Option<Spanned<Time>>,
             pub rate_ppm: Option<Spanned<i64>>,
             pub offset_ms: Option<Spanned<i64>>,
         }
@@ -183,6 +195,15 @@ macro_rules! fault_table {
                     parts: self.parts.clone(),
                     period: self.period.clone(),
                     slow: self.slow.clone(),
+                    delay: self.delay.clone(),
+                    bytes_per_second: self.bytes_per_second.clone(),
+                    kinds: self.kinds.clone(),
+                    partition: self.partition.clone(),
+                    min_ballot: self.min_ballot.clone(),
+                    max_ballot: self.max_ballot.clone(),
+                    chance: self.chance.clone(),
+                    nth: self.nth.clone(),
+                    at_most: self.at_most.clone(),
                     rate_ppm: self.rate_ppm.clone(),
                     offset_ms: self.offset_ms.clone(),
                 }
@@ -206,6 +227,24 @@ fault_table! {
     StepFault {}
 }
 
+fault_table! {
+    /// One `[[random.fault]]`.
+    RandomFault {
+        weight: Option<Spanned<u64>>,
+    }
+}
+
+/// `[random]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Random {
+    pub every: Spanned<Time>,
+    #[serde(default)]
+    pub swarm: bool,
+    #[serde(default, rename = "fault")]
+    pub faults: Vec<Spanned<RandomFault>>,
+}
+
 /// A fault, wherever it stands.
 pub struct Fault {
     pub name: Option<String>,
@@ -218,15 +257,42 @@ pub struct Fault {
     pub parts: Option<Spanned<u64>>,
     pub period: Option<Spanned<Time>>,
     pub slow: Option<Spanned<Time>>,
+    pub delay: Option<Spanned<DelayTable>>,
+    pub bytes_per_second: Option<Spanned<u64>>,
+    pub kinds: Option<Spanned<Vec<Kind>>>,
+    pub partition: Option<Spanned<u32>>,
+    pub min_ballot: Option<Spanned<u64>>,
+    pub max_ballot: Option<Spanned<u64>>,
+    pub chance: Option<Spanned<f64>>,
+    pub nth: Option<Spanned<u64>>,
+    pub at_most: Option<Spanned<Time>>,
     pub rate_ppm: Option<Spanned<i64>>,
     pub offset_ms: Option<Spanned<i64>>,
+}
+
+/// `delay`: a duration, or the parameters of a distribution.
+#[derive(Clone, Copy)]
+pub enum DelayTable {
+    Constant(Time),
+    Distribution(Distributed),
+}
+
+/// `delay` as a table: one of the three ways.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Distributed {
+    pub shortest: Option<Time>,
+    pub longest: Option<Time>,
+    pub mean: Option<Time>,
+    pub median: Option<Time>,
+    pub high: Option<Time>,
 }
 
 /// `after`: exactly one of `message`, `leader_change`, `writes`, `fault`, and what goes with it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct After {
-    pub message: Option<Spanned<MessageKind>>,
+    pub message: Option<Spanned<Kind>>,
     pub from: Option<Spanned<u64>>,
     pub to: Option<Spanned<u64>>,
     pub ballot: Option<Spanned<u64>>,
@@ -394,6 +460,33 @@ impl<'de> Deserialize<'de> for Lease {
             }
         }
         deserializer.deserialize_any(OffOrTable)
+    }
+}
+
+impl<'de> Deserialize<'de> for DelayTable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TimeOrTable;
+        impl<'de> Visitor<'de> for TimeOrTable {
+            type Value = DelayTable;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a duration such as \"20ms\", { shortest = \"1ms\", longest = \"20ms\" }, { mean = \"5ms\" } or { median \
+                     = \"5ms\", high = \"50ms\" }",
+                )
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<DelayTable, E> {
+                let wrong = |()| E::invalid_value(serde::de::Unexpected::Str(text), &self);
+                text.parse().map(DelayTable::Constant).map_err(wrong)
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<DelayTable, A::Error> {
+                let table = serde::de::value::MapAccessDeserializer::new(map);
+                Distributed::deserialize(table).map(DelayTable::Distribution)
+            }
+        }
+        deserializer.deserialize_any(TimeOrTable)
     }
 }
 

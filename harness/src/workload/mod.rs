@@ -13,10 +13,11 @@ use store::{
 };
 
 pub use problem::{Fault, Problem};
+pub use random::{Choice, RandomFaults};
 pub use scalar::{Entry, Target, Time, Via, Wait, Who};
 pub use script::{Action, Ask, Expectation, OperationStep, Step, StepOutcome};
 pub use statement::{Event, Moment, Says, Statement};
-pub use trigger::{Happening, MessageKind, Trigger};
+pub use trigger::{Happening, Trigger, seen};
 pub use vocabulary::{
     ClockChange, Death, Direction, FaultAction, FaultSpec, LinkFault, LinkRule, Shape, Word,
 };
@@ -25,6 +26,7 @@ mod check;
 mod faults;
 mod file;
 mod problem;
+mod random;
 mod scalar;
 mod script;
 mod statement;
@@ -54,6 +56,8 @@ pub struct Workload {
     pub operations: Option<Operations>,
     /// Faults beside the script.
     pub nemesis: Vec<NemesisEntry>,
+    /// Faults at random.
+    pub random: Option<RandomFaults>,
     /// The script.
     pub steps: Vec<Step>,
     /// How long what takes.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use store::config::ClockSkew;
 
 use super::scalar::{Target, Time};
+use crate::proxy::{Conditions, Connect, Deed, Delay, FrameFault, Match, Rule, Strikes};
 
 /// A fault as it is asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,14 +111,47 @@ pub enum Shape {
     },
 }
 
-/// What happens to a link.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// What happens to a link. What several faults do to one link adds up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LinkRule {
-    /// Bytes wait, and go on in order when the link is opened.
-    Hold,
-    /// Connections break and are refused.
-    Sever,
+    /// Bytes are kept, or connections end.
+    Rule(Rule),
+    /// New connections do not come about.
+    Connect(Connect),
+    /// Messages travel for a while.
+    Delay(Delay),
+    /// No more than so many bytes pass a second.
+    Throttle {
+        /// So many.
+        bytes_per_second: u64,
+    },
+    /// Something happens to single messages.
+    Frames {
+        /// Which are meant.
+        matching: Match,
+        /// Which of those are struck.
+        strikes: Strikes,
+        /// What becomes of them.
+        deed: Deed,
+    },
+}
+
+impl LinkRule {
+    /// As the network takes it, for the fault of this number.
+    pub fn conditions(&self, fault: u64) -> Conditions {
+        match self {
+            Self::Rule(rule) => (*rule).into(),
+            Self::Connect(connect) => (*connect).into(),
+            Self::Delay(delay) => (*delay).into(),
+            Self::Throttle { bytes_per_second } => {
+                Conditions { bandwidth: Some(*bytes_per_second), ..Conditions::default() }
+            }
+            Self::Frames { matching, strikes, deed } => {
+                FrameFault { fault, matching: matching.clone(), strikes: *strikes, deed: *deed }.into()
+            }
+        }
+    }
 }
 
 /// What a cut does to its links, as files say it.
@@ -127,16 +161,22 @@ pub enum LinkFault {
     /// Bytes wait, and go on in order when the link is opened.
     #[default]
     Hold,
-    /// Connections break and are refused.
+    /// Connections are reset, and new ones too.
     Sever,
+    /// Connections are ended in order, and new ones too.
+    Close,
+    /// Nothing passes, and nobody is told; connections are reset when it ends.
+    Silence,
 }
 
 impl From<LinkFault> for LinkRule {
     fn from(fault: LinkFault) -> Self {
-        match fault {
-            LinkFault::Hold => Self::Hold,
-            LinkFault::Sever => Self::Sever,
-        }
+        Self::Rule(match fault {
+            LinkFault::Hold => Rule::Hold,
+            LinkFault::Sever => Rule::Sever,
+            LinkFault::Close => Rule::Close,
+            LinkFault::Silence => Rule::Silence,
+        })
     }
 }
 
@@ -246,12 +286,28 @@ words! {
     Swizzle = "swizzle",
     /// [`Shape::Flap`]
     Flap = "flap",
-    /// [`LinkRule::Hold`], until it is released.
+    /// [`Rule::Hold`], until it is released.
     Hold = "hold",
     /// [`FaultAction::Release`]
     Release = "release",
     /// [`FaultAction::Reset`]
     Reset = "reset",
+    /// [`Connect::Refuse`]
+    Refuse = "refuse",
+    /// [`Rule::HalfOpen`]
+    HalfOpen = "half-open",
+    /// [`LinkRule::Delay`]
+    Delay = "delay",
+    /// [`LinkRule::Throttle`]
+    Throttle = "throttle",
+    /// [`Deed::Drop`]
+    FrameDrop = "frame-drop",
+    /// [`Deed::Duplicate`]
+    FrameDuplicate = "frame-duplicate",
+    /// [`Deed::Reorder`]
+    FrameReorder = "frame-reorder",
+    /// [`Deed::Hold`]
+    FrameHold = "frame-hold",
     /// [`FaultAction::StallDisk`]
     StallDisk = "stall-disk",
     /// [`ClockChange::Rate`]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio_util::codec::LengthDelimitedCodec;
 
-use crate::api::NodeId;
+use crate::api::{Ballot, NodeId, PartitionId};
 
 /// Version of the wire format; a node refuses every other.
 pub const VERSION: u16 = 1;
@@ -83,4 +83,191 @@ pub fn encode<T: Serialize>(value: &T) -> Bytes {
 /// The value in a frame.
 pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, postcard::Error> {
     postcard::from_bytes(frame)
+}
+
+/// What a frame is, for those that look at a connection from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the messages of the same name, in core/message.rs and above")]
+pub enum Kind {
+    Handshake,
+    Verdict,
+    /// What a client asks.
+    Request,
+    /// What a client is answered.
+    Reply,
+    Join,
+    Table,
+    HeartbeatRequest,
+    HeartbeatReply,
+    Leading,
+    Forward,
+    Forwarded,
+    Prepare,
+    Promise,
+    AcceptSync,
+    Accept,
+    Accepted,
+    Decide,
+    PrepareReq,
+    Nack,
+    LeaseNack,
+    LeaseExtend,
+    LeaseGranted,
+    LeaseRelease,
+}
+
+/// What the first bytes of a frame tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// What it is.
+    pub kind: Kind,
+    /// The partition that it is about, if it is about one.
+    pub partition: Option<PartitionId>,
+    /// The ballot that it carries first, if it carries one.
+    pub ballot: Option<Ballot>,
+}
+
+/// Bytes of a frame, without its length, from which [`peek`] can tell everything.
+pub const PEEK: usize = 48;
+
+/// The variants of [`Message`](crate::core::Message), in their order; what is not one is within a group.
+const MESSAGES: [Option<Kind>; 8] = [
+    Some(Kind::Join),
+    Some(Kind::Table),
+    Some(Kind::HeartbeatRequest),
+    Some(Kind::HeartbeatReply),
+    Some(Kind::Leading),
+    Some(Kind::Forward),
+    Some(Kind::Forwarded),
+    None,
+];
+
+/// The variants of [`GroupMessage`](crate::core::GroupMessage), in their order. Each begins with a ballot.
+const GROUP_MESSAGES: [Kind; 12] = [
+    Kind::Prepare,
+    Kind::Promise,
+    Kind::AcceptSync,
+    Kind::Accept,
+    Kind::Accepted,
+    Kind::Decide,
+    Kind::PrepareReq,
+    Kind::Nack,
+    Kind::LeaseNack,
+    Kind::LeaseExtend,
+    Kind::LeaseGranted,
+    Kind::LeaseRelease,
+];
+
+/// Recognises a protocol message by the first [`PEEK`] bytes of its frame, without its length, or by all of a shorter one.
+/// `None`: it is no protocol message.
+pub fn peek(frame: &[u8]) -> Option<Seen> {
+    let (variant, rest) = postcard::take_from_bytes::<u32>(frame).ok()?;
+    match MESSAGES.get(variant as usize)? {
+        Some(Kind::Leading) => {
+            let ((partition, ballot), _) = postcard::take_from_bytes(rest).ok()?;
+            Some(Seen { kind: Kind::Leading, partition: Some(partition), ballot: Some(ballot) })
+        }
+        Some(kind) => Some(Seen { kind: *kind, partition: None, ballot: None }),
+        None => {
+            let ((partition, variant, ballot), _) =
+                postcard::take_from_bytes::<(PartitionId, u32, Ballot)>(rest).ok()?;
+            let kind = *GROUP_MESSAGES.get(variant as usize)?;
+            Some(Seen { kind, partition: Some(partition), ballot: Some(ballot) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        api::{Key, Operation, StoreError},
+        core::{
+            LocalTime, Message,
+            message::{ForwardId, GroupMessage, Suffix, Table},
+        },
+    };
+
+    const BALLOT: Ballot = Ballot { config: u32::MAX, number: u64::MAX, priority: u32::MAX, node: u64::MAX };
+
+    fn group_messages() -> Vec<(Kind, GroupMessage)> {
+        let (ballot, session, length, decided, sequence) = (BALLOT, 1, 2, 3, 4);
+        let (sent_at, accepted_ballot) = (LocalTime::default(), Ballot::BOTTOM);
+        let suffix = Suffix { start: 0, entries: Vec::new() };
+        let basis = (Ballot::BOTTOM, 0);
+        vec![
+            (
+                Kind::Prepare,
+                GroupMessage::Prepare { ballot, session, decided, accepted_ballot, length, sent_at },
+            ),
+            (
+                Kind::Promise,
+                GroupMessage::Promise {
+                    ballot,
+                    session,
+                    accepted_ballot,
+                    length,
+                    decided,
+                    suffix: None,
+                    granted: None,
+                },
+            ),
+            (
+                Kind::AcceptSync,
+                GroupMessage::AcceptSync { ballot, session, basis, suffix: suffix.clone(), decided },
+            ),
+            (Kind::Accept, GroupMessage::Accept { ballot, session, sequence, suffix, decided }),
+            (Kind::Accepted, GroupMessage::Accepted { ballot, session, length }),
+            (Kind::Decide, GroupMessage::Decide { ballot, session, sequence, decided }),
+            (Kind::PrepareReq, GroupMessage::PrepareReq { promised: ballot }),
+            (Kind::Nack, GroupMessage::Nack { promised: ballot }),
+            (Kind::LeaseNack, GroupMessage::LeaseNack { ballot, holder: 2, remaining: 5 }),
+            (Kind::LeaseExtend, GroupMessage::LeaseExtend { ballot, sent_at }),
+            (Kind::LeaseGranted, GroupMessage::LeaseGranted { ballot, sent_at }),
+            (Kind::LeaseRelease, GroupMessage::LeaseRelease { ballot }),
+        ]
+    }
+
+    fn seen(message: &Message) -> Option<Seen> {
+        let frame = encode(message);
+        peek(&frame[..frame.len().min(PEEK)])
+    }
+
+    #[test]
+    fn every_message_is_recognised_by_its_first_bytes() {
+        let id = ForwardId { boot: 1, number: 1 };
+        let table = Table { members: BTreeMap::new(), config: 0, replicas: BTreeMap::new() };
+        let operation = Operation::Get { key: Key::Integer(1) };
+        let response = Err(StoreError::NotReady { joined: 1, threshold: 2 });
+        let plain = [
+            (Kind::Join, Message::Join { disk: u64::MAX }),
+            (Kind::Table, Message::Table(table)),
+            (Kind::HeartbeatRequest, Message::HeartbeatRequest { round: 1 }),
+            (Kind::HeartbeatReply, Message::HeartbeatReply { round: 1, groups: Vec::new() }),
+            (Kind::Forward, Message::Forward { id, operation }),
+            (Kind::Forwarded, Message::Forwarded { id, response }),
+        ];
+        for (kind, message) in plain {
+            assert_eq!(seen(&message), Some(Seen { kind, partition: None, ballot: None }), "{message:?}");
+        }
+        let about = |kind, partition| Some(Seen { kind, partition: Some(partition), ballot: Some(BALLOT) });
+        let leading = Message::Leading { partition: u32::MAX, ballot: BALLOT };
+        assert_eq!(seen(&leading), about(Kind::Leading, u32::MAX));
+        for (kind, message) in group_messages() {
+            let message = Message::Group { partition: u32::MAX, message };
+            assert_eq!(seen(&message), about(kind, u32::MAX), "{message:?}");
+        }
+        assert_eq!(group_messages().len(), GROUP_MESSAGES.len());
+    }
+
+    #[test]
+    fn what_is_no_message_is_not_recognised() {
+        assert_eq!(peek(&[]), None);
+        assert_eq!(peek(&[8]), None, "no such message");
+        assert_eq!(peek(&[7, 1, 12, 0, 0, 0, 0]), None, "no such message of a group");
+        assert_eq!(peek(&[7, 1, 3, 0]), None, "cut off inside the ballot");
+    }
 }
