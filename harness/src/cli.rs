@@ -1,6 +1,7 @@
 //! The command line: which workloads under which seeds, and the exit code that says how they went.
 
 use std::{
+    io::Write,
     ops::Range,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -37,6 +38,10 @@ enum Command {
     Run(RunArguments),
     /// Runs workloads in simulated time, many seeds a second.
     Sim(SimArguments),
+    /// Prints a workload with every key, its meaning and its default.
+    ExplainWorkload,
+    /// Prints the JSON schema of workload files, for editors.
+    Schema,
     /// One node of a cluster.
     #[command(hide = true)]
     Node {
@@ -88,8 +93,16 @@ pub fn main() -> ExitCode {
         Some(Command::Node { config }) => node(&config),
         Some(Command::Run(arguments)) => run_all(&arguments),
         Some(Command::Sim(arguments)) => sim::command::main(&arguments),
+        Some(Command::ExplainWorkload) => shown(&workload::reference::explain()),
+        Some(Command::Schema) => shown(&format!("{:#}\n", workload::reference::schema())),
         None => run_all(&cli.run),
     }
+}
+
+/// Prints a text; whoever reads it may stop in the middle.
+fn shown(text: &str) -> ExitCode {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
 fn node(path: &Path) -> ExitCode {

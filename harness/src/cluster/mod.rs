@@ -201,8 +201,9 @@ pub struct Cluster {
 }
 
 /// One node of the cluster, which is one process after another.
-#[derive(Default)]
 struct Node {
+    /// What its next process is told.
+    config: Mutex<NodeConfig>,
     /// The process that was started last.
     process: Mutex<Option<Arc<Process>>>,
     /// One start at a time.
@@ -219,13 +220,11 @@ impl Cluster {
     /// Writes every node's configuration, starts every node and waits until all listen; the network then leads to them. On
     /// an error every node that was started is killed.
     pub async fn start(spec: ClusterSpec, network: Arc<Network>) -> Result<Self, StartError> {
-        for (node, config) in &spec.configs {
-            write_config(&config_path(&spec.run_dir, *node), config)?;
-        }
         let logs = spec.run_dir.join("logs");
         std::fs::create_dir_all(&logs).map_err(|source| StartError::File { path: logs, source })?;
         let spawner = Spawner::start().map_err(|source| StartError::Thread { source })?;
-        let nodes = spec.configs.keys().map(|node| (*node, Node::default())).collect();
+        let node = |(node, config): (&NodeId, &NodeConfig)| (*node, Node::new(config.clone()));
+        let nodes = spec.configs.iter().map(node).collect();
         let watch = Arc::new(Watch { leaders: Mutex::default(), events: broadcast::Sender::new(EVENTS) });
         let cluster = Self { spec, network, spawner, nodes, watch };
         try_join_all(cluster.nodes.keys().map(|node| cluster.start_node(*node))).await?;
@@ -267,14 +266,19 @@ impl Cluster {
         if self.is_running(node) {
             return Err(StartError::Running { node });
         }
-        let mut config = self.spec.configs[&node].clone();
-        let failed = |source| StartError::File { path: config.data.clone(), source };
-        match std::fs::remove_dir_all(&config.data) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
+        let mut config = lock(&self.nodes[&node].config);
         config.trace = None;
-        write_config(&config_path(&self.spec.run_dir, node), &config)
+        match std::fs::remove_dir_all(&config.data) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StartError::File { path: config.data.clone(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The clock that the next process of `node` begins with.
+    pub fn set_first_clock(&self, node: NodeId, skew: ClockSkew) {
+        lock(&self.nodes[&node].config).clock = skew;
     }
 
     /// Starts `node` again on what its disk holds; in effect when it listens and the network leads to it. Panics when the
@@ -381,10 +385,12 @@ impl Cluster {
         if self.is_running(node) {
             return Err(StartError::Running { node });
         }
+        let config = config_path(&self.spec.run_dir, node);
+        write_config(&config, &lock(&place.config))?;
         let start = Start {
             node,
             command: &self.spec.command,
-            config: config_path(&self.spec.run_dir, node),
+            config,
             log: self.spec.run_dir.join("logs").join(format!("node-{node}.log")),
         };
         let process =
@@ -417,6 +423,14 @@ impl Drop for Cluster {
 }
 
 impl Node {
+    fn new(config: NodeConfig) -> Self {
+        Self {
+            config: Mutex::new(config),
+            process: Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
+        }
+    }
+
     fn process(&self) -> Option<Arc<Process>> {
         lock(&self.process).clone()
     }

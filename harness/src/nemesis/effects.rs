@@ -80,6 +80,12 @@ impl Active {
         }
     }
 
+    /// Whether a final heal ends it. A clock that has jumped for good does not jump back: that would be another fault.
+    pub fn heals(&self) -> bool {
+        let jump = matches!(self.spec.action, FaultAction::Clock(ClockChange::Offset { .. }));
+        !jump || self.spec.lasts.is_some()
+    }
+
     /// What it chooses its links among.
     pub fn ground(&self) -> Ground<'_> {
         Ground { target: &self.nodes, peers: &self.peers, order: &self.order }

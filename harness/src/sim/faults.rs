@@ -242,7 +242,8 @@ impl World<'_> {
     pub(super) fn heal(&mut self) {
         self.nemesis.effects.remove(LATE);
         self.switch_network();
-        while let Some(fault) = self.nemesis.active.keys().next().copied() {
+        let passing = self.nemesis.active.iter().filter(|(_, active)| active.heals());
+        for fault in passing.map(|(fault, _)| *fault).collect::<Vec<_>>() {
             self.end_fault(fault);
         }
         self.settle_nodes(&self.plan.node_ids());

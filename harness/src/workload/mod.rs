@@ -27,6 +27,7 @@ mod faults;
 mod file;
 mod problem;
 mod random;
+pub mod reference;
 mod scalar;
 mod script;
 mod statement;

@@ -202,7 +202,7 @@ pub enum ClockChange {
         /// Parts per million.
         ppm: i64,
     },
-    /// A jump, forward or back; the end of the fault is a jump the other way.
+    /// A jump, forward or back; the end of the fault is a jump the other way. Without an end the clock stays where it is.
     Offset {
         /// Milliseconds.
         ms: i64,

@@ -1,0 +1,201 @@
+//! Faults on real processes: each of the vocabulary is carried out and undone, faults keep their times whatever others wait
+//! for, a wiped node stays out, and a false statement is found.
+
+use std::{fs, path::Path, process::Command};
+
+use checker::history::{History, Nemesis};
+
+const CLUSTER: &str = r#"
+[cluster]
+nodes = 5
+partitions = [{ replicas = [1, 2, 3, 4, 5] }]
+lease = { duration_ms = 400, drift_ppm = 50000 }
+request_timeout_ms = 600
+[clients]
+count = 6
+entry = "any"
+timeout_ms = 800
+[operations]
+mix = { get = 5, put = 5 }
+keys = { count = 4 }
+rate = 300
+"#;
+
+struct Ran {
+    code: Option<i32>,
+    shown: String,
+    history: History,
+}
+
+fn run(text: &str) -> Ran {
+    let folder = tempfile::tempdir().expect("folder");
+    fs::write(folder.path().join("faults.toml"), text).expect("workload written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
+    command.current_dir(folder.path()).args(["faults.toml", "--seed", "1", "--quiet"]);
+    let output = command.output().expect("the harness runs");
+    let shown =
+        format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let path = folder.path().join("results/latest/history.jsonl");
+    let history = History::read(Path::new(&path)).unwrap_or_else(|error| panic!("{error}\n{shown}"));
+    Ran { code: output.status.code(), shown, history }
+}
+
+impl Ran {
+    fn begin(&self, action: &str) -> &Nemesis {
+        let mut begun = self.history.faults.iter().filter(|fault| fault.begins && fault.action == action);
+        begun.next().unwrap_or_else(|| panic!("no {action} has begun\n{}", self.shown))
+    }
+
+    fn end(&self, of: &Nemesis) -> Option<&Nemesis> {
+        self.history.faults.iter().find(|fault| !fault.begins && fault.fault == of.fault)
+    }
+
+    /// Seconds from the beginning of the faults phase.
+    fn since(&self, time: u64) -> f64 {
+        let faults = self.history.phases.iter().find(|phase| phase.name == "faults").expect("faults phase");
+        (time as f64 - faults.time as f64) / 1e9
+    }
+}
+
+/// Every action that can be undone or ends by itself, with what it needs.
+const LASTING: &[(&str, &str)] = &[
+    ("kill", "target = \"leader(1)\""),
+    ("kill-during-write", "target = \"leader(1)\""),
+    ("kill-during-recovery", "target = \"follower(1)\""),
+    ("lose-unsynced", "target = \"leader(1)\""),
+    ("pause", "target = \"follower(1)\""),
+    ("isolate", "target = \"leader(1)\"\nlinks = \"close\""),
+    ("cut", "target = \"leader(1)\"\npeer = \"follower(1)\"\nlinks = \"silence\""),
+    ("cut-oneway", "target = \"leader(1)\"\ndirection = \"in\"\nlinks = \"sever\""),
+    ("halves", "target = \"leader(1)\""),
+    ("split", "parts = 3"),
+    ("majorities-ring", ""),
+    ("bridge", "target = \"leader(1)\""),
+    ("chain", "target = \"leader(1)\""),
+    ("swizzle", "period = \"50ms\""),
+    ("flap", "target = \"leader(1)\"\nperiod = \"80ms\""),
+    ("hold", "target = \"minority\""),
+    ("refuse", "target = \"follower(1)\""),
+    ("half-open", "target = \"follower(1)\""),
+    ("delay", "target = \"leader(1)\"\ndelay = { median = \"5ms\", high = \"30ms\" }"),
+    ("throttle", "target = \"leader(1)\"\nbytes_per_second = 20000"),
+    ("frame-drop", "target = \"leader(1)\"\nchance = 0.1"),
+    ("frame-duplicate", "target = \"leader(1)\"\nkinds = [\"accept\", \"decide\"]"),
+    ("frame-reorder", "target = \"leader(1)\"\nchance = 0.2"),
+    ("frame-hold", "target = \"leader(1)\"\nnth = 5"),
+    ("stall-disk", "target = \"lagging(1)\""),
+    ("clock-rate", "target = \"lease-holder(1)\"\nrate_ppm = 49000"),
+];
+
+#[test]
+fn every_fault_is_carried_out_and_undone() {
+    let mut text = format!("{CLUSTER}\n[phases]\nwarm_up = \"500ms\"\nfaults = \"21s\"\n");
+    for (index, (action, keys)) in LASTING.iter().enumerate() {
+        let at = 200 + index * 700;
+        text += &format!("[[nemesis]]\nat = \"{at}ms\"\naction = \"{action}\"\n{keys}\nfor = \"600ms\"\n");
+    }
+    // the holder's clock jumps forward, which leases do not mind
+    text += "[[nemesis]]\nat = \"19s\"\naction = \"clock-offset\"\ntarget = \"leader(1)\"\noffset_ms = 300\n";
+    text += "[[nemesis]]\nat = \"19s\"\naction = \"restart\"\ntarget = \"follower(1)\"\n";
+    text += "[[nemesis]]\nat = \"19500ms\"\naction = \"reset\"\ntarget = \"leader(1)\"\n";
+    let ran = run(&text);
+    assert_eq!(ran.code, Some(0), "{}", ran.shown);
+    for (action, _) in LASTING {
+        let begun = ran.begin(action);
+        assert!(!begun.nodes.is_empty(), "{action}");
+        let ended = ran.end(begun).unwrap_or_else(|| panic!("{action} has not ended"));
+        assert!(ended.time > begun.time, "{action}");
+    }
+    for action in ["restart", "reset", "clock-offset"] {
+        assert!(!ran.begin(action).nodes.is_empty(), "{action}");
+    }
+}
+
+#[test]
+fn a_fault_that_waits_keeps_no_other_from_its_time() {
+    let ran = run(&format!(
+        "{CLUSTER}{}",
+        r#"
+        [phases]
+        warm_up = "200ms"
+        faults = "4s"
+        # nobody is paused, so this one waits in vain for three seconds
+        [[nemesis]]
+        at = "200ms"
+        action = "resume"
+        target = "random"
+        [[nemesis]]
+        at = "700ms"
+        name = "kill"
+        action = "kill"
+        target = "follower(1)"
+        for = "400ms"
+        [[nemesis]]
+        after = { fault = "kill", ends = true, plus = "100ms" }
+        action = "hold"
+        target = "follower(1)"
+        for = "200ms"
+        [[nemesis]]
+        after = { writes = 100 }
+        action = "isolate"
+        target = "node 3"
+        for = "200ms"
+        [[nemesis]]
+        after = { message = "accepted", ballot = 1, count = 3 }
+        action = "reset"
+        target = "node 2"
+        "#
+    ));
+    assert_eq!(ran.code, Some(3), "a fault found nobody, so nothing is shown: {}", ran.shown);
+    let late = |fault: &Nemesis, due: f64| ran.since(fault.requested) - due;
+    let (vacant, kill) = (ran.begin("resume"), ran.begin("kill"));
+    assert!(vacant.nodes.is_empty() && late(vacant, 3.2) > -0.1, "it waited: {vacant:?}");
+    assert!((0.0..0.4).contains(&late(kill, 0.7)), "{kill:?}");
+    let ended = ran.end(kill).expect("restarted");
+    let hold = ran.begin("hold");
+    let after = (hold.requested as f64 - ended.time as f64) / 1e9;
+    assert!((0.09..0.5).contains(&after), "{after} s after the kill");
+    assert_eq!(ran.begin("isolate").nodes, [3]);
+    assert_eq!(ran.begin("reset").nodes, [2]);
+}
+
+#[test]
+fn a_wiped_node_is_gone_for_good_and_false_statements_are_found() {
+    let ran = run(&format!(
+        "{CLUSTER}{}",
+        r#"
+        [phases]
+        warm_up = "200ms"
+        faults = "0s"
+        [[step]]
+        name = "wiped"
+        fault = { action = "wipe", target = "node 2" }
+        [[step]]
+        name = "its clients are refused"
+        client = 1
+        via = 2
+        times = 20
+        get = { key = 1 }
+        expect = { outcome = "fail", error = "not ready" }
+        [[step]]
+        name = "those of others are not"
+        client = [2, 3]
+        via = 1
+        times = 20
+        put = { key = 1 }
+        within = "5s"
+        [[expect.that]]
+        name = "it goes on"
+        says = "progress"
+        within = "5s"
+        [[expect.that]]
+        name = "not so"
+        says = "leader-changes"
+        at_least = 9
+        "#
+    ));
+    assert_eq!(ran.code, Some(1), "{}", ran.shown);
+    assert!(ran.shown.contains("1 of 2 statements are true"), "{}", ran.shown);
+    assert!(ran.shown.contains("not so: partition 1 got another leader"), "{}", ran.shown);
+    assert!(ran.shown.contains("3 of 3 steps as expected"), "{}", ran.shown);
+}
