@@ -48,10 +48,20 @@ pub fn explain() -> String {
     text.trim_end().to_owned() + "\n"
 }
 
+/// Columns of the reference.
+const WIDTH: usize = 110;
+
 fn comment(text: &mut String, words: &str) {
-    for words in words.lines() {
-        line(text, &format!("# {}", words.split_whitespace().collect::<Vec<_>>().join(" ")));
+    let mut row = String::from("#");
+    for word in words.split_whitespace() {
+        if row.len() + word.len() >= WIDTH {
+            line(text, &row);
+            row = String::from("#");
+        }
+        row.push(' ');
+        row += word;
     }
+    line(text, &row);
 }
 
 fn line(text: &mut String, words: &str) {
