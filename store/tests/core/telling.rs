@@ -2,7 +2,7 @@
 
 use store::{
     api::{Operation, Outcome, Response},
-    core::{Message, trace::TraceEvent},
+    core::{Message, message::GroupMessage, trace::TraceEvent},
 };
 
 /// A protocol event in words; none when it happens all the time.
@@ -35,6 +35,27 @@ pub fn name(message: &Message) -> String {
         other => format!("{other:?}"),
     };
     text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+}
+
+/// A message in words: its name, and what a story of leases and sessions turns on.
+pub fn message(message: &Message) -> String {
+    let name = name(message);
+    let Message::Group { message, .. } = message else { return name };
+    match message {
+        GroupMessage::Prepare { ballot, session, .. } => format!("{name} {ballot}, session {session}"),
+        GroupMessage::Promise { ballot, session, granted, .. } => {
+            let grant = if granted.is_some() { "with" } else { "without" };
+            format!("{name} {ballot}, session {session}, {grant} a grant")
+        }
+        GroupMessage::LeaseNack { ballot, holder, remaining } => {
+            format!("{name} {ballot}: n{holder} holds the lease for {:.1} ms", *remaining as f64 / 1e6)
+        }
+        GroupMessage::Nack { promised } | GroupMessage::PrepareReq { promised } => {
+            format!("{name}, promised {promised}")
+        }
+        GroupMessage::LeaseRelease { ballot } => format!("{name} {ballot}"),
+        _ => name,
+    }
 }
 
 /// An operation in words.

@@ -61,8 +61,8 @@ pub struct World {
     pub asked: Vec<Asked>,
     /// What happened, for golden scripts: trace events and replies.
     pub told: Vec<String>,
-    /// Messages are told of, too.
-    pub tell_messages: bool,
+    /// Names of the messages that are told of, too.
+    pub tell_messages: Vec<String>,
     /// No message is lost any more without a new connection.
     pub calm: bool,
     machines: BTreeMap<NodeId, Machine>,
@@ -147,7 +147,7 @@ impl World {
             observer: Observer::default(),
             asked: Vec::new(),
             told: Vec::new(),
-            tell_messages: false,
+            tell_messages: Vec::new(),
             calm: false,
             machines: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -498,8 +498,8 @@ impl World {
         let due = self.now + self.delays.message();
         let up = self.is_up(to);
         let name = telling::name(&message);
-        if self.tell_messages && name != "HeartbeatRequest" && name != "HeartbeatReply" {
-            self.tell(&format!("n{from} -> n{to} {message:?}"));
+        if self.tell_messages.contains(&name) {
+            self.tell(&format!("n{from} -> n{to} {}", telling::message(&message)));
         }
         if !self.calm && self.delays.loses() {
             return;
