@@ -23,6 +23,9 @@ pub fn event(event: &TraceEvent) -> Option<String> {
         TraceEvent::Decided { partition, first, hashes, leading: true, .. } => {
             format!("p{partition} decides {first}..{}", *first + hashes.len() as u64 - 1)
         }
+        TraceEvent::StopSign { partition, ballot, index } => {
+            format!("p{partition} has a stop-sign at {index} under {ballot}")
+        }
         TraceEvent::MutantReached { name } => format!("mutant {name} reached"),
         _ => return None,
     })
