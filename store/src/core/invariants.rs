@@ -60,6 +60,8 @@ struct Observed {
     led: BTreeMap<Ballot, NodeId>,
     holds: BTreeMap<Ballot, Interval>,
     grants: BTreeMap<NodeId, (Ballot, Interval)>,
+    /// Ballots under which a node's log ended in a stop-sign.
+    stopped: BTreeSet<(NodeId, Ballot)>,
 }
 
 /// In common time, nanoseconds; the end is exclusive.
@@ -158,8 +160,15 @@ impl Observer {
             TraceEvent::Decided { partition, ballot, leading: true, .. } => {
                 self.group(partition).on_decided_by_leader(now, ballot)
             }
+            TraceEvent::StopSign { partition, ballot, .. } => {
+                self.group(partition).stopped.insert((id, ballot));
+                Ok(())
+            }
             TraceEvent::FastRead { partition, ballot, received, checked, expiry, .. } => {
                 self.fast_reads += 1;
+                if self.group(partition).stopped.contains(&(id, ballot)) {
+                    return Err(format!("L7: a fast read under {ballot} after a stop-sign"));
+                }
                 if !(received <= checked && checked < expiry) {
                     return Err(format!("L4: received {received}, checked {checked}, expiry {expiry}"));
                 }
