@@ -1,6 +1,8 @@
-//! The pure core in simulated time: golden scripts and random schedules.
+//! The pure core in simulated time: golden scripts, the properties that it promises, and random schedules.
 
+mod cluster;
 mod golden;
+mod properties;
 mod random_schedules;
 mod telling;
 mod world;

@@ -342,6 +342,7 @@ impl Paxos {
         assert!(!self.stopped(), "no entry follows a stop-sign");
         self.changed_from(self.length(), turn);
         self.log.push(entry);
+        self.trace_stop_sign(turn);
         self.length()
     }
 
