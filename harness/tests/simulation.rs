@@ -12,6 +12,9 @@ use harness::{
 };
 use store::config::Mutant;
 
+/// Every fault that there is, several at once: too fast for real processes.
+const EVERYTHING: &str = "tests/workloads/everything.toml";
+
 fn load(path: &str) -> Workload {
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     workload::load(&path).unwrap_or_else(|problem| panic!("{problem}"))
@@ -59,14 +62,27 @@ fn the_reference_is_clean() {
 }
 
 #[test]
+fn what_was_fixed_stays_fixed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../workloads/regressions");
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a plan");
+        let plan: Plan = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let outcome = run(&plan, &Options::default());
+        assert!(outcome.findings.is_empty(), "{}: {:#?}", path.display(), outcome.findings);
+    }
+}
+
+#[test]
 fn a_storm_of_faults_is_clean() {
     assert_clean(&load("tests/workloads/storm.toml"), 0..40);
 }
 
 #[test]
 fn a_healed_core_makes_progress_whatever_stays_broken_outside() {
-    for name in ["healed-core", "healed-core-without-leases", "storm"] {
-        let workload = load(&format!("../workloads/{name}.toml"));
+    for path in ["../workloads/healed-core.toml", "../workloads/healed-core-without-leases.toml", EVERYTHING]
+    {
+        let workload = load(path);
         assert!(workload.nemesis.iter().any(|entry| entry.fault.permanent));
         assert_clean(&workload, 0..8);
     }

@@ -29,6 +29,7 @@ const KEPT: usize = 3;
 
 /// What to simulate.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct SimArguments {
     /// Workload files.
     #[arg(required = true, value_name = "WORKLOAD.toml")]

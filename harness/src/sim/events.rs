@@ -186,10 +186,10 @@ mod tests {
             agenda.add(time, Event::Phase);
         }
         let mut times = Vec::new();
-        while let Some((time, _)) = agenda.take() {
+        while let Some((time, event)) = agenda.take() {
             times.push(time);
             // what happens now brings on what happens at once, and later
-            if time == slot {
+            if (time, event) == (slot, Event::Phase) {
                 agenda.add(slot, Event::Script);
                 agenda.add(8 * slot, Event::Script);
                 agenda.add(9 * slot + 1, Event::Script);

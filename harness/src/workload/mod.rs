@@ -157,6 +157,7 @@ pub struct FaultSpec {
     /// Of a clock fault.
     pub clock: ClockChange,
     /// It outlasts the heal phase: the nodes that it hits are outside of the core that must make progress.
+    #[serde(default)]
     pub permanent: bool,
 }
 

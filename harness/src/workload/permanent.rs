@@ -33,7 +33,7 @@ pub fn check(permanent: Option<&Spanned<bool>>, when: When, fault: &FaultSpec) -
 /// Refuses permanent faults that may leave a partition without a majority.
 pub fn check_core(scope: &Scope, nemesis: &[(Range<usize>, NemesisEntry)]) -> Result<(), Fault> {
     let permanent = || nemesis.iter().filter(|(_, entry)| entry.fault.permanent);
-    let Some((place, _)) = permanent().last() else { return Ok(()) };
+    let Some((place, _)) = permanent().next_back() else { return Ok(()) };
     for partition in &scope.cluster.partitions {
         let may_fail = partition.replication - (partition.replication / 2 + 1);
         let faults: Vec<&FaultSpec> = permanent().map(|(_, entry)| &entry.fault).collect();
