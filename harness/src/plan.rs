@@ -16,8 +16,8 @@ use store::{
 };
 
 use crate::workload::{
-    Checks, Entry, Expect, FaultSpec, NodeClock, Operations, Phases, Require, Step, Time, Trigger, When,
-    Workload,
+    Checks, Entry, Expect, ExpectedVerdict, FaultSpec, NodeClock, Operations, Phases, Require, Step, Time,
+    Trigger, When, Workload,
 };
 
 /// What one run does.
@@ -111,6 +111,16 @@ pub enum Cause {
     After(Trigger),
 }
 
+impl PlannedFault {
+    /// Whether it is due before everything is healed.
+    pub fn is_passing(&self, phases: &Phases) -> bool {
+        match self.cause {
+            Cause::At(at) => at < phases.faults,
+            Cause::After(_) => true,
+        }
+    }
+}
+
 impl Plan {
     /// The plan of a workload under a seed.
     pub fn new(workload: Workload, seed: u64) -> Self {
@@ -137,6 +147,16 @@ impl Plan {
             faults,
             steps: workload.steps,
         }
+    }
+
+    /// The plan without its planted bug, if it has one: it should be valid then.
+    #[must_use]
+    pub fn without_mutant(mut self) -> Self {
+        if self.test.mutant.take().is_some() {
+            self.expect.verdict = ExpectedVerdict::Valid;
+            self.expect.by = None;
+        }
+        self
     }
 
     /// All nodes.
@@ -197,8 +217,10 @@ fn faults(workload: &Workload, seed: u64) -> Vec<PlannedFault> {
             When::At(at) => caused.push((Cause::At(*at), entry.fault.clone(), false)),
             When::After(trigger) => caused.push((Cause::After(trigger.clone()), entry.fault.clone(), false)),
             When::Every(every) => {
+                let end =
+                    if entry.fault.permanent { Time(workload.phases.end()) } else { workload.phases.faults };
                 let mut rng = ChaCha8Rng::seed_from_u64(sub_seed(seed, FAULT_TIMES, index as u64));
-                let times = again_and_again(*every, entry.fault.lasts, workload.phases.faults, &mut rng);
+                let times = again_and_again(*every, entry.fault.lasts, end, &mut rng);
                 caused.extend(times.into_iter().map(|at| (Cause::At(at), entry.fault.clone(), false)));
             }
         }

@@ -160,10 +160,19 @@ pub enum Mutant {
     LeaderCountsUnsynced,
     /// A ballot is announced before it is durable, and may be used again after a restart (phxpaxos 145).
     AnnouncedNotDurable,
+    /// A replica takes over only when it is connected to all others, not to a quorum: no election while one is dead.
+    ElectionNeedsAll,
     /// Control: decides by counting who has an entry, not by sorting lengths.
     ControlDecideByCounting,
     /// Control: sends every Prepare twice.
     ControlPrepareTwice,
+}
+
+impl Mutant {
+    /// Whether it changes code, but not behaviour.
+    pub fn is_control(self) -> bool {
+        matches!(self, Self::ControlDecideByCounting | Self::ControlPrepareTwice)
+    }
 }
 
 impl ClusterConfig {

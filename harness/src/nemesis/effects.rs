@@ -4,7 +4,7 @@
 //! all claims together ask for, so that faults may overlap and end in any order: what one of them frees, another may still
 //! hold. Real runs and simulated ones share this; they differ in how they bring the world about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use store::{api::NodeId, config::ClockSkew, node::control::DiskFault};
 
@@ -44,7 +44,11 @@ pub enum Effect {
 
 /// The effects of all faults, by their numbers.
 #[derive(Clone, Debug, Default)]
-pub struct Effects(BTreeMap<u64, Effect>);
+pub struct Effects {
+    all: BTreeMap<u64, Effect>,
+    /// Those of permanent faults, which nothing outweighs.
+    permanent: BTreeSet<u64>,
+}
 
 impl Active {
     /// What it asks for after so many of its periods; none: nothing that lasts, or it has come to its end.
@@ -80,10 +84,15 @@ impl Active {
         }
     }
 
+    /// Whether it leaves its nodes outside of the core that must make progress. A node that lost its disk never comes back.
+    pub fn leaves_outside(&self) -> bool {
+        self.spec.permanent || self.spec.action == FaultAction::Wipe
+    }
+
     /// Whether a final heal ends it. A clock that has jumped for good does not jump back: that would be another fault.
     pub fn heals(&self) -> bool {
         let jump = matches!(self.spec.action, FaultAction::Clock(ClockChange::Offset { .. }));
-        !jump || self.spec.lasts.is_some()
+        !self.spec.permanent && (!jump || self.spec.lasts.is_some())
     }
 
     /// What it chooses its links among.
@@ -104,17 +113,27 @@ impl Active {
 impl Effects {
     /// A fault asks for this from now on.
     pub fn set(&mut self, fault: u64, effect: Effect) {
-        self.0.insert(fault, effect);
+        self.all.insert(fault, effect);
+    }
+
+    /// What a fault asks for is permanent.
+    pub fn keep(&mut self, fault: u64) {
+        self.permanent.insert(fault);
+    }
+
+    fn passing(&mut self) -> impl Iterator<Item = &mut Effect> {
+        let permanent = &self.permanent;
+        self.all.iter_mut().filter(|(fault, _)| !permanent.contains(fault)).map(|(_, effect)| effect)
     }
 
     /// A fault asks for nothing any more.
     pub fn remove(&mut self, fault: u64) -> Option<Effect> {
-        self.0.remove(&fault)
+        self.all.remove(&fault)
     }
 
     /// Nothing keeps these nodes dead any more.
     pub fn let_live(&mut self, nodes: &[NodeId]) {
-        for effect in self.0.values_mut() {
+        for effect in self.passing() {
             if let Effect::Down(down) = effect {
                 down.retain(|node| !nodes.contains(node));
             }
@@ -123,7 +142,7 @@ impl Effects {
 
     /// Nothing keeps these nodes still any more.
     pub fn let_go_on(&mut self, nodes: &[NodeId]) {
-        for effect in self.0.values_mut() {
+        for effect in self.passing() {
             if let Effect::Paused(paused) = effect {
                 paused.retain(|node| !nodes.contains(node));
             }
@@ -132,17 +151,17 @@ impl Effects {
 
     /// Whether a node is to be dead.
     pub fn is_down(&self, node: NodeId) -> bool {
-        self.0.values().any(|effect| matches!(effect, Effect::Down(nodes) if nodes.contains(&node)))
+        self.all.values().any(|effect| matches!(effect, Effect::Down(nodes) if nodes.contains(&node)))
     }
 
     /// Whether a node is to stand still.
     pub fn is_paused(&self, node: NodeId) -> bool {
-        self.0.values().any(|effect| matches!(effect, Effect::Paused(nodes) if nodes.contains(&node)))
+        self.all.values().any(|effect| matches!(effect, Effect::Paused(nodes) if nodes.contains(&node)))
     }
 
     /// A node's clock, which was `first` without faults.
     pub fn clock(&self, node: NodeId, first: ClockSkew) -> ClockSkew {
-        self.0.values().fold(first, |clock, effect| match effect {
+        self.all.values().fold(first, |clock, effect| match effect {
             Effect::Clock(nodes, change) if nodes.contains(&node) => change.of(clock),
             _ => clock,
         })
@@ -150,7 +169,7 @@ impl Effects {
 
     /// A node's disk: stalled if any fault stalls it, as slow as all of them together make it.
     pub fn disk(&self, node: NodeId) -> DiskFault {
-        self.0.values().fold(DiskFault::default(), |disk, effect| match effect {
+        self.all.values().fold(DiskFault::default(), |disk, effect| match effect {
             Effect::Disk(nodes, fault) if nodes.contains(&node) => {
                 DiskFault { stalled: disk.stalled || fault.stalled, slow_ms: disk.slow_ms + fault.slow_ms }
             }
@@ -161,7 +180,7 @@ impl Effects {
     /// What happens to each link: what all faults do to it, added up. A link that is not listed is open.
     pub fn conditions(&self) -> BTreeMap<Link, Conditions> {
         let mut conditions: BTreeMap<Link, Conditions> = BTreeMap::new();
-        for (fault, effect) in &self.0 {
+        for (fault, effect) in &self.all {
             let Effect::Links(links, rule) = effect else { continue };
             for link in links {
                 *conditions.entry(*link).or_default() += rule.conditions(*fault);
@@ -223,6 +242,10 @@ mod tests {
         assert!(!effects.is_down(1) && effects.is_down(2));
         effects.let_live(&[2]);
         assert!(!effects.is_down(2), "a restart counts for more");
+        effects.set(9, Effect::Down(vec![5]));
+        effects.keep(9);
+        effects.let_live(&[5]);
+        assert!(effects.is_down(5), "but not for more than what is permanent");
         effects.set(3, Effect::Paused(vec![3]));
         effects.set(4, Effect::Paused(vec![3]));
         effects.remove(3);

@@ -4,7 +4,7 @@
 //! ask for. Each node is changed by one fault at a time, and faults of different nodes do not wait for one another.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -60,6 +60,8 @@ struct Ledger {
     effects: Effects,
     active: BTreeMap<u64, Active>,
     last_fault: u64,
+    /// Nodes that permanent faults have hit.
+    outside: BTreeSet<NodeId>,
 }
 
 /// What a node's process has been told.
@@ -171,6 +173,12 @@ impl Nemesis {
                 ledger.effects.set(fault, effect);
                 ledger.active.insert(fault, active.clone());
             }
+            if active.spec.permanent {
+                ledger.effects.keep(fault);
+            }
+            if active.leaves_outside() {
+                ledger.outside.extend(active.touched());
+            }
             fault
         };
         if !nobody {
@@ -216,7 +224,13 @@ impl Nemesis {
         Ok(())
     }
 
-    /// Undoes every fault in effect, lets late nodes in, and starts dead nodes again that can come back.
+    /// The nodes that no permanent fault has hit.
+    pub fn core(&self) -> Vec<NodeId> {
+        let ledger = self.ledger();
+        self.plan.node_ids().into_iter().filter(|node| !ledger.outside.contains(node)).collect()
+    }
+
+    /// Undoes every fault in effect that is not permanent, lets late nodes in, and starts dead nodes again that can come back.
     pub async fn heal(&self) -> Result<(), FaultError> {
         let late = self.ledger().effects.remove(LATE);
         if late.is_some() {

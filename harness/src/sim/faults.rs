@@ -33,6 +33,8 @@ pub struct Nemesis {
     waiting: Vec<Waiting>,
     /// Faults of the plan begin no more.
     pub closed: bool,
+    /// Nodes that permanent faults have hit.
+    outside: BTreeSet<NodeId>,
 }
 
 /// A fault that was asked for.
@@ -71,6 +73,7 @@ impl Nemesis {
             wanted: Vec::new(),
             waiting: Vec::new(),
             closed: false,
+            outside: BTreeSet::new(),
         }
     }
 
@@ -148,7 +151,7 @@ impl World<'_> {
         let wanted = &mut self.nemesis.wanted[index];
         let deadline = *wanted.deadline.get_or_insert(now + VACANCY.as_nanos() as u64);
         let (spec, order, scripted) = (wanted.spec.clone(), wanted.order.clone(), wanted.scripted);
-        if self.nemesis.closed && !scripted {
+        if self.nemesis.closed && !scripted && !spec.permanent {
             return;
         }
         let (nodes, peers) = self.whom(&spec, &order);
@@ -191,6 +194,9 @@ impl World<'_> {
         let fault = self.nemesis.last_fault;
         let nobody = active.nodes.is_empty() && active.spec.action != FaultAction::Heal;
         self.stats.faults += 1;
+        if active.leaves_outside() {
+            self.nemesis.outside.extend(active.touched());
+        }
         if nobody {
             self.stats.faults_without_target += 1;
             self.record(fault, true, &active);
@@ -200,6 +206,9 @@ impl World<'_> {
         if let Some(effect) = &effect {
             self.nemesis.effects.set(fault, effect.clone());
             self.nemesis.active.insert(fault, active.clone());
+        }
+        if active.spec.permanent {
+            self.nemesis.effects.keep(fault);
         }
         self.act(&active);
         if let Some(effect) = effect {
@@ -238,7 +247,7 @@ impl World<'_> {
         self.record(fault, false, &active);
     }
 
-    /// Undoes every fault in effect, lets late nodes in, and starts dead nodes again that can come back.
+    /// Undoes every fault in effect that is not permanent, lets late nodes in, and starts dead nodes again that can come back.
     pub(super) fn heal(&mut self) {
         self.nemesis.effects.remove(LATE);
         self.switch_network();
@@ -337,6 +346,12 @@ impl World<'_> {
     }
 
     // ---- whom --------------------------------------------------------------------------------------------------------
+
+    /// The nodes that no permanent fault has hit.
+    pub(super) fn core(&self) -> Vec<NodeId> {
+        let outside = &self.nemesis.outside;
+        self.plan.node_ids().into_iter().filter(|node| !outside.contains(node)).collect()
+    }
 
     /// Whom a target comes down to at this moment; nobody: the role is vacant.
     pub(super) fn resolve(&self, target: &Target, order: &[NodeId]) -> Vec<NodeId> {

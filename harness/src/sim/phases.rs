@@ -6,7 +6,10 @@
 use checker::history::{Key, Phase, Record};
 
 use super::{events::Event, watch::Finding, world::World};
-use crate::{plan::Plan, workload::CheckName};
+use crate::{
+    plan::Plan,
+    workload::{CheckName, core_in_words},
+};
 
 /// How often a phase that waits for something looks.
 const LOOK: u64 = 10_000_000;
@@ -149,8 +152,10 @@ impl World<'_> {
         if !late {
             return self.agenda.add(self.now + LOOK, Event::Phase);
         }
-        let bound = self.phases.bound as f64 / 1e9;
-        let text = format!("SP4: {lacking} within {bound:.1} s of simulated time");
+        let (bound, core) = (self.phases.bound as f64 / 1e9, self.core());
+        let whole = core.len() as u64 == self.plan.nodes;
+        let of = if whole { String::new() } else { format!(" by {}", core_in_words(&core)) };
+        let text = format!("SP4: {lacking} within {bound:.1} s of simulated time{of}");
         self.found(Finding { by: CheckName::Progress, text });
         self.over = true;
     }

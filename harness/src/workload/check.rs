@@ -9,8 +9,8 @@ use store::{
 use toml::Spanned;
 
 use super::{
-    Action, Clients, Distribution, Entry, Expect, ExpectedVerdict, Fault, FaultSpec, Mix, NodeClock,
-    Operations, Word, Workload, faults, file, history_key, random,
+    Action, Clients, Distribution, Entry, Expect, ExpectedVerdict, Fault, FaultSpec, Mix, NemesisEntry,
+    NodeClock, Operations, Word, Workload, faults, file, history_key, permanent, random,
     scalar::{FileKey, Target},
     script, statement, store_key,
 };
@@ -45,12 +45,24 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
     let nemesis = file
         .nemesis
         .into_iter()
-        .map(|entry| faults::check_entry(&scope, file.phases.faults, entry))
-        .collect::<Result<Vec<_>, _>>()?;
+        .map(|entry| Ok((entry.span(), faults::check_entry(&scope, file.phases.faults, entry)?)))
+        .collect::<Result<Vec<_>, Fault>>()?;
+    permanent::check_core(&scope, &nemesis)?;
+    let nemesis: Vec<NemesisEntry> = nemesis.into_iter().map(|(_, entry)| entry).collect();
     let random = file.random.map(|table| random::check(&scope, table)).transpose()?;
     let steps = script::check(&scope, &clients, file.steps)?;
     let mutant = file.mutant.map(|mutant| {
-        if !negative || !violation {
+        let control = mutant.get_ref().is_control();
+        if control && violation {
+            return Err(Fault::new(mutant.span(), "a control changes no behaviour", "nothing to find").help(
+                "remove `verdict = \"violation\"` from `[expect]`: a workload with a control must be valid",
+            ));
+        }
+        if !file.checks.lease_safety {
+            return Err(Fault::new(mutant.span(), "nothing would tell whether the bug was reached", "planted here")
+                .help("remove `lease_safety = false` from `[checks]`: the traces tell of it"));
+        }
+        if !negative || !violation && !control {
             return Err(Fault::new(mutant.span(), "a planted bug outside a negative workload", "planted here").help(
                 "move the file into a folder named `negative` and add `[expect]` with `verdict = \"violation\"`, \
                  or remove this line",

@@ -9,7 +9,7 @@ use super::{
     ClockChange, Death, Direction, Fault, FaultAction, FaultSpec, Happening, LinkRule, NemesisEntry, Shape,
     Time, Trigger, When, Word,
     check::{Scope, at_least},
-    file,
+    file, permanent,
     problem::suggestion,
     scalar::Target,
 };
@@ -53,7 +53,9 @@ pub fn check_entry(
                 .help("write `node 3`, `leader(1)`, `follower(1)` or `random`"));
         }
     }
-    Ok(NemesisEntry { when, fault: check_fault(scope, span, &fault)? })
+    let mut fault = check_fault(scope, span, &fault)?;
+    fault.permanent = permanent::check(entry.permanent.as_ref(), &when, &fault)?;
+    Ok(NemesisEntry { when, fault })
 }
 
 fn unique(scope: &Scope, name: &Spanned<String>) -> Result<String, Fault> {
@@ -172,7 +174,7 @@ pub fn check_fault(scope: &Scope, span: Range<usize>, fault: &file::Fault) -> Re
             .help("write `storage = \"durable\"` in `[cluster]`, or remove it"));
     }
     let lasts = fault.lasts.as_ref().map(|lasts| *lasts.get_ref());
-    Ok(FaultSpec { name: fault.name.clone(), word, target, lasts, action })
+    Ok(FaultSpec { name: fault.name.clone(), word, target, lasts, action, permanent: false })
 }
 
 fn target(scope: &Scope, span: &Range<usize>, fault: &file::Fault) -> Result<Target, Fault> {

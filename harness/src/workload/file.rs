@@ -219,6 +219,7 @@ fault_table! {
         at: Option<Spanned<Time>>,
         every: Option<Spanned<Time>>,
         after: Option<Spanned<After>>,
+        permanent: Option<Spanned<bool>>,
     }
 }
 

@@ -3,7 +3,7 @@
 //! [`load`] reads a TOML file into a [`Workload`] in which nothing is left to doubt: every node, partition and key that it
 //! names exists, every default is filled in. Whatever is wrong comes back as one [`Problem`] that points at its place.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use checker::history::Key;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,7 @@ pub use vocabulary::{
 mod check;
 mod faults;
 mod file;
+mod permanent;
 mod problem;
 mod random;
 pub mod reference;
@@ -262,6 +263,12 @@ pub fn parse(path: &Path, source: &str) -> Result<Workload, Problem> {
         .map_err(|fault| fault.into_problem(&path.display().to_string(), source))
 }
 
+/// The core that must make progress, in words.
+pub fn core_in_words(core: &[NodeId]) -> String {
+    let nodes: Vec<String> = core.iter().map(NodeId::to_string).collect();
+    format!("the core of nodes {}", nodes.join(", "))
+}
+
 /// The store's key for a key of a history.
 pub fn store_key(key: &Key) -> api::Key {
     match key {
@@ -304,11 +311,19 @@ impl Workload {
 impl Phases {
     /// The phases of a run by the names that its history has for them.
     pub const NAMES: &[&str] = &["warm-up", "faults", "heal", "quiesce", "final-reads", "end"];
+
+    /// The end of a run at the latest, counted from the beginning of the faults phase: until then permanent faults come and go.
+    pub fn end(&self) -> Duration {
+        self.faults.0 + self.heal.0 + self.quiesce.0 + FINAL_READS
+    }
 }
+
+/// How long all final reads may take.
+pub const FINAL_READS: Duration = Duration::from_secs(20);
 
 impl Default for Phases {
     fn default() -> Self {
-        let seconds = |seconds| Time(std::time::Duration::from_secs(seconds));
+        let seconds = |seconds| Time(Duration::from_secs(seconds));
         Self {
             boot: seconds(30),
             warm_up: seconds(2),
@@ -322,7 +337,7 @@ impl Default for Phases {
 
 impl Default for Checks {
     fn default() -> Self {
-        let budget = Time(std::time::Duration::from_mins(1));
+        let budget = Time(Duration::from_mins(1));
         Self { linearizable: true, lease_safety: true, progress: true, budget }
     }
 }

@@ -107,7 +107,10 @@ fn vocabulary(nodes: u64, cluster: &ClusterConfig) -> Vec<Choice> {
     let mut choices: Vec<Choice> = Vec::new();
     let mut add = |word: Word, target: Target, millis: u64, action: FaultAction| {
         let lasts = (millis > 0).then(|| Time(std::time::Duration::from_millis(millis)));
-        choices.push(Choice { weight: 1, fault: FaultSpec { name: None, word, target, lasts, action } });
+        choices.push(Choice {
+            weight: 1,
+            fault: FaultSpec { name: None, word, target, lasts, action, permanent: false },
+        });
     };
     for partition in 1..=partitions {
         let leader = Target::Leader(partition);

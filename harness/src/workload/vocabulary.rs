@@ -23,6 +23,9 @@ pub struct FaultSpec {
     pub lasts: Option<Time>,
     /// What it does.
     pub action: FaultAction,
+    /// It outlasts the heal phase: the nodes that it hits are outside of the core that must make progress.
+    #[serde(default)]
+    pub permanent: bool,
 }
 
 /// What a fault does.

@@ -241,8 +241,7 @@ impl Bounds {
     /// For each planted bug that three replicas can show: where it shows.
     pub fn planted() -> Vec<Self> {
         let with = |mutant, bounds| Self { mutant: Some(mutant), ..bounds };
-        let one_take_over =
-            Self { elections: 1, candidates: &[2], ..Self::calm("take-over", WRITE, &[]) };
+        let one_take_over = Self { elections: 1, candidates: &[2], ..Self::calm("take-over", WRITE, &[]) };
         let lease = Self {
             elections: 1,
             candidates: &[2],
@@ -271,22 +270,13 @@ impl Bounds {
             ),
             with(
                 Mutant::AnnouncedNotDurable,
-                Self {
-                    elections: 2,
-                    crashes: 1,
-                    mortal: &[2],
-                    slow_disks: &[2],
-                    ..one_take_over
-                },
+                Self { elections: 2, crashes: 1, mortal: &[2], slow_disks: &[2], ..one_take_over },
             ),
             with(Mutant::LeaseWithoutDriftMargin, lease.clone()),
             with(Mutant::DeposedLeaderServesReads, lease.clone()),
             with(Mutant::CandidateIgnoresOwnGrant, lease.clone()),
             with(Mutant::FastReadBeforeAdoptedSuffix, lease.clone()),
-            with(
-                Mutant::RestartForgetsGrant,
-                Self { crashes: 1, mortal: &[3], ticks: 0, ..lease },
-            ),
+            with(Mutant::RestartForgetsGrant, Self { crashes: 1, mortal: &[3], ticks: 0, ..lease }),
         ]
     }
 

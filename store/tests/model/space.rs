@@ -136,8 +136,8 @@ impl Scene {
 fn settled(mut world: World, scene: &Scene) -> World {
     world = world.after(Action::NoLeader(1), scene);
     loop {
-        let syncing = (1..=REPLICAS)
-            .find(|node| world.machine(*node).running().is_some_and(Running::is_syncing));
+        let syncing =
+            (1..=REPLICAS).find(|node| world.machine(*node).running().is_some_and(Running::is_syncing));
         let arriving = world.network.iter().find(|(_, link)| !link.live.is_empty()).map(|(ends, _)| ends);
         let action = match (syncing, arriving) {
             (Some(node), _) => Action::Sync(node),

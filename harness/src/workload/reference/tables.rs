@@ -380,6 +380,13 @@ pub const TABLES: &[Table] = &[
                 Optional("\"the leader dies\""),
                 "by which `after` and `[[expect.that]]` call it",
             ),
+            key(
+                "permanent",
+                Bool,
+                Default("false"),
+                "it outlasts the heal phase: the nodes that it hits are outside of the core that must make progress; with \
+                 `every` and `for` it comes and goes until the end",
+            ),
         ],
     },
     Table {
