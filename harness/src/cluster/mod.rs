@@ -251,12 +251,11 @@ impl Cluster {
             let _ = process.command(&Command::DieInWrite).await;
             process.exited().await
         };
-        let exit = match timeout(idle, died).await {
-            Ok(exit) => exit,
-            Err(_) => {
-                process.kill();
-                process.exited().await
-            }
+        let exit = if let Ok(exit) = timeout(idle, died).await {
+            exit
+        } else {
+            process.kill();
+            process.exited().await
         };
         Ok(Effective { requested, effective: exit.at })
     }

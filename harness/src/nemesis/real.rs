@@ -200,7 +200,9 @@ impl Nemesis {
                 None => return Ok(false),
             };
             let changed = effect.is_some();
-            effect.into_iter().for_each(|effect| ledger.effects.set(fault, effect));
+            if let Some(effect) = effect {
+                ledger.effects.set(fault, effect);
+            }
             changed
         };
         if changed {
@@ -477,7 +479,7 @@ impl Triggers {
 /// Waits for a value; for ever when nobody can send it any more.
 async fn reached<T>(values: &mut watch::Receiver<T>, fits: impl FnMut(&T) -> bool) {
     if values.wait_for(fits).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -8,7 +8,11 @@ use store::{
     core::Message,
 };
 
-use super::{events::Event, machine::Process, world::World};
+use super::{
+    events::Event,
+    machine::{Doom, Process},
+    world::World,
+};
 use crate::{
     history_writer::{Ended, is_acknowledged_write},
     nemesis::{
@@ -161,7 +165,7 @@ impl World<'_> {
             return self.agenda.add(now + LOOK_AGAIN.as_nanos() as u64, Event::Fault(index));
         }
         let nodes = if somebody { nodes } else { Vec::new() };
-        let fault = self.begin_fault(Active { spec, nodes, peers, order });
+        let fault = self.begin_fault(&Active { spec, nodes, peers, order });
         self.nemesis.wanted[index].began = Some(fault);
         if scripted {
             self.look(now);
@@ -189,7 +193,7 @@ impl World<'_> {
         (nodes, peers)
     }
 
-    fn begin_fault(&mut self, active: Active) -> u64 {
+    fn begin_fault(&mut self, active: &Active) -> u64 {
         self.nemesis.last_fault += 1;
         let fault = self.nemesis.last_fault;
         let nobody = active.nodes.is_empty() && active.spec.action != FaultAction::Heal;
@@ -199,7 +203,7 @@ impl World<'_> {
         }
         if nobody {
             self.stats.faults_without_target += 1;
-            self.record(fault, true, &active);
+            self.record(fault, true, active);
             return fault;
         }
         let effect = active.effect(0);
@@ -210,11 +214,11 @@ impl World<'_> {
         if active.spec.permanent {
             self.nemesis.effects.keep(fault);
         }
-        self.act(&active);
+        self.act(active);
         if let Some(effect) = effect {
             self.settle(&effect);
         }
-        self.record(fault, true, &active);
+        self.record(fault, true, active);
         if let Some(lasts) = active.spec.lasts {
             self.agenda.add(self.now + lasts.0.as_nanos() as u64, Event::Undo(fault));
         }
@@ -266,7 +270,9 @@ impl World<'_> {
             FaultAction::Wipe => nodes.iter().for_each(|node| self.wipe(*node)),
             FaultAction::Restart => {
                 self.nemesis.effects.let_live(nodes);
-                nodes.iter().for_each(|node| self.kill_so(*node, Death::Now));
+                for node in nodes {
+                    self.kill_so(*node, Death::Now);
+                }
                 self.settle_nodes(nodes);
             }
             FaultAction::Resume => {
@@ -280,7 +286,9 @@ impl World<'_> {
                 let all = self.nemesis.active.iter();
                 let held: Vec<u64> =
                     all.filter(|(_, active)| holds(active)).map(|(fault, _)| *fault).collect();
-                held.into_iter().for_each(|fault| self.end_fault(fault));
+                for fault in held {
+                    self.end_fault(fault);
+                }
             }
             FaultAction::Reset => self.reset(nodes),
             FaultAction::Heal => self.heal(),
@@ -296,22 +304,21 @@ impl World<'_> {
             return;
         }
         match death {
-            Death::Now => self.kill(node),
             Death::LosesUnsynced => {
                 self.machine_mut(node).disk.lose_unsynced();
                 self.kill(node);
             }
             Death::DuringWrite if self.machine(node).is_awake() => {
                 let life = self.machine(node).life;
-                self.machine_mut(node).dies_in_write = true;
+                self.machine_mut(node).doom = Some(Doom::InWrite);
                 self.agenda.add(self.now + IDLE.as_nanos() as u64, Event::Doom { node, life });
             }
-            Death::DuringWrite => self.kill(node),
+            Death::Now | Death::DuringWrite => self.kill(node),
             Death::DuringRecovery => {
                 self.kill(node);
                 self.begin(node);
                 let life = self.machine(node).life;
-                self.machine_mut(node).dies_in_recovery = true;
+                self.machine_mut(node).doom = Some(Doom::InRecovery);
                 self.tell(|| format!("n{node} will die in its life {life} as soon as it has started"));
             }
         }
@@ -403,7 +410,9 @@ impl World<'_> {
     }
 
     fn settle_nodes(&mut self, nodes: &[NodeId]) {
-        nodes.iter().for_each(|node| self.settle_node(*node));
+        for node in nodes {
+            self.settle_node(*node);
+        }
     }
 
     fn settle_node(&mut self, node: NodeId) {

@@ -33,10 +33,8 @@ pub struct Machine {
     pub disk_fault: DiskFault,
     /// A sync is over, but for the stalled disk.
     pub sync_waits: bool,
-    /// The process dies in its next sync.
-    pub dies_in_write: bool,
-    /// The process dies as soon as its core has started.
-    pub dies_in_recovery: bool,
+    /// When the process is to die, if it is.
+    pub doom: Option<Doom>,
     /// How long its disk takes for a sync.
     pub sync: Delay,
     /// The core's next deadline.
@@ -49,6 +47,15 @@ pub struct Machine {
     durable: u64,
     /// Sends and replies that wait for their persist, in order.
     held: Vec<(u64, Output)>,
+}
+
+/// When a process is to die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doom {
+    /// In its next sync.
+    InWrite,
+    /// As soon as its core has started.
+    InRecovery,
 }
 
 /// What runs on a machine.
@@ -99,8 +106,7 @@ impl Machine {
             disk: Disk::default(),
             disk_fault: DiskFault::default(),
             sync_waits: false,
-            dies_in_write: false,
-            dies_in_recovery: false,
+            doom: None,
             sync,
             deadline: LocalTime(0),
             armed: u64::MAX,
@@ -161,8 +167,7 @@ impl Machine {
         self.inbox.clear();
         self.held.clear();
         self.sync_waits = false;
-        self.dies_in_write = false;
-        self.dies_in_recovery = false;
+        self.doom = None;
     }
 
     /// Gets another disk, an empty one. What the node does from then on is no record of the member that it was: it is not

@@ -8,7 +8,7 @@ use store::{
 
 use super::{
     events::Event,
-    machine::{Incoming, Process},
+    machine::{Doom, Incoming, Process},
     network::Parcel,
     world::World,
 };
@@ -42,7 +42,7 @@ impl World<'_> {
         let boot = machine.config.boot;
         self.tell(|| format!("n{node} starts, boot {boot}"));
         self.carry_out(node, &mut out, usize::MAX);
-        if self.machine(node).dies_in_recovery {
+        if self.machine(node).doom == Some(Doom::InRecovery) {
             let due = now + self.weather.message.draw(&mut self.dice);
             self.agenda.add(due, Event::Doom { node, life });
         }
@@ -187,7 +187,7 @@ impl World<'_> {
         if machine.acknowledges_before_sync() && !machine.disk.is_writing() {
             return self.sync(node);
         }
-        if machine.dies_in_write {
+        if machine.doom == Some(Doom::InWrite) {
             return self.doomed(node, life);
         }
         if machine.disk_fault.stalled {

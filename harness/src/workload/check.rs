@@ -81,8 +81,8 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
         Action::Fault(fault) => fault.name.clone(),
         _ => None,
     });
-    let named: Vec<String> = scope.names.iter().cloned().chain(in_steps).collect();
-    let that = statement::check(&scope, &named, file.expect.that)?;
+    let all_names: Vec<String> = scope.names.iter().cloned().chain(in_steps).collect();
+    let that = statement::check(&scope, &all_names, file.expect.that)?;
     let loses = |fault: &FaultSpec| fault.word == Word::LoseUnsynced;
     let in_steps = steps.iter().any(|step| matches!(&step.action, Action::Fault(fault) if loses(fault)));
     let test = TestOptions {

@@ -84,11 +84,11 @@ fn check_trigger(scope: &Scope, after: &Spanned<file::After>) -> Result<Trigger,
                 scope.partition(*partition.get_ref(), partition.span())?;
             }
             let matching = Match {
-                partition: value(&after.partition),
-                min_ballot: value(&after.ballot),
+                partition: value(after.partition.as_ref()),
+                min_ballot: value(after.ballot.as_ref()),
                 ..Match::kind(*kind.get_ref())
             };
-            Happening::Message { from: value(&after.from), to: value(&after.to), matching }
+            Happening::Message { from: value(after.from.as_ref()), to: value(after.to.as_ref()), matching }
         }
         file::After { from, to, ballot, partition, .. }
             if from.is_some() || to.is_some() || ballot.is_some() || partition.is_some() =>
@@ -144,8 +144,8 @@ fn check_trigger(scope: &Scope, after: &Spanned<file::After>) -> Result<Trigger,
     Ok(Trigger { happening, count, plus: after.plus })
 }
 
-fn value<T: Copy>(of: &Option<Spanned<T>>) -> Option<T> {
-    of.as_ref().map(|of| *of.get_ref())
+fn value<T: Copy>(of: Option<&Spanned<T>>) -> Option<T> {
+    of.map(|of| *of.get_ref())
 }
 
 /// Checks a fault, wherever it stands.
@@ -215,13 +215,13 @@ fn action(scope: &Scope, span: &Range<usize>, word: Word, fault: &file::Fault) -
         Word::Resume => FaultAction::Resume,
         Word::Isolate => shaped(between(Direction::Both)),
         Word::Cut => {
-            needed(&fault.peer, span, "from whom?", "`peer`", "peer = \"follower(1)\"")?;
+            needed(fault.peer.as_ref(), span, "from whom?", "`peer`", "peer = \"follower(1)\"")?;
             shaped(between(Direction::Both))
         }
         Word::CutOneway => shaped(between(Direction::Out)),
         Word::Halves => shaped(Shape::Halves),
         Word::Split => {
-            let parts = needed(&fault.parts, span, "into how many parts?", "`parts`", "parts = 3")?;
+            let parts = needed(fault.parts.as_ref(), span, "into how many parts?", "`parts`", "parts = 3")?;
             let parts = at_least(parts, 2, "parts")?;
             shaped(Shape::Split { parts })
         }
@@ -240,12 +240,12 @@ fn action(scope: &Scope, span: &Range<usize>, word: Word, fault: &file::Fault) -
         Word::Refuse => on_links(LinkRule::Connect(Connect::Refuse)),
         Word::HalfOpen => on_links(LinkRule::Rule(Rule::HalfOpen)),
         Word::Delay => {
-            let delay = needed(&fault.delay, span, "how long?", "`delay`", "delay = \"20ms\"")?;
+            let delay = needed(fault.delay.as_ref(), span, "how long?", "`delay`", "delay = \"20ms\"")?;
             on_links(LinkRule::Delay(distribution(delay)?))
         }
         Word::Throttle => {
             let limit = needed(
-                &fault.bytes_per_second,
+                fault.bytes_per_second.as_ref(),
                 span,
                 "how much passes?",
                 "`bytes_per_second`",
@@ -256,7 +256,7 @@ fn action(scope: &Scope, span: &Range<usize>, word: Word, fault: &file::Fault) -
         Word::FrameDrop => on_links(frames(scope, fault, Deed::Drop)?),
         Word::FrameDuplicate => on_links(frames(scope, fault, Deed::Duplicate)?),
         Word::FrameReorder => {
-            let at_most = value(&fault.at_most).map_or(REORDERED, |at_most| at_most.0);
+            let at_most = value(fault.at_most.as_ref()).map_or(REORDERED, |at_most| at_most.0);
             on_links(frames(scope, fault, Deed::Reorder { at_most })?)
         }
         Word::FrameHold => on_links(frames(scope, fault, Deed::Hold)?),
@@ -264,12 +264,13 @@ fn action(scope: &Scope, span: &Range<usize>, word: Word, fault: &file::Fault) -
         Word::Reset => FaultAction::Reset,
         Word::StallDisk => FaultAction::StallDisk { slow: fault.slow.as_ref().map(|slow| *slow.get_ref()) },
         Word::ClockRate => {
-            let rate = needed(&fault.rate_ppm, span, "at what rate?", "`rate_ppm`", "rate_ppm = 40000")?;
+            let rate =
+                needed(fault.rate_ppm.as_ref(), span, "at what rate?", "`rate_ppm`", "rate_ppm = 40000")?;
             scope.clock_rate(*rate.get_ref(), rate.span())?;
             FaultAction::Clock(ClockChange::Rate { ppm: *rate.get_ref() })
         }
         Word::ClockOffset => {
-            let jump = needed(&fault.offset_ms, span, "how far?", "`offset_ms`", "offset_ms = 500")?;
+            let jump = needed(fault.offset_ms.as_ref(), span, "how far?", "`offset_ms`", "offset_ms = 500")?;
             FaultAction::Clock(ClockChange::Offset { ms: *jump.get_ref() })
         }
         Word::ClockFreeze => FaultAction::Clock(ClockChange::Freeze),
@@ -326,15 +327,15 @@ fn frames(scope: &Scope, fault: &file::Fault, deed: Deed) -> Result<LinkRule, Fa
     };
     let matching = Match {
         kinds: fault.kinds.as_ref().map(|kinds| kinds.get_ref().clone()).unwrap_or_default(),
-        partition: value(&fault.partition),
-        min_ballot: value(&fault.min_ballot),
-        max_ballot: value(&fault.max_ballot),
+        partition: value(fault.partition.as_ref()),
+        min_ballot: value(fault.min_ballot.as_ref()),
+        max_ballot: value(fault.max_ballot.as_ref()),
     };
     Ok(LinkRule::Frames { matching, strikes, deed })
 }
 
 fn period(fault: &file::Fault, span: &Range<usize>) -> Result<Time, Fault> {
-    let period = needed(&fault.period, span, "how fast?", "`period`", "period = \"200ms\"")?;
+    let period = needed(fault.period.as_ref(), span, "how fast?", "`period`", "period = \"200ms\"")?;
     if period.get_ref().0.is_zero() {
         return Err(Fault::new(period.span(), "no time from one change to the next", "here")
             .help("write a `period` such as \"200ms\""));
@@ -343,13 +344,13 @@ fn period(fault: &file::Fault, span: &Range<usize>) -> Result<Time, Fault> {
 }
 
 fn needed<'a, T>(
-    value: &'a Option<Spanned<T>>,
+    value: Option<&'a Spanned<T>>,
     span: &Range<usize>,
     title: &str,
     key: &str,
     example: &str,
 ) -> Result<&'a Spanned<T>, Fault> {
-    value.as_ref().ok_or_else(|| {
+    value.ok_or_else(|| {
         Fault::new(span.clone(), title, format!("this action needs {key}")).help(format!("write `{example}`"))
     })
 }

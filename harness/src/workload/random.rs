@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use store::{
     api::PartitionId,
     config::{ClusterConfig, StorageKind},
+    node::wire::Kind,
 };
 use toml::Spanned;
 
@@ -171,8 +172,36 @@ fn link_faults(partition: PartitionId, nodes: u64) -> Vec<(Word, Target, Shape, 
     faults
 }
 
+/// Messages that mean the same when they come twice. A doubled `forward` is carried out twice: connections do not double, and
+/// the store relies on that.
+const REPEATABLE: &[Kind] = &[
+    Kind::HeartbeatRequest,
+    Kind::HeartbeatReply,
+    Kind::Leading,
+    Kind::Forwarded,
+    Kind::Prepare,
+    Kind::Promise,
+    Kind::AcceptSync,
+    Kind::Accept,
+    Kind::Accepted,
+    Kind::Decide,
+    Kind::PrepareReq,
+    Kind::Nack,
+    Kind::LeaseNack,
+    Kind::LeaseExtend,
+    Kind::LeaseGranted,
+    Kind::LeaseRelease,
+];
+
 fn link_rules() -> Vec<(Word, LinkRule)> {
-    let frames = |deed| LinkRule::Frames { matching: Match::default(), strikes: Strikes::Chance(0.1), deed };
+    let frames = |deed| LinkRule::Frames {
+        matching: Match {
+            kinds: if deed == Deed::Duplicate { REPEATABLE.to_vec() } else { Vec::new() },
+            ..Match::default()
+        },
+        strikes: Strikes::Chance(0.1),
+        deed,
+    };
     vec![
         (Word::Hold, LinkRule::Rule(Rule::Hold)),
         (Word::HalfOpen, LinkRule::Rule(Rule::HalfOpen)),

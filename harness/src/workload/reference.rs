@@ -104,7 +104,9 @@ fn about_action(word: Word) -> &'static str {
         Word::Delay => "messages travel for a while",
         Word::Throttle => "no more than so many bytes pass a second",
         Word::FrameDrop => "single messages are lost",
-        Word::FrameDuplicate => "single messages come twice",
+        Word::FrameDuplicate => {
+            "single messages come twice; a doubled `forward` is carried out twice, since the store relies on connections not to double"
+        }
         Word::FrameReorder => "single messages come after others that were sent later",
         Word::FrameHold => "single messages are kept until it ends, while others pass",
         Word::StallDisk => "the disk does not sync, or takes longer for it",
@@ -121,7 +123,7 @@ fn about_action(word: Word) -> &'static str {
 pub fn schema() -> Value {
     let mut root = Map::new();
     for table in TABLES {
-        let object = object(keys(table).map(|key| (key.name, kind(key.kind), key.about)), required(table));
+        let object = object(keys(table).map(|key| (key.name, kind(key.kind), key.about)), &required(table));
         match table.header.trim_matches(['[', ']']) {
             "" => {
                 if let Value::Object(properties) = &object["properties"] {
@@ -142,7 +144,7 @@ pub fn schema() -> Value {
             }
         }
     }
-    let fault = object(FAULT.iter().map(|key| (key.name, kind(key.kind), key.about)), vec!["action"]);
+    let fault = object(FAULT.iter().map(|key| (key.name, kind(key.kind), key.about)), &["action"]);
     root["step"]["items"]["properties"]["fault"] = fault;
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -161,7 +163,7 @@ fn required(table: &Table) -> Vec<&'static str> {
     keys(table).filter(must).map(|key| key.name).collect()
 }
 
-fn object(keys: impl Iterator<Item = (&'static str, Value, &'static str)>, required: Vec<&str>) -> Value {
+fn object(keys: impl Iterator<Item = (&'static str, Value, &'static str)>, required: &[&str]) -> Value {
     let properties: Map<String, Value> =
         keys.map(|(name, value, about)| (name.to_owned(), described(value, about))).collect();
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
@@ -280,10 +282,10 @@ mod tests {
                 match key.kind {
                     Words(ours) => assert_eq!(words("\"zzz\""), set(ours.iter().copied()), "{}", key.name),
                     List(Words(ours)) => {
-                        assert_eq!(words("[\"zzz\"]"), set(ours.iter().copied()), "{}", key.name)
+                        assert_eq!(words("[\"zzz\"]"), set(ours.iter().copied()), "{}", key.name);
                     }
                     Kind::Action => {
-                        assert_eq!(words("\"zzz\""), set(Word::ALL.iter().map(|word| word.text())))
+                        assert_eq!(words("\"zzz\""), set(Word::ALL.iter().map(|word| word.text())));
                     }
                     _ => {}
                 }
