@@ -117,8 +117,7 @@ impl Machine {
     /// Starts with what the disk holds. Its first turn asks who leads.
     pub fn start(&mut self, config: &Config, now: LocalTime) -> Outcome {
         self.boot += 1;
-        let group =
-            Group { partition: PARTITION, node: config.node, replicas: (1..=REPLICAS).collect() };
+        let group = Group { partition: PARTITION, node: config.node, replicas: (1..=REPLICAS).collect() };
         let found = self.disk.groups.get(&PARTITION).cloned().unwrap_or_default();
         let replica = Replica::new(group, 0, &found, KeyValues::default(), Moment { config, now });
         self.life = Life::Up(Box::new(Running {
@@ -172,8 +171,9 @@ impl Machine {
             self.disk.apply(record);
         }
         running.durable = number;
-        let (free, held) =
-            std::mem::take(&mut running.held).into_iter().partition::<Vec<_>, _>(|(needs, ..)| *needs <= number);
+        let (free, held) = std::mem::take(&mut running.held)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(needs, ..)| *needs <= number);
         running.held = held;
         let mut outcome = self.turn(config, now, Some(Happening::Input(Input::Persisted { number })));
         outcome.sent.splice(0..0, free.into_iter().map(|(_, to, message)| (to, message)));
