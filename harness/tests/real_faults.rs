@@ -92,7 +92,8 @@ fn every_fault_is_carried_out_and_undone() {
     let mut text = format!("{CLUSTER}\n[phases]\nwarm_up = \"500ms\"\nfaults = \"21s\"\n");
     for (index, (action, keys)) in LASTING.iter().enumerate() {
         let at = 200 + index * 700;
-        text += &format!("[[nemesis]]\nat = \"{at}ms\"\naction = \"{action}\"\n{keys}\nfor = \"600ms\"\n");
+        let fault = format!("[[nemesis]]\nat = \"{at}ms\"\naction = \"{action}\"\n{keys}\nfor = \"600ms\"\n");
+        text.push_str(&fault);
     }
     // the holder's clock jumps forward, which leases do not mind
     text += "[[nemesis]]\nat = \"19s\"\naction = \"clock-offset\"\ntarget = \"leader(1)\"\noffset_ms = 300\n";

@@ -8,12 +8,9 @@ use std::{
 use harness::{
     plan::Plan,
     sim::{Options, Outcome, found, keep, repeat, run},
-    workload::{self, CheckName, ExpectedVerdict, FaultAction, Workload},
+    workload::{self, ExpectedVerdict, FaultAction, Workload},
 };
 use store::config::Mutant;
-
-/// Every fault that there is, several at once: too fast for real processes.
-const EVERYTHING: &str = "tests/workloads/everything.toml";
 
 fn load(path: &str) -> Workload {
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -76,35 +73,6 @@ fn what_was_fixed_stays_fixed() {
 #[test]
 fn a_storm_of_faults_is_clean() {
     assert_clean(&load("tests/workloads/storm.toml"), 0..40);
-}
-
-#[test]
-fn a_healed_core_makes_progress_whatever_stays_broken_outside() {
-    for path in ["../workloads/healed-core.toml", "../workloads/healed-core-without-leases.toml", EVERYTHING]
-    {
-        let workload = load(path);
-        assert!(workload.nemesis.iter().any(|entry| entry.fault.permanent));
-        assert_clean(&workload, 0..8);
-    }
-}
-
-/// An election that needs all replicas: only a node that stays dead shows it.
-#[test]
-fn a_core_that_makes_no_progress_is_found_and_named() {
-    let mut workload = load("../workloads/negative/election-needs-all.toml");
-    let outcome = simulated(&workload, 0);
-    let finding = outcome.findings.first().expect("no progress");
-    assert_eq!(finding.by, CheckName::Progress);
-    assert_eq!(
-        finding.text,
-        "SP4: not every partition had a leader after everything was healed within 4.5 s of simulated time \
-         by the core of nodes 1, 2, 3, 4"
-    );
-    for entry in &mut workload.nemesis {
-        entry.fault.permanent = false;
-    }
-    let outcome = simulated(&workload, 0);
-    assert!(outcome.findings.is_empty() && outcome.stats.mutant_reached > 0, "{:?}", outcome.findings);
 }
 
 #[test]

@@ -78,6 +78,51 @@ fn a_wrong_type_says_what_was_found() {
 }
 
 #[test]
+fn a_near_miss_of_a_target_is_recognised() {
+    golden("near-target", &with("leader(1)", "leeder(1)"));
+    golden("near-wait", &format!("{RIGHT}\n[[step]]\nwait = \"leader-chang(1)\"\n"));
+}
+
+#[test]
+fn keys_go_with_their_actions() {
+    let fault = |keys: &str| with("action = \"kill\"\ntarget = \"leader(1)\"\nfor = \"1s\"", keys);
+    golden("key-of-another-action", &with("action = \"kill\"", "action = \"kill\"\nparts = 3"));
+    golden("no-end", &with("action = \"kill\"", "action = \"wipe\""));
+    golden("cut-without-peer", &fault("action = \"cut\"\ntarget = \"leader(1)\""));
+    golden("unknown-peer", &fault("action = \"cut\"\ntarget = \"leader(1)\"\npeer = \"node 7\""));
+    golden("split-without-parts", &fault("action = \"split\""));
+    golden("ring-of-three", &fault("action = \"majorities-ring\""));
+    golden(
+        "no-distribution",
+        &fault("action = \"delay\"\ntarget = \"all\"\ndelay = { mean = \"5ms\", high = \"9ms\" }"),
+    );
+    golden("no-probability", &fault("action = \"frame-drop\"\ntarget = \"all\"\nchance = 1.5"));
+    golden("unknown-message", &fault("action = \"frame-drop\"\ntarget = \"all\"\nkinds = [\"acept\"]"));
+    golden("clock-rate-without-rate", &fault("action = \"clock-rate\"\ntarget = \"node 1\""));
+}
+
+#[test]
+fn triggers_say_one_thing_that_exists() {
+    let after = |after: &str| with("at = \"2s\"", &format!("after = {after}"));
+    golden("after-nothing", &after("{ count = 2 }"));
+    golden("after-two-things", &after("{ writes = 5, leader_change = 1 }"));
+    golden("after-unknown-fault", &after("{ fault = \"cut\" }"));
+    golden("after-message-of-unknown-node", &after("{ message = \"accept\", from = 9 }"));
+    golden("ballot-of-no-message", &after("{ writes = 5, ballot = 2 }"));
+    golden("at-and-after", &with("at = \"2s\"", "at = \"2s\"\nafter = { writes = 5 }"));
+}
+
+#[test]
+fn statements_are_about_what_there_is() {
+    let that = |that: &str| format!("{RIGHT}\n[[expect.that]]\n{that}\n");
+    golden("unknown-statement", &that("says = \"quiet\""));
+    golden("statement-without-bound", &that("says = \"progress\""));
+    golden("statement-of-unknown-fault", &that("says = \"silence\"\nafter = { fault = \"cut\" }"));
+    golden("statement-of-unknown-phase", &that("says = \"silence\"\nafter = { phase = \"heel\" }"));
+    golden("stray-key-of-statement", &that("says = \"silence\"\nwithin = \"5s\""));
+}
+
+#[test]
 fn an_unknown_word_lists_the_words() {
     golden("unknown-action", &with("action = \"kill\"", "action = \"kil\""));
 }

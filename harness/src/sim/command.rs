@@ -299,3 +299,63 @@ fn print_totals(totals: &Stats, runs: u64, nanos: u64) {
         totals.fingerprint
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::CheckName;
+
+    fn plan(mutant: &str, expect: &str) -> Plan {
+        let text = format!(
+            "{mutant}\n[cluster]\nnodes = 3\npartitions = [{{}}]\nlease = 'off'\n[require]\noperations = 10\n{expect}"
+        );
+        let workload = workload::parse(Path::new("negative/w.toml"), &text);
+        Plan::new(workload.unwrap_or_else(|problem| panic!("{problem}")), 0)
+    }
+
+    fn outcome(reached: u64, found: Option<CheckName>) -> Outcome {
+        let findings = found.map(|by| Finding { by, text: "so".to_owned() });
+        let stats = Stats { mutant_reached: reached, answered: 10, ..Stats::default() };
+        Outcome { findings: findings.into_iter().collect(), stats, ..Outcome::default() }
+    }
+
+    fn judged(plan: &Plan, outcomes: &[Outcome]) -> (&'static str, u8) {
+        let row = judge(plan, outcomes, 0.0);
+        (row.verdict, row.exit_code)
+    }
+
+    #[test]
+    fn a_planted_bug_that_was_never_reached_shows_nothing() {
+        let bug =
+            plan("mutant = 'stale-accept-sync'", "[expect]\nverdict = 'violation'\nby = 'linearizable'");
+        let (yes, other) = (Some(CheckName::Linearizable), Some(CheckName::Progress));
+        assert_eq!(judged(&bug, &[outcome(0, None), outcome(0, None)]), ("unknown", 3));
+        assert_eq!(judged(&bug, &[outcome(0, None), outcome(1, None)]), ("valid", 1));
+        assert_eq!(judged(&bug, &[outcome(0, None), outcome(1, yes)]), ("violation", 0));
+        assert_eq!(judged(&bug, &[outcome(1, None), outcome(0, yes)]), ("violation", 1), "another bug");
+        assert_eq!(judged(&bug, &[outcome(1, other)]), ("violation", 1), "another check");
+        let control = plan("mutant = 'control-prepare-twice'", "");
+        assert_eq!(judged(&control, &[outcome(0, None)]), ("unknown", 3));
+        assert_eq!(judged(&control, &[outcome(1, None)]), ("valid", 0));
+        assert_eq!(judged(&control, &[outcome(1, other)]), ("violation", 1));
+    }
+
+    #[test]
+    fn a_plan_without_a_bug_is_judged_by_what_it_finds_and_contains() {
+        let plan = plan("", "");
+        assert_eq!(judged(&plan, &[outcome(0, None)]), ("valid", 0));
+        assert_eq!(
+            judged(&plan, &[outcome(0, None), outcome(0, Some(CheckName::Progress))]),
+            ("violation", 1)
+        );
+        let undecided = Outcome { undecided: vec!["so".to_owned()], ..outcome(0, None) };
+        assert_eq!(judged(&plan, &[undecided]), ("unknown", 3));
+        assert_eq!(
+            judged(&plan, &[outcome(0, None), Outcome::default()]),
+            ("unknown", 3),
+            "too few operations"
+        );
+        let diverged = Outcome { diverged: true, ..outcome(0, None) };
+        assert_eq!(judged(&plan, &[diverged]), ("violation", 1));
+    }
+}

@@ -74,7 +74,10 @@ impl From<toml::de::Error> for Fault {
                 let expected = plain_words(expected);
                 let fault =
                     Self::new(span, format!("wrong {kind}"), format!("this is {}", plain_words(found)));
-                return fault.help(format!("write {expected}"));
+                return fault.help(match near_example(found, &expected) {
+                    Some(example) => format!("did you mean \"{example}\"? Write {expected}"),
+                    None => format!("write {expected}"),
+                });
             }
         }
         Self::new(span, message.lines().next().unwrap_or("this is not TOML"), "here")
@@ -105,6 +108,14 @@ pub fn suggestion<S: AsRef<str>>(unknown: &str, known: &[S], what: &str) -> Stri
         Some(_) => format!("the {what}: {all}"),
         None => format!("there are no {what}"),
     }
+}
+
+/// The example in quotes that is nearest to the text that was found, if one is near.
+fn near_example<'a>(found: &str, expected: &'a str) -> Option<&'a str> {
+    let text = found.strip_prefix("string \"")?.strip_suffix('"')?;
+    let examples = expected.split('"').skip(1).step_by(2);
+    let near = examples.map(|example| (distance(text, example), example)).min()?;
+    (near.0 <= near.1.len() / 4).then_some(near.1)
 }
 
 /// A table's span covers many lines: only its first is marked.

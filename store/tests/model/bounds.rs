@@ -6,6 +6,8 @@ use store::{
     core::Config,
 };
 
+use crate::world::Action;
+
 /// The one partition.
 pub const PARTITION: PartitionId = 1;
 
@@ -107,6 +109,8 @@ pub struct Bounds {
     pub ticks: u32,
     /// Whose syncs take their time, so that a crash may lose what was not synced; the others' are done at once.
     pub slow_disks: &'static [NodeId],
+    /// What has happened before: it leads to where a planted bug shows.
+    pub prelude: &'static [Action],
     /// What must be seen.
     pub shows: &'static [Sight],
     /// A planted bug.
@@ -139,6 +143,7 @@ impl Bounds {
             late: 0,
             ticks: 0,
             slow_disks: &[],
+            prelude: &[],
             shows,
             mutant: None,
         }
@@ -240,6 +245,7 @@ impl Bounds {
 
     /// For each planted bug that three replicas can show: where it shows.
     pub fn planted() -> Vec<Self> {
+        use Action::{Ask, Crash, Deliver, NoLeader, Restart};
         let with = |mutant, bounds| Self { mutant: Some(mutant), ..bounds };
         let one_take_over = Self { elections: 1, candidates: &[2], ..Self::calm("take-over", WRITE, &[]) };
         let lease = Self {
@@ -255,13 +261,20 @@ impl Bounds {
                 Self {
                     elections: 2,
                     candidates: &[1, 2],
+                    prelude: &[Ask(0, 1), NoLeader(2), Deliver(2, 3), Deliver(3, 2)],
                     ..Self::calm("two take-overs", WRITE_AND_READ, &[])
                 },
             ),
             with(Mutant::AcceptedBallotNotSet, one_take_over.clone()),
             with(
                 Mutant::PromiseNotDurable,
-                Self { crashes: 1, mortal: &[3], slow_disks: &[3], ..one_take_over.clone() },
+                Self {
+                    crashes: 1,
+                    mortal: &[3],
+                    slow_disks: &[3],
+                    prelude: &[NoLeader(2), Deliver(2, 3), Deliver(3, 2), Crash(3), Restart(3)],
+                    ..one_take_over.clone()
+                },
             ),
             with(Mutant::StaleAcceptSync, Self { breaks: 1, late: 2, ..one_take_over.clone() }),
             with(

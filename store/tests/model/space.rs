@@ -18,6 +18,7 @@ impl Model for Scene {
         if self.bounds.start != Start::Fresh {
             world = settled(world, self);
         }
+        world = self.bounds.prelude.iter().fold(world, |world, action| world.after(*action, self));
         vec![world]
     }
 
@@ -164,11 +165,19 @@ pub struct Explored {
     pub whole: bool,
 }
 
-/// Explores the states within the bounds, depth first, until all are seen or `limit` were, and prints how many there were.
+/// Explores the states within the bounds until all are seen or `limit` were, and prints how many there were.
 pub fn explore(bounds: Bounds, limit: usize) -> Explored {
-    let builder = Scene::new(bounds.clone()).checker().threads(2);
-    let builder = builder.target_state_count(limit).finish_when(HasDiscoveries::AnyFailures);
-    let checker = builder.spawn_dfs().join();
+    let builder = Scene::new(bounds.clone()).checker().target_state_count(limit).threads(2);
+    report(bounds, limit, &builder.finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join())
+}
+
+/// Looks for the shortest way to break something. (One thread finds the same way every time.)
+pub fn hunt(bounds: Bounds, limit: usize) -> Explored {
+    let builder = Scene::new(bounds.clone()).checker().target_state_count(limit).threads(1);
+    report(bounds, limit, &builder.finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join())
+}
+
+fn report(bounds: Bounds, limit: usize, checker: &impl Checker<Scene>) -> Explored {
     let found = checker.discoveries();
     let (mut broken, mut never) = (None, Vec::new());
     for property in checker.model().properties() {
