@@ -63,6 +63,7 @@ const LASTING: &[(&str, &str)] = &[
     ("kill-during-write", "target = \"leader(1)\""),
     ("kill-during-recovery", "target = \"follower(1)\""),
     ("lose-unsynced", "target = \"leader(1)\""),
+    ("corrupt-tail", "target = \"leader(1)\""),
     ("pause", "target = \"follower(1)\""),
     ("isolate", "target = \"leader(1)\"\nlinks = \"close\""),
     ("cut", "target = \"leader(1)\"\npeer = \"follower(1)\"\nlinks = \"silence\""),
@@ -89,16 +90,17 @@ const LASTING: &[(&str, &str)] = &[
 
 #[test]
 fn every_fault_is_carried_out_and_undone() {
-    let mut text = format!("{CLUSTER}\n[phases]\nwarm_up = \"500ms\"\nfaults = \"21s\"\n");
+    let mut text = format!("{CLUSTER}\n[phases]\nwarm_up = \"500ms\"\nfaults = \"22s\"\n");
     for (index, (action, keys)) in LASTING.iter().enumerate() {
         let at = 200 + index * 700;
         let fault = format!("[[nemesis]]\nat = \"{at}ms\"\naction = \"{action}\"\n{keys}\nfor = \"600ms\"\n");
         text.push_str(&fault);
     }
     // the holder's clock jumps forward, which leases do not mind
-    text += "[[nemesis]]\nat = \"19s\"\naction = \"clock-offset\"\ntarget = \"leader(1)\"\noffset_ms = 300\n";
-    text += "[[nemesis]]\nat = \"19s\"\naction = \"restart\"\ntarget = \"follower(1)\"\n";
-    text += "[[nemesis]]\nat = \"19500ms\"\naction = \"reset\"\ntarget = \"leader(1)\"\n";
+    text +=
+        "[[nemesis]]\nat = \"19500ms\"\naction = \"clock-offset\"\ntarget = \"leader(1)\"\noffset_ms = 300\n";
+    text += "[[nemesis]]\nat = \"19500ms\"\naction = \"restart\"\ntarget = \"follower(1)\"\n";
+    text += "[[nemesis]]\nat = \"20s\"\naction = \"reset\"\ntarget = \"leader(1)\"\n";
     let ran = run(&text);
     assert_eq!(ran.code, Some(0), "{}", ran.shown);
     for (action, _) in LASTING {

@@ -275,6 +275,12 @@ impl Cluster {
         }
     }
 
+    /// Leaves the disk of a dead node as a write that was torn would.
+    pub fn tear_log(&self, node: NodeId) -> Result<(), StartError> {
+        let path = lock(&self.nodes[&node].config).data.clone();
+        store::node::storage::tear_log(&path).map_err(|source| StartError::File { path, source })
+    }
+
     /// The clock that the next process of `node` begins with.
     pub fn set_first_clock(&self, node: NodeId, skew: ClockSkew) {
         lock(&self.nodes[&node].config).clock = skew;

@@ -306,6 +306,10 @@ impl Nemesis {
             Death::Now | Death::LosesUnsynced | Death::DuringWrite => {
                 self.cluster.kill(node).await?;
             }
+            Death::TearsLog => {
+                self.cluster.kill(node).await?;
+                self.cluster.tear_log(node)?;
+            }
             Death::DuringRecovery => {
                 self.cluster.kill(node).await?;
                 self.cluster.restart(node).await?;

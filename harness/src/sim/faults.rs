@@ -313,7 +313,8 @@ impl World<'_> {
                 self.machine_mut(node).doom = Some(Doom::InWrite);
                 self.agenda.add(self.now + IDLE.as_nanos() as u64, Event::Doom { node, life });
             }
-            Death::Now | Death::DuringWrite => self.kill(node),
+            // a batch that was torn is no batch
+            Death::Now | Death::DuringWrite | Death::TearsLog => self.kill(node),
             Death::DuringRecovery => {
                 self.kill(node);
                 self.begin(node);

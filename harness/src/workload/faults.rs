@@ -169,7 +169,12 @@ pub fn check_fault(scope: &Scope, span: Range<usize>, fault: &file::Fault) -> Re
         )
         .help("remove it, or write `storage = \"durable\"` in `[cluster]`"));
     }
-    if memory && matches!(action, FaultAction::StallDisk { .. } | FaultAction::Kill(Death::LosesUnsynced)) {
+    if memory
+        && matches!(
+            action,
+            FaultAction::StallDisk { .. } | FaultAction::Kill(Death::LosesUnsynced | Death::TearsLog)
+        )
+    {
         return Err(Fault::new(fault.action.span(), "nothing is synced in memory", "has no meaning here")
             .help("write `storage = \"durable\"` in `[cluster]`, or remove it"));
     }
@@ -209,6 +214,7 @@ fn action(scope: &Scope, span: &Range<usize>, word: Word, fault: &file::Fault) -
         Word::KillDuringWrite => FaultAction::Kill(Death::DuringWrite),
         Word::KillDuringRecovery => FaultAction::Kill(Death::DuringRecovery),
         Word::LoseUnsynced => FaultAction::Kill(Death::LosesUnsynced),
+        Word::CorruptTail => FaultAction::Kill(Death::TearsLog),
         Word::Wipe => FaultAction::Wipe,
         Word::Restart => FaultAction::Restart,
         Word::Pause => FaultAction::Pause,
@@ -387,6 +393,7 @@ pub fn keys_of(word: Word) -> &'static [&'static str] {
         | Word::KillDuringWrite
         | Word::KillDuringRecovery
         | Word::LoseUnsynced
+        | Word::CorruptTail
         | Word::Wipe
         | Word::Restart
         | Word::Pause

@@ -122,6 +122,7 @@ fn vocabulary(nodes: u64, cluster: &ClusterConfig) -> Vec<Choice> {
                 (Word::KillDuringWrite, Death::DuringWrite),
                 (Word::KillDuringRecovery, Death::DuringRecovery),
                 (Word::LoseUnsynced, Death::LosesUnsynced),
+                (Word::CorruptTail, Death::TearsLog),
             ] {
                 add(word, leader.clone(), 800, FaultAction::Kill(death));
                 add(word, Target::Random, 800, FaultAction::Kill(death));

@@ -78,6 +78,7 @@ fn about_action(word: Word) -> &'static str {
         }
         Word::KillDuringRecovery => "the same, and once more as soon as they have started again",
         Word::LoseUnsynced => "the same, and what was not synced is lost, as in a power failure",
+        Word::CorruptTail => "the same, and what a torn write leaves follows what is on the disk",
         Word::Wipe => {
             "the nodes die, lose their disks and start as strangers, whom nobody lets in: gone for good"
         }

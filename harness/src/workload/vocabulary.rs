@@ -76,6 +76,8 @@ pub enum Death {
     DuringRecovery,
     /// At once, and everything that was not synced is lost.
     LosesUnsynced,
+    /// At once, and a write that was torn is left at the end of the log.
+    TearsLog,
 }
 
 /// Which links a fault is about. A link is directed; links to clients are never among them.
@@ -261,6 +263,8 @@ words! {
     KillDuringRecovery = "kill-during-recovery",
     /// [`Death::LosesUnsynced`]
     LoseUnsynced = "lose-unsynced",
+    /// [`Death::TearsLog`]
+    CorruptTail = "corrupt-tail",
     /// [`FaultAction::Wipe`]
     Wipe = "wipe",
     /// [`FaultAction::Restart`]

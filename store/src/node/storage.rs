@@ -6,6 +6,9 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
@@ -84,7 +87,7 @@ pub struct Durable {
 
 impl Durable {
     /// Opens or makes the store in `folder`; `fresh_disk` becomes the identity of a new one.
-    pub fn open(folder: &std::path::Path, fresh_disk: u64) -> Result<(Self, Found), StorageError> {
+    pub fn open(folder: &Path, fresh_disk: u64) -> Result<(Self, Found), StorageError> {
         let database = Database::builder(folder).manual_journal_persist(true).open()?;
         let keys = database.keyspace("node", KeyspaceCreateOptions::default)?;
         let mut durable = Self { database, keys, lengths: BTreeMap::new() };
@@ -255,6 +258,27 @@ impl DiskControl {
     }
 }
 
+/// Leaves the log of a node that does not run as a write that was torn would: garbage follows the last batch. Nothing that was
+/// synced is touched, since a batch ends with bytes that are not 0.
+pub fn tear_log(folder: &Path) -> io::Result<()> {
+    let mut journals: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        journals.extend(path.extension().is_some_and(|kind| kind == "jnl").then_some(path));
+    }
+    // they are numbered
+    let number = |path: &PathBuf| path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+    let Some(newest) = journals.into_iter().max_by_key(number) else { return Ok(()) };
+    let mut journal = File::options().read(true).write(true).open(newest)?;
+    let mut bytes = Vec::new();
+    journal.read_to_end(&mut bytes)?;
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    journal.seek(SeekFrom::Start(end as u64))?;
+    // it begins as a batch does
+    journal.write_all(&[1, 7, 0, 0, 0, 0xff, 0xff, 0xff, 2, 0x5a, 0x5a, 0x5a])?;
+    journal.sync_data()
+}
+
 /// The thread that writes, and the way to it.
 #[derive(Debug)]
 pub struct LogThread {
@@ -419,6 +443,31 @@ mod tests {
         log.persist(Batch { number: 2, records: records() });
         assert_eq!(told.recv_timeout(limit), Ok(2), "a slow disk");
         assert_eq!(syncs.try_iter().count(), 2);
+    }
+
+    #[test]
+    fn a_torn_write_is_dropped_and_what_was_synced_before_it_is_not() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (mut storage, _) = Durable::open(folder.path(), 7).expect("opens");
+        let mut expected = DurableState::default();
+        for (record, number) in records().into_iter().zip(1..) {
+            expected.apply(&record);
+            storage.write(&[Batch { number, records: vec![record] }]).expect("writes");
+        }
+        storage.sync().expect("syncs");
+        drop(storage);
+        for boot in 2..4 {
+            tear_log(folder.path()).expect("torn");
+            let journal = std::fs::read(folder.path().join("0.jnl")).expect("the journal");
+            assert_eq!(journal.iter().rfind(|byte| **byte != 0), Some(&0x5a), "there is garbage");
+            let (mut storage, found) = Durable::open(folder.path(), 8).expect("opens again");
+            assert_eq!((found.disk, found.boot, &found.state), (7, boot, &expected));
+            // and it goes on after that
+            let record = Record::Decided { partition: 1, decided: boot };
+            expected.apply(&record);
+            storage.write(&[Batch { number: boot, records: vec![record] }]).expect("writes");
+            storage.sync().expect("syncs");
+        }
     }
 
     #[test]
