@@ -154,8 +154,7 @@ impl Nemesis {
         let deadline = Instant::now() + VACANCY;
         loop {
             let nodes = self.roles.resolve(&spec.target, order, answered).await;
-            let nodes: Vec<NodeId> =
-                nodes.into_iter().filter(|node| self.suits(spec.action, *node)).collect();
+            let nodes: Vec<NodeId> = nodes.into_iter().filter(|node| self.suits(spec, *node)).collect();
             let hopeless = matches!(spec.target, Target::Node(_) | Target::All | Target::Answered(_));
             if !nodes.is_empty() || hopeless || Instant::now() >= deadline {
                 return nodes;
@@ -165,14 +164,15 @@ impl Nemesis {
     }
 
     /// Whether an action can be done to a node in its present state.
-    fn suits(&self, action: FaultAction, node: NodeId) -> bool {
-        match action {
+    fn suits(&self, spec: &FaultSpec, node: NodeId) -> bool {
+        match spec.action {
             FaultAction::Restart => !self.cluster.is_running(node),
             FaultAction::Pause | FaultAction::Clock => {
                 self.cluster.is_running(node) && !self.cluster.is_paused(node)
             }
+            // what is dead stays so when that is permanent, and is cut off when it comes back
             FaultAction::Kill | FaultAction::Isolate | FaultAction::Halves | FaultAction::CutOneway => {
-                self.cluster.is_running(node)
+                spec.permanent || self.cluster.is_running(node)
             }
             FaultAction::Heal => true,
         }
@@ -188,7 +188,8 @@ impl Nemesis {
         let how = active.spec.links;
         match active.spec.action {
             FaultAction::Kill => {
-                let kills = active.nodes.iter().map(|node| self.cluster.kill(*node));
+                let running = active.nodes.iter().filter(|node| self.cluster.is_running(**node));
+                let kills = running.map(|node| self.cluster.kill(*node));
                 futures::future::try_join_all(kills).await?;
             }
             FaultAction::Pause => {

@@ -112,7 +112,7 @@ impl World<'_> {
         }
         let nodes =
             if spec.action == FaultAction::Heal { Vec::new() } else { self.resolve(&spec.target, &order) };
-        let nodes: Vec<NodeId> = nodes.into_iter().filter(|node| self.suits(spec.action, *node)).collect();
+        let nodes: Vec<NodeId> = nodes.into_iter().filter(|node| self.suits(&spec, *node)).collect();
         let hopeless = matches!(spec.target, Target::Node(_) | Target::All | Target::Answered(_))
             || spec.action == FaultAction::Heal;
         if nodes.is_empty() && !hopeless && self.now < deadline {
@@ -219,13 +219,14 @@ impl World<'_> {
     }
 
     /// Whether an action can be done to a node in its present state.
-    fn suits(&self, action: FaultAction, node: NodeId) -> bool {
+    fn suits(&self, spec: &FaultSpec, node: NodeId) -> bool {
         let machine = self.machine(node);
-        match action {
+        match spec.action {
             FaultAction::Restart => !machine.is_running(),
             FaultAction::Pause | FaultAction::Clock => machine.is_awake(),
+            // what is dead stays so when that is permanent, and is cut off when it comes back
             FaultAction::Kill | FaultAction::Isolate | FaultAction::Halves | FaultAction::CutOneway => {
-                machine.is_running()
+                spec.permanent || machine.is_running()
             }
             FaultAction::Heal => true,
         }
@@ -235,7 +236,13 @@ impl World<'_> {
         let all = self.plan.node_ids();
         let how = active.spec.links;
         match active.spec.action {
-            FaultAction::Kill => active.nodes.iter().for_each(|node| self.kill(*node)),
+            FaultAction::Kill => {
+                for node in &active.nodes {
+                    if self.machine(*node).is_running() {
+                        self.kill(*node);
+                    }
+                }
+            }
             FaultAction::Pause => active.nodes.iter().for_each(|node| self.pause(*node)),
             FaultAction::Restart => self.restart(&active.nodes),
             FaultAction::Clock => {

@@ -1,7 +1,7 @@
 //! The phases of a simulated run: boot, warm-up, faults, heal, quiesce, final reads, end, as in real runs.
 //!
 //! Liveness (SP4) is part of the run: within [`Phases::bound`] of simulated time every partition has a leader after boot and
-//! after the heal, and within as much again every key has been read.
+//! after the heal, and within as much again every key has been read, through the core when permanent faults stay.
 
 use checker::history::Key;
 

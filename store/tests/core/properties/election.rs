@@ -47,6 +47,19 @@ fn ble1_completeness() {
     assert!(stuck.values().all(|ballot| ballot.node == 5), "{stuck:?}");
 }
 
+/// Who answers and whose clock stands still is happy for ever with the leader that it had: that keeps nobody from electing
+/// another one.
+#[test]
+fn ble1_a_clock_that_stands_still_stops_no_election() {
+    let mut world = led(5, None);
+    world.set_rate(1, -999_999);
+    world.crash(5);
+    let replaced =
+        |world: &World| (2..=4).all(|node| elected(world).get(&node).is_some_and(|ballot| ballot.node != 5));
+    assert_eq!(world.run_until(8 * ELECTION_TIMEOUT, replaced), Ok(true), "{:?}", elected(&world));
+    assert_eq!(elected(&world)[&1].node, 5, "node 1 still answers, and knows of nothing");
+}
+
 /// "Eventually no two correct processes elect different correct processes."
 #[test]
 fn ble2_eventual_agreement() {
