@@ -4,5 +4,6 @@ mod cluster;
 mod golden;
 mod properties;
 mod random_schedules;
+mod takeover;
 mod telling;
 mod world;
