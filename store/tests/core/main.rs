@@ -1,5 +1,6 @@
 //! The pure core in simulated time: golden scripts, the properties that it promises, and random schedules.
 
+mod bootstrap;
 mod cluster;
 mod golden;
 mod properties;
