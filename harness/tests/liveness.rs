@@ -61,6 +61,23 @@ fn a_core_that_makes_no_progress_is_found_and_named() {
     assert!(outcome.findings.is_empty() && outcome.stats.mutant_reached > 0, "{:?}", outcome.findings);
 }
 
+/// A node that is dead already when it is to die for good.
+#[test]
+fn what_is_dead_when_it_is_to_die_for_good_does_not_come_back() {
+    let name = "tests/workloads/broken-for-ever.toml";
+    let text = std::fs::read_to_string(path_of(name)).expect("a workload");
+    let dies = |at: &str, ends: &str| {
+        format!("\n[[nemesis]]\nat = '{at}'\naction = 'kill'\ntarget = 'node 5'\n{ends}\n")
+    };
+    let text = text + &dies("3s", "for = '1s'") + &dies("3500ms", "permanent = true");
+    let workload = workload::parse(Path::new(name), &text).unwrap_or_else(|problem| panic!("{problem}"));
+    let told = run(&Plan::new(workload, 0), &Options { tale: true, ..Options::default() });
+    let last =
+        told.tale.iter().rposition(|line| line.contains("n5 starts") || line.contains("kill node 5 begins"));
+    assert!(last.is_some_and(|last| told.tale[last].contains("kill node 5 begins")));
+    assert!(told.findings.is_empty(), "{:?}", told.findings);
+}
+
 /// A leader that stays broken: dead, asleep, deaf, mute, cut off, coming and going, or with a clock that is as slow as allowed.
 const LEADERS: [&str; 9] = [
     "action = 'kill'",
@@ -71,7 +88,7 @@ const LEADERS: [&str; 9] = [
     "action = 'cut-oneway'\ndirection = 'out'\nlinks = 'sever'",
     "action = 'isolate'",
     "action = 'isolate'\nlinks = 'sever'",
-    "action = 'clock'\nrate_ppm = -100000",
+    "action = 'clock-rate'\nrate_ppm = -100000",
 ];
 
 #[test]
@@ -80,7 +97,7 @@ fn a_leader_that_stays_broken_is_replaced() {
     let text = std::fs::read_to_string(path_of(name)).expect("a workload");
     let off = text.replace("lease = { duration_ms = 300, drift_ppm = 100000 }", "lease = 'off'");
     assert_ne!(text, off);
-    let frozen = ["action = 'clock'\nrate_ppm = -999999"];
+    let frozen = ["action = 'clock-rate'\nrate_ppm = -999999"];
     let with_leases = LEADERS.iter().map(|fault| (&text, fault));
     let without = LEADERS.iter().chain(&frozen).map(|fault| (&off, fault));
     for (text, fault) in with_leases.chain(without) {

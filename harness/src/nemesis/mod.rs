@@ -24,7 +24,7 @@ use store::api::NodeId;
 use crate::{
     plan::Plan,
     proxy::Rule,
-    workload::{Direction, FaultAction, LinkRule, Shape},
+    workload::{Direction, FaultAction, FaultSpec, LinkRule, Shape},
 };
 pub use effects::{Active, Effect, Effects};
 pub use real::{FaultError, Nemesis};
@@ -63,18 +63,16 @@ pub(crate) struct State {
     pub paused: bool,
 }
 
-/// Whether an action can be done to a node in its present state.
-pub(crate) fn suits(action: &FaultAction, state: State) -> bool {
-    match action {
+/// Whether a fault can be done to a node in its present state.
+pub(crate) fn suits(spec: &FaultSpec, state: State) -> bool {
+    match spec.action {
         FaultAction::Heal | FaultAction::Restart | FaultAction::Release => true,
         FaultAction::Resume => state.paused,
         // what a node that stands still would have to do itself
         FaultAction::Clock(_) | FaultAction::StallDisk { .. } => state.running && !state.paused,
-        FaultAction::Kill(_)
-        | FaultAction::Wipe
-        | FaultAction::Pause
-        | FaultAction::Links { .. }
-        | FaultAction::Reset => state.running,
+        // what is dead stays so when that is permanent, and is cut off when it comes back
+        FaultAction::Kill(_) | FaultAction::Links { .. } => spec.permanent || state.running,
+        FaultAction::Wipe | FaultAction::Pause | FaultAction::Reset => state.running,
     }
 }
 

@@ -130,7 +130,7 @@ impl Nemesis {
         if spec.action == FaultAction::Heal {
             return (Vec::new(), Vec::new());
         }
-        let nodes = self.roles.resolve_for(&spec.action, &spec.target, order, answered).await;
+        let nodes = self.roles.resolve_for(spec, order, answered).await;
         let peers = match &spec.action {
             FaultAction::Links { shape: Shape::Between { peer: Some(peer), .. }, .. } => {
                 // a role that the target has already is somebody else's here
@@ -156,7 +156,7 @@ impl Nemesis {
         let requested = self.history.now();
         let action = &wanted.spec.action;
         let mut nodes = nodes;
-        nodes.retain(|node| suits(action, self.roles.state(*node)));
+        nodes.retain(|node| suits(wanted.spec, self.roles.state(*node)));
         if !last && nodes.is_empty() {
             return Ok(None);
         }

@@ -13,7 +13,7 @@ use crate::{
     cluster::Cluster,
     plan::Plan,
     proxy::{Link, Network},
-    workload::{FaultAction, Target},
+    workload::{FaultSpec, Target},
 };
 
 /// The client number under which the harness itself asks nodes for their status.
@@ -45,16 +45,15 @@ impl Roles {
         self.scene(target, answered).await.resolve(target, order, |_| true)
     }
 
-    /// The same, for a fault: only nodes to which the action can be done.
+    /// The same, for a fault: only nodes to which it can be done.
     pub async fn resolve_for(
         &self,
-        action: &FaultAction,
-        target: &Target,
+        spec: &FaultSpec,
         order: &[NodeId],
         answered: &BTreeMap<String, NodeId>,
     ) -> Vec<NodeId> {
-        let fit = |node| suits(action, self.state(node));
-        let nodes = self.scene(target, answered).await.resolve(target, order, fit);
+        let fit = |node| suits(spec, self.state(node));
+        let nodes = self.scene(&spec.target, answered).await.resolve(&spec.target, order, fit);
         nodes.into_iter().filter(|node| fit(*node)).collect()
     }
 

@@ -177,7 +177,7 @@ impl World<'_> {
         if spec.action == FaultAction::Heal {
             return (Vec::new(), Vec::new());
         }
-        let fit = |node| suits(&spec.action, self.state(node));
+        let fit = |node| suits(spec, self.state(node));
         let mut nodes = self.scene(&spec.target).resolve(&spec.target, order, fit);
         nodes.retain(|node| fit(*node));
         let peers = match &spec.action {

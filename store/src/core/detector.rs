@@ -1,8 +1,8 @@
 //! The eventually perfect failure detector of a node, which carries the heartbeats of all its groups.
 //!
 //! Every period a node asks every other. Who has not answered any of the last `missed_rounds` requests is suspected
-//! (EPFD1, strong completeness); who answers is restored, and a reply that comes after the suspicion lengthens the period
-//! (EPFD2, eventual strong accuracy: Cachin, Guerraoui, Rodrigues, section 2.6.5): by one step a period, however many
+//! (EPFD1, strong completeness); who answers is restored, and a reply that is too late to count when the next round begins
+//! lengthens the period (EPFD2, eventual strong accuracy: Cachin, Guerraoui, Rodrigues, section 2.6.5): by one step a period, however many
 //! replies a healed link delivers at once. The period grows to four times the configured one at most, so that leases keep
 //! their relation to the election timeout; a network whose delay is beyond that is outside what this detector is accurate
 //! for.
@@ -18,7 +18,8 @@ use crate::{
     core::{LocalTime, Moment, message::GroupStatus, paxos::Group},
 };
 
-const LONGEST_PERIOD: u32 = 4;
+/// How many times the configured period, and with it the election timeout, may become.
+pub const LONGEST_PERIOD: u32 = 4;
 
 /// What a node knows of every other node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -83,7 +84,7 @@ impl Detector {
         if round <= peer.answered || round > self.round {
             return;
         }
-        if peer.answered > 0 && round + missed < self.round && self.lengthened < self.round {
+        if peer.answered > 0 && round + missed <= self.round && self.lengthened < self.round {
             self.lengthened = self.round;
             let longest = moment.config.cluster.heartbeat() * LONGEST_PERIOD;
             self.period = (self.period + moment.config.cluster.heartbeat() / 4).min(longest);

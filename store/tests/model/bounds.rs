@@ -18,8 +18,8 @@ pub const REPLICAS: NodeId = 3;
 /// of 3/4, 1 and 5/4, the bounds of a drift of 1/4.
 pub const TICK_MS: u64 = 4;
 
-/// A quarter.
-const DRIFT_PPM: u64 = 250_000;
+/// Bound on the clocks' drift, parts per million: a quarter.
+pub const DRIFT_PPM: u64 = 250_000;
 
 /// How fast a clock runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -302,6 +302,12 @@ impl Bounds {
             ..Self::calm("take-over", WRITE, &[Sight::Decided])
         };
         vec![with(Mutant::ControlDecideByCounting), with(Mutant::ControlPrepareTwice)]
+    }
+
+    /// The planted bug, as configurations call it.
+    pub fn mutant_name(&self) -> String {
+        let name = self.mutant.map(|mutant| serde_json::to_value(mutant).expect("it has a name"));
+        name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
     }
 
     /// What a run is called.

@@ -62,6 +62,11 @@ impl Clients {
         Some(request(*ask, client, asked.len()))
     }
 
+    /// How much a client has asked.
+    pub fn asked_by(&self, client: usize) -> usize {
+        self.asked[client].len()
+    }
+
     /// A client asks the next of its script; the number of the request.
     pub fn ask(&mut self, client: usize, node: NodeId, script: &[Ask]) -> u64 {
         let (number, known_version) = (self.asked[client].len(), self.known_version());

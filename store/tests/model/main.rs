@@ -10,12 +10,16 @@
 
 mod bounds;
 mod clients;
+mod export;
 mod machine;
 mod network;
 mod space;
 mod world;
 
+use std::{fs, path::Path};
+
 use bounds::Bounds;
+use export::export;
 use space::{explore, hunt};
 
 /// States at which a small exploration is too large for every run of the tests.
@@ -41,11 +45,22 @@ fn large_configurations_hold_in_every_state_that_is_reached() {
     }
 }
 
+/// Each is found, and what was found can be run elsewhere: the workload files beside the harness's tests are these paths
+/// (`UPDATE_GOLDEN=1` writes them anew).
 #[test]
 fn planted_bugs_are_found() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../harness/tests/model/negative");
     for bounds in Bounds::planted() {
-        let title = bounds.title();
-        assert!(hunt(bounds, SMALL).broken.is_some(), "{title} is not found");
+        let explored = hunt(bounds.clone(), SMALL);
+        let (actions, violation) = explored.broken.expect("the planted bug is found");
+        let exported = export(&bounds, &actions, &violation);
+        let file = folder.join(format!("{}.toml", bounds.mutant_name()));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::create_dir_all(&folder).expect("the folder can be made");
+            fs::write(&file, &exported).expect("the file can be written");
+        }
+        let kept = fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(exported, kept, "{}: the path is another than before", file.display());
     }
 }
 

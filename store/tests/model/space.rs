@@ -14,12 +14,7 @@ impl Model for Scene {
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        let mut world = World::new(self);
-        if self.bounds.start != Start::Fresh {
-            world = settled(world, self);
-        }
-        world = self.bounds.prelude.iter().fold(world, |world, action| world.after(*action, self));
-        vec![world]
+        vec![self.bounds.prelude.iter().fold(start(self), |world, action| world.after(*action, self))]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
@@ -130,6 +125,14 @@ impl Scene {
         if spent.crashes < bounds.crashes && bounds.mortal.contains(&node) {
             actions.push(Action::Crash(node));
         }
+    }
+}
+
+/// Where a run begins, before the prelude.
+pub fn start(scene: &Scene) -> World {
+    match scene.bounds.start {
+        Start::Fresh => World::new(scene),
+        Start::Led | Start::LedAfterStopSign => settled(World::new(scene), scene),
     }
 }
 
