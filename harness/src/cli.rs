@@ -14,6 +14,7 @@ use crate::{
     plan::Plan,
     report::{Report, render, verdict_line},
     run::{self, Ended},
+    selftest::{self, SelftestArguments},
     sim::{self, command::SimArguments},
     workload::{self, Time, Workload},
 };
@@ -37,6 +38,15 @@ enum Command {
     Run(RunArguments),
     /// Runs workloads in simulated time, many seeds a second.
     Sim(SimArguments),
+    /// Tries every fault on a pair of echo processes: each must do what it says, and nothing else.
+    Selftest(SelftestArguments),
+    /// One echo process of the self-test.
+    #[command(hide = true)]
+    Echo {
+        /// Its configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
     /// One node of a cluster.
     #[command(hide = true)]
     Node {
@@ -86,6 +96,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Some(Command::Node { config }) => node(&config),
+        Some(Command::Echo { config }) => selftest::echo(&config),
+        Some(Command::Selftest(arguments)) => selftest::main(&arguments),
         Some(Command::Run(arguments)) => run_all(&arguments),
         Some(Command::Sim(arguments)) => sim::command::main(&arguments),
         None => run_all(&cli.run),
