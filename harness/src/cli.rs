@@ -109,10 +109,7 @@ fn node(path: &Path) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let config = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read {}", path.display()))
-        .and_then(|text| serde_json::from_str::<NodeConfig>(&text).context("not a node's configuration"));
-    match config {
+    match NodeConfig::load(path) {
         Ok(config) => store::node::run(config),
         Err(error) => {
             eprintln!("{error:#}");

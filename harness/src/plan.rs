@@ -181,12 +181,14 @@ fn faults(workload: &Workload, seed: u64) -> Vec<PlannedFault> {
         match entry.when {
             When::At(at) => dated.push((at, &entry.fault)),
             When::Every(every) => {
+                let end =
+                    if entry.fault.permanent { workload.phases.end() } else { workload.phases.faults.0 };
                 let mut rng = ChaCha8Rng::seed_from_u64(sub_seed(seed, FAULT_TIMES, index as u64));
                 let mut at = Duration::ZERO;
                 loop {
                     let pause = every.0.as_millis() as u64;
                     at += Duration::from_millis(rng.random_range(pause / 2..=pause + pause / 2).max(1));
-                    if at >= workload.phases.faults.0 {
+                    if at >= end {
                         break;
                     }
                     dated.push((Time(at), &entry.fault));

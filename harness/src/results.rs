@@ -31,9 +31,23 @@ impl ResultsFolder {
                 .with_context(|| format!("cannot make {folder} in {}", path.display()))?;
         }
         let folder = Self { path };
-        folder.write("plan.toml", &toml::to_string(plan).context("the plan cannot be written as TOML")?)?;
+        folder.write_plan(plan)?;
         point_latest(results, &folder.path).context("cannot make results/latest")?;
         Ok(folder)
+    }
+
+    /// The folder of a simulated run, with its plan in it; the same plan has the same folder every time.
+    pub fn of_simulated(results: &Path, plan: &Plan) -> Result<Self> {
+        let path = results.join(&plan.workload).join(format!("sim-{}", plan.seed));
+        fs::create_dir_all(path.join("trace"))
+            .with_context(|| format!("cannot make the folder {}", path.display()))?;
+        let folder = Self { path };
+        folder.write_plan(plan)?;
+        Ok(folder)
+    }
+
+    fn write_plan(&self, plan: &Plan) -> Result<()> {
+        self.write("plan.toml", &toml::to_string(plan).context("the plan cannot be written as TOML")?)
     }
 
     /// Where it is.

@@ -176,6 +176,44 @@ fn a_run_with_a_kill_is_valid_and_tampered_copies_of_its_record_are_not() {
     );
 }
 
+#[test]
+fn what_is_permanent_stays_broken_and_the_core_answers() {
+    let faults = r#"
+[[nemesis]]
+at = "300ms"
+action = "kill"
+target = "node 5"
+permanent = true
+[[nemesis]]
+every = "200ms"
+action = "isolate"
+target = "node 4"
+for = "100ms"
+permanent = true
+"#;
+    let workload = WORKLOAD.replace("nodes = 3", "nodes = 5\nreplication = 5").replace("\"4s\"", "\"2s\"");
+    let place = Place::new(&(workload.replace("operations_per_fault = 20\n", "") + faults));
+    let output = place.run();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("4 of 4 keys read within 20 s through the core of nodes 1, 2, 3"), "{text}");
+
+    let run = place.latest();
+    let records = history(&run);
+    let is_heal = |record: &Record| matches!(record, Record::Phase(phase) if phase.name == "heal");
+    let healed = records.iter().position(is_heal).expect("a heal phase");
+    let faults = |of: &[Record], target: &str, begins: bool| {
+        let counts = |record: &&Record| matches!(record, Record::Nemesis(fault) if fault.target == target && fault.begins == begins);
+        of.iter().filter(counts).count()
+    };
+    assert_eq!((faults(&records, "node 5", true), faults(&records, "node 5", false)), (1, 0));
+    assert!(faults(&records[..healed], "node 4", true) > 1 && faults(&records[healed..], "node 4", true) > 0);
+    assert!(faults(&records, "leader(1)", false) == 1, "what is not permanent is healed");
+    let trace = fs::read_to_string(run.join("trace/node-5.jsonl")).expect("a trace");
+    let boots = trace.lines().map(|line| serde_json::from_str::<TraceLine>(line).expect("a line").boot);
+    assert_eq!(boots.max(), Some(1), "the dead stay dead");
+}
+
 /// The processes that are children of this one.
 fn children(parent: u32) -> Vec<Pid> {
     let path = format!("/proc/{parent}/task");

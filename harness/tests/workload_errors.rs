@@ -123,11 +123,34 @@ fn what_contradicts_itself_is_refused() {
 }
 
 #[test]
+fn a_permanent_fault_lasts_and_leaves_a_core() {
+    let permanent =
+        |fault: &str| with("at = \"2s\"\naction = \"kill\"\ntarget = \"leader(1)\"\nfor = \"1s\"\n", fault);
+    let dies = "at = \"2s\"\naction = \"kill\"\ntarget = \"node 3\"\npermanent = true\n";
+    let workload = workload::parse(Path::new("right.toml"), &permanent(dies)).expect("one of three");
+    assert!(workload.nemesis[0].fault.permanent);
+    golden("permanent-with-an-end", &with("for = \"1s\"", "for = \"1s\"\npermanent = true"));
+    golden("permanent-again-and-again", &permanent(&dies.replace("at =", "every =")));
+    golden("permanent-wanders", &with("at = \"2s\"", "every = \"2s\"\npermanent = true"));
+    golden("permanent-heal", &permanent("at = \"2s\"\naction = \"heal\"\npermanent = true\n"));
+    let deaf =
+        "[[nemesis]]\nat = \"1s\"\naction = \"cut-oneway\"\ntarget = \"leader(2)\"\npermanent = true\n";
+    golden("permanent-without-a-core", &permanent(&format!("{dies}\n{deaf}")));
+}
+
+#[test]
 fn a_planted_bug_needs_a_negative_workload() {
     let mutant = format!("mutant = \"acknowledge-before-sync\"\n{RIGHT}");
     golden("mutant-elsewhere", &mutant);
     golden_at(Path::new("workloads/negative/bad.toml"), "mutant-expected-valid", &mutant);
     let negative = format!("{mutant}\n[expect]\nverdict = \"violation\"\n");
     workload::parse(Path::new("workloads/negative/good.toml"), &negative).expect("a negative workload");
+    let control = negative.replace("acknowledge-before-sync", "control-prepare-twice");
+    golden_at(Path::new("workloads/negative/bad.toml"), "control-expected-to-be-found", &control);
+    let control = mutant.replace("acknowledge-before-sync", "control-prepare-twice");
+    workload::parse(Path::new("workloads/negative/good.toml"), &control).expect("a control");
+    golden("control-elsewhere", &control);
+    let untraced = format!("{negative}\n[checks]\nlease_safety = false\n");
+    golden_at(Path::new("workloads/negative/bad.toml"), "mutant-without-traces", &untraced);
     golden("unknown-mutant", &format!("mutant = \"acknowledge-before-sink\"\n{RIGHT}"));
 }

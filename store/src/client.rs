@@ -3,7 +3,7 @@
 //! Nothing is sent twice here, so an operation happens at most once; the caller decides what to do after an error, and
 //! [`ClientError::is_definite`] says what it may conclude.
 
-use std::io;
+use std::{io, time::Duration};
 
 use futures::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
@@ -13,6 +13,9 @@ use crate::{
     api::{Answer, ClientReply, ClientRequest, NodeStatus, Operation, ReplyBody, RequestBody, StoreError},
     node::wire::{self, Handshake, Role, Verdict},
 };
+
+/// How long a node may take to accept a connection and answer the handshake.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// A connection to one node.
 #[derive(Debug)]
@@ -50,8 +53,20 @@ impl ClientError {
 }
 
 impl Client {
-    /// Connects to a node of the named cluster.
+    /// Connects to a node of the named cluster, within five seconds.
     pub async fn connect(address: &str, cluster: &str) -> Result<Self, ClientError> {
+        Self::connect_within(CONNECT, address, cluster).await
+    }
+
+    /// Connects to a node of the named cluster, if it answers so soon.
+    pub async fn connect_within(limit: Duration, address: &str, cluster: &str) -> Result<Self, ClientError> {
+        tokio::time::timeout(limit, Self::shake_hands(address, cluster)).await.unwrap_or_else(|_| {
+            let reason = format!("{address} did not answer within {} ms", limit.as_millis());
+            Err(ClientError::Connect(io::Error::new(io::ErrorKind::TimedOut, reason)))
+        })
+    }
+
+    async fn shake_hands(address: &str, cluster: &str) -> Result<Self, ClientError> {
         let stream = TcpStream::connect(address).await.map_err(ClientError::Connect)?;
         stream.set_nodelay(true).map_err(ClientError::Connect)?;
         let mut connection = Framed::new(stream, wire::frames());
@@ -100,5 +115,24 @@ impl Client {
             Some(Err(error)) => Err(ClientError::Lost(error.to_string())),
             None => Err(ClientError::Lost("the node closed the connection".to_owned())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_accepts_and_never_answers_is_given_up_and_nothing_was_sent() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = silent.local_addr().expect("an address").to_string();
+            let error = Client::connect_within(Duration::from_millis(50), &address, "any").await;
+            let error = error.expect_err("nobody answers");
+            assert!(error.is_definite());
+            let expected = format!("cannot connect: {address} did not answer within 50 ms");
+            assert_eq!(error.to_string(), expected);
+        });
     }
 }

@@ -160,10 +160,19 @@ pub enum Mutant {
     LeaderCountsUnsynced,
     /// A ballot is announced before it is durable, and may be used again after a restart (phxpaxos 145).
     AnnouncedNotDurable,
+    /// A replica takes over only when it is connected to all others, not to a quorum: no election while one is dead.
+    ElectionNeedsAll,
     /// Control: decides by counting who has an entry, not by sorting lengths.
     ControlDecideByCounting,
     /// Control: sends every Prepare twice.
     ControlPrepareTwice,
+}
+
+impl Mutant {
+    /// Whether it changes code, but not behaviour.
+    pub fn is_control(self) -> bool {
+        matches!(self, Self::ControlDecideByCounting | Self::ControlPrepareTwice)
+    }
 }
 
 impl ClusterConfig {
@@ -183,6 +192,8 @@ impl ClusterConfig {
             self.heartbeat_ms > 0 && self.missed_rounds > 0,
             "heartbeat_ms and missed_rounds must be above 0"
         );
+        ensure!(self.request_timeout_ms > 0, "request_timeout_ms must be above 0");
+        ensure!(self.threshold > 0, "threshold is 0: a cluster opens when one node or more have joined");
         ensure!(!self.partitions.is_empty(), "a cluster needs a partition");
         if let Some(lease) = self.lease {
             let limit = self.heartbeat_ms * self.missed_rounds;
@@ -194,21 +205,21 @@ impl ClusterConfig {
             ensure!(lease.drift_ppm < 1_000_000, "drift_ppm must be below 1000000");
         }
         for partition in &self.partitions {
-            let copies = partition.replicas.len() as u64;
-            ensure!(partition.replication > 0, "partition {} needs a replica", partition.partition);
+            partition.check(self)?;
+        }
+        for (before, after) in self.partitions.iter().zip(self.partitions.iter().skip(1)) {
+            let ascending = matches!((&before.upper, &after.lower), (Some(end), Some(start)) if end <= start);
             ensure!(
-                copies == 0 || copies == partition.replication,
-                "partition {} names {copies} replicas, not {}",
-                partition.partition,
-                partition.replication
+                ascending,
+                "partitions {} and {} overlap or stand in the wrong order: list them in the order of their keys, each \
+                 with `lower` at or above the `upper` of the one before",
+                before.partition,
+                after.partition
             );
-            ensure!(
-                copies > 0 || partition.replication <= self.threshold,
-                "partition {} wants {} replicas, but only {} nodes are waited for",
-                partition.partition,
-                partition.replication,
-                self.threshold
-            );
+        }
+        for (key, _) in &self.preset {
+            let held = key.key_type() == self.key_type && self.partition_of(key).is_some();
+            ensure!(held, "no partition holds the preset key {key}");
         }
         Ok(())
     }
@@ -228,6 +239,43 @@ impl ClusterConfig {
 }
 
 impl PartitionConfig {
+    fn check(&self, cluster: &ClusterConfig) -> anyhow::Result<()> {
+        let number = self.partition;
+        let same = cluster.partitions.iter().filter(|other| other.partition == number).count();
+        ensure!(number > 0, "a partition has number 0: number them from 1");
+        ensure!(same == 1, "partition {number} is there {same} times: give each a number of its own");
+        for bound in self.lower.iter().chain(&self.upper) {
+            ensure!(
+                bound.key_type() == cluster.key_type,
+                "partition {number} is bounded by {bound}, which is no {:?} key",
+                cluster.key_type
+            );
+        }
+        if let (Some(lower), Some(upper)) = (&self.lower, &self.upper) {
+            ensure!(lower < upper, "partition {number} is empty: {lower} is not below {upper}");
+        }
+        let copies = self.replicas.len() as u64;
+        ensure!(self.replication > 0, "partition {number} needs a replica");
+        ensure!(
+            copies == 0 || copies == self.replication,
+            "partition {number} names {copies} replicas, not {}",
+            self.replication
+        );
+        ensure!(
+            copies > 0 || self.replication <= cluster.threshold,
+            "partition {number} wants {} replicas, but only {} nodes are waited for",
+            self.replication,
+            cluster.threshold
+        );
+        for (position, node) in self.replicas.iter().enumerate() {
+            ensure!(
+                !self.replicas[..position].contains(node),
+                "partition {number} names node {node} twice: its replicas live on different nodes"
+            );
+        }
+        Ok(())
+    }
+
     /// Whether `key` lies in `[lower, upper)`.
     pub fn contains(&self, key: &Key) -> bool {
         self.lower.as_ref().is_none_or(|lower| lower <= key)
@@ -241,7 +289,150 @@ impl NodeConfig {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let config: Self = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        config.cluster.check().with_context(|| path.display().to_string())?;
+        config.check().with_context(|| path.display().to_string())?;
         Ok(config)
+    }
+
+    /// Refuses what no node can run with.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.cluster.check()?;
+        ensure!(self.node > 0 && !self.peers.contains_key(&0), "a node has number 0: number them from 1");
+        ensure!(
+            !self.peers.contains_key(&self.node),
+            "node {} is among its own peers: `peers` names all others",
+            self.node
+        );
+        let nodes = self.peers.len() as u64 + 1;
+        ensure!(
+            self.cluster.threshold <= nodes,
+            "threshold is {}, but there are only {nodes} nodes: the cluster would never open",
+            self.cluster.threshold
+        );
+        for partition in &self.cluster.partitions {
+            for replica in &partition.replicas {
+                ensure!(
+                    *replica == self.node || self.peers.contains_key(replica),
+                    "partition {} names node {replica} as a replica, which is neither this node nor among `peers`",
+                    partition.partition
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(partition: PartitionId, lower: Option<i64>, upper: Option<i64>) -> PartitionConfig {
+        let (lower, upper) = (lower.map(Key::Integer), upper.map(Key::Integer));
+        PartitionConfig { partition, lower, upper, replication: 2, replicas: vec![1, 2] }
+    }
+
+    /// Node 1 of two, with the keys below 10 and those from 10 on in partitions of their own.
+    fn good() -> NodeConfig {
+        let cluster = ClusterConfig {
+            name: "config".to_owned(),
+            key_type: KeyType::Integer,
+            partitions: vec![partition(1, None, Some(10)), partition(2, Some(10), None)],
+            threshold: 2,
+            heartbeat_ms: 50,
+            missed_rounds: 6,
+            lease: Some(LeaseConfig { duration_ms: 300, drift_ppm: 1000 }),
+            request_timeout_ms: 1000,
+            storage: StorageKind::Durable,
+            preset: vec![(Key::Integer(3), "three".to_owned())],
+        };
+        NodeConfig {
+            node: 1,
+            listen: "127.0.0.1:0".to_owned(),
+            peers: BTreeMap::from([(2, "127.0.0.1:1".to_owned())]),
+            data: PathBuf::from("data"),
+            trace: None,
+            clock: ClockSkew::default(),
+            cluster,
+            test: TestOptions::default(),
+        }
+    }
+
+    /// What a configuration with one mistake is refused with.
+    fn refusal(mistake: impl FnOnce(&mut NodeConfig)) -> String {
+        let mut config = good();
+        mistake(&mut config);
+        config.check().expect_err("it is refused").to_string()
+    }
+
+    #[test]
+    fn a_good_configuration_passes() {
+        good().check().expect("nothing is wrong");
+    }
+
+    #[test]
+    fn impossible_nodes_are_refused() {
+        let zero = "a node has number 0: number them from 1";
+        assert_eq!(
+            refusal(|config| {
+                config.node = 0;
+                config.cluster.partitions.iter_mut().for_each(|partition| partition.replicas = vec![0, 2]);
+            }),
+            zero
+        );
+        assert_eq!(refusal(|config| drop(config.peers.insert(0, "127.0.0.1:2".to_owned()))), zero);
+        assert_eq!(
+            refusal(|config| drop(config.peers.insert(1, "127.0.0.1:2".to_owned()))),
+            "node 1 is among its own peers: `peers` names all others"
+        );
+        assert!(refusal(|config| config.cluster.threshold = 0).starts_with("threshold is 0"));
+        assert_eq!(
+            refusal(|config| config.cluster.threshold = 3),
+            "threshold is 3, but there are only 2 nodes: the cluster would never open"
+        );
+    }
+
+    #[test]
+    fn impossible_replicas_are_refused() {
+        let replicas = |replicas: &[NodeId]| {
+            let replicas = replicas.to_vec();
+            refusal(|config| config.cluster.partitions[1].replicas = replicas)
+        };
+        assert_eq!(replicas(&[2, 2]), "partition 2 names node 2 twice: its replicas live on different nodes");
+        assert_eq!(
+            replicas(&[1, 7]),
+            "partition 2 names node 7 as a replica, which is neither this node nor among `peers`"
+        );
+        assert_eq!(replicas(&[1]), "partition 2 names 1 replicas, not 2");
+    }
+
+    #[test]
+    fn impossible_partitions_are_refused() {
+        let partitions = |partitions: [PartitionConfig; 2]| {
+            refusal(|config| config.cluster.partitions = partitions.into())
+        };
+        let twice = partitions([partition(1, None, Some(10)), partition(1, Some(10), None)]);
+        assert_eq!(twice, "partition 1 is there 2 times: give each a number of its own");
+        let zero = partitions([partition(0, None, Some(10)), partition(1, Some(10), None)]);
+        assert_eq!(zero, "a partition has number 0: number them from 1");
+        let empty = partitions([partition(1, Some(10), Some(10)), partition(2, Some(10), None)]);
+        assert_eq!(empty, "partition 1 is empty: 10 is not below 10");
+        for bounds in [
+            [(None, Some(10)), (Some(9), None)],
+            [(None, None), (Some(10), None)],
+            [(Some(10), None), (None, Some(10))],
+            [(Some(10), Some(20)), (Some(0), Some(10))],
+            [(None, Some(10)), (None, Some(20))],
+        ] {
+            let [one, two] = bounds;
+            let said = partitions([partition(1, one.0, one.1), partition(2, two.0, two.1)]);
+            assert!(said.starts_with("partitions 1 and 2 overlap or stand in the wrong order"), "{said}");
+        }
+        assert_eq!(
+            refusal(|config| config.cluster.partitions[0].upper = Some(Key::String("m".to_owned()))),
+            "partition 1 is bounded by m, which is no Integer key"
+        );
+        assert_eq!(
+            refusal(|config| config.cluster.partitions[0].lower = Some(Key::Integer(5))),
+            "no partition holds the preset key 3"
+        );
     }
 }

@@ -7,16 +7,18 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use store::{
     api::{ClientReply, ClientRequest, Key, KeyType, Operation, ReplyBody, RequestBody, StoreError},
     config::{ClockSkew, ClusterConfig, NodeConfig, PartitionConfig, StorageKind, TestOptions},
+    core::Message,
     node::{
         control::Notice,
         wire::{self, Handshake, Role, Verdict},
     },
 };
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::codec::Framed;
 
 struct Node {
@@ -35,6 +37,10 @@ impl Drop for Node {
 
 /// Node 1 of two; the other is nowhere.
 fn start() -> Node {
+    start_with_peer_at("127.0.0.1:1")
+}
+
+fn start_with_peer_at(peer: &str) -> Node {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let partition =
         PartitionConfig { partition: 1, lower: None, upper: None, replication: 2, replicas: vec![1, 2] };
@@ -54,7 +60,7 @@ fn start() -> Node {
     let config = NodeConfig {
         node: 1,
         listen: "127.0.0.1:0".to_owned(),
-        peers: BTreeMap::from([(2, "127.0.0.1:1".to_owned())]),
+        peers: BTreeMap::from([(2, peer.to_owned())]),
         data: folder.path().join("data"),
         trace: None,
         clock: ClockSkew::default(),
@@ -137,6 +143,43 @@ fn a_late_hello_does_not_displace_the_connection_that_was_dialed_after_it() {
         let (_, verdict) = say(&node, wire::VERSION, "handshake", peer(&node, 1, 2, 1)).await;
         assert_eq!(verdict, Verdict::Welcome { node: 1 }, "a new life begins to count anew");
     });
+}
+
+/// PL2 and FIFO beyond one connection: once a peer has dialed anew, its earlier connection delivers nothing any more.
+#[test]
+fn what_an_earlier_connection_still_brings_is_dropped() {
+    block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let node = start_with_peer_at(&listener.local_addr().expect("an address").to_string());
+        // node 1 answers on the connection that it dials
+        let (stream, _) = listener.accept().await.expect("node 1 dials");
+        let mut answers = Framed::new(stream, wire::frames());
+        answers.next().await.expect("a hello").expect("a frame");
+        answers.send(wire::encode(&Verdict::Welcome { node: 2 })).await.expect("sent");
+        let ask = |round| wire::encode(&Message::HeartbeatRequest { round });
+        let (mut first, verdict) = say(&node, wire::VERSION, "handshake", peer(&node, 1, 1, 1)).await;
+        assert_eq!(verdict, Verdict::Welcome { node: 1 });
+        first.send(ask(101)).await.expect("sent");
+        assert_eq!(next_answer(&mut answers).await, 101);
+        let (mut second, verdict) = say(&node, wire::VERSION, "handshake", peer(&node, 1, 1, 2)).await;
+        assert_eq!(verdict, Verdict::Welcome { node: 1 });
+        // node 1 reads all of the first connection before it closes it for the frame that is none
+        first.send(ask(102)).await.expect("sent");
+        first.send(Bytes::from(vec![0xff; 20])).await.expect("sent");
+        assert!(first.next().await.is_none_or(|end| end.is_err()), "the first connection is closed");
+        second.send(ask(103)).await.expect("sent");
+        assert_eq!(next_answer(&mut answers).await, 103, "request 102 came too late");
+    });
+}
+
+/// The round of the next request that node 1 answers.
+async fn next_answer(answers: &mut Connection) -> u64 {
+    loop {
+        let frame = answers.next().await.expect("node 1 lives").expect("a frame");
+        if let Message::HeartbeatReply { round, .. } = wire::decode(&frame).expect("a message") {
+            return round;
+        }
+    }
 }
 
 #[test]

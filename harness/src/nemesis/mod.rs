@@ -52,6 +52,8 @@ pub struct Nemesis {
     active: BTreeMap<u64, Active>,
     clocks: BTreeMap<NodeId, ClockSkew>,
     last_fault: u64,
+    /// Nodes that permanent faults have hit.
+    outside: BTreeSet<NodeId>,
 }
 
 /// A fault in effect.
@@ -76,7 +78,8 @@ impl Nemesis {
         cuts.add(0, late_cut(&plan));
         let clocks = plan.clocks.iter().map(|clock| (clock.node, clock.skew)).collect();
         let active = BTreeMap::new();
-        Self { plan, network, cluster, history, roles, cuts, active, clocks, last_fault: 0 }
+        let outside = BTreeSet::new();
+        Self { plan, network, cluster, history, roles, cuts, active, clocks, last_fault: 0, outside }
     }
 
     /// Carries out a fault of the plan; returns its number.
@@ -100,6 +103,9 @@ impl Nemesis {
         let requested = self.history.now();
         self.break_it(fault, &mut active, order).await?;
         self.record(fault, true, spec, active.nodes.clone(), requested);
+        if spec.permanent {
+            self.outside.extend(&active.nodes);
+        }
         if !active.nodes.is_empty() && spec.action != FaultAction::Restart {
             self.active.insert(fault, active);
         }
@@ -115,15 +121,27 @@ impl Nemesis {
         Ok(())
     }
 
-    /// Undoes every fault in effect, lets late nodes in, and starts dead nodes again that can come back.
+    /// Undoes every fault in effect that is not permanent, lets late nodes in, and starts dead nodes again that can come back.
     pub async fn heal(&mut self) -> Result<(), FaultError> {
         if self.cuts.remove(0) {
             self.network.switch(self.cuts.rules()).await;
         }
-        while let Some(fault) = self.active.keys().next().copied() {
+        let passing = |(fault, active): (&u64, &Active)| (!active.spec.permanent).then_some(*fault);
+        while let Some(fault) = self.active.iter().find_map(passing) {
             self.end(fault).await?;
         }
         self.restart(&self.plan.node_ids()).await
+    }
+
+    /// The nodes that no permanent fault has hit.
+    pub fn core(&self) -> Vec<NodeId> {
+        self.plan.node_ids().into_iter().filter(|node| !self.outside.contains(node)).collect()
+    }
+
+    /// Whether a permanent fault of this kind keeps a node broken, whatever other faults end.
+    fn is_kept(&self, action: FaultAction, node: NodeId) -> bool {
+        let kept = |active: &Active| active.spec.permanent && active.spec.action == action;
+        self.active.values().any(|active| kept(active) && active.nodes.contains(&node))
     }
 
     /// Whom a target comes down to; waits a while for a role that is vacant.
@@ -136,8 +154,7 @@ impl Nemesis {
         let deadline = Instant::now() + VACANCY;
         loop {
             let nodes = self.roles.resolve(&spec.target, order, answered).await;
-            let nodes: Vec<NodeId> =
-                nodes.into_iter().filter(|node| self.suits(spec.action, *node)).collect();
+            let nodes: Vec<NodeId> = nodes.into_iter().filter(|node| self.suits(spec, *node)).collect();
             let hopeless = matches!(spec.target, Target::Node(_) | Target::All | Target::Answered(_));
             if !nodes.is_empty() || hopeless || Instant::now() >= deadline {
                 return nodes;
@@ -147,14 +164,15 @@ impl Nemesis {
     }
 
     /// Whether an action can be done to a node in its present state.
-    fn suits(&self, action: FaultAction, node: NodeId) -> bool {
-        match action {
+    fn suits(&self, spec: &FaultSpec, node: NodeId) -> bool {
+        match spec.action {
             FaultAction::Restart => !self.cluster.is_running(node),
             FaultAction::Pause | FaultAction::Clock => {
                 self.cluster.is_running(node) && !self.cluster.is_paused(node)
             }
+            // what is dead stays so when that is permanent, and is cut off when it comes back
             FaultAction::Kill | FaultAction::Isolate | FaultAction::Halves | FaultAction::CutOneway => {
-                self.cluster.is_running(node)
+                spec.permanent || self.cluster.is_running(node)
             }
             FaultAction::Heal => true,
         }
@@ -170,7 +188,8 @@ impl Nemesis {
         let how = active.spec.links;
         match active.spec.action {
             FaultAction::Kill => {
-                let kills = active.nodes.iter().map(|node| self.cluster.kill(*node));
+                let running = active.nodes.iter().filter(|node| self.cluster.is_running(**node));
+                let kills = running.map(|node| self.cluster.kill(*node));
                 futures::future::try_join_all(kills).await?;
             }
             FaultAction::Pause => {
@@ -211,12 +230,17 @@ impl Nemesis {
         match active.spec.action {
             FaultAction::Kill => self.restart(&active.nodes).await?,
             FaultAction::Pause => {
-                for node in active.nodes.iter().filter(|node| self.cluster.is_paused(**node)) {
+                let kept = |node: NodeId| self.is_kept(FaultAction::Pause, node);
+                for node in active.nodes.iter().filter(|node| self.cluster.is_paused(**node) && !kept(**node))
+                {
                     self.cluster.resume(*node).await?;
                 }
             }
             FaultAction::Clock => {
                 for (node, skew) in &active.clocks {
+                    if self.is_kept(FaultAction::Clock, *node) {
+                        continue;
+                    }
                     self.clocks.insert(*node, *skew);
                     if self.cluster.is_running(*node) {
                         self.cluster.clock(*node, *skew).await?;
@@ -238,8 +262,9 @@ impl Nemesis {
         if self.plan.cluster.storage == StorageKind::Memory {
             return Ok(());
         }
-        let dead: Vec<NodeId> =
-            nodes.iter().copied().filter(|node| !self.cluster.is_running(*node)).collect();
+        let can_come_back =
+            |node: &NodeId| !self.cluster.is_running(*node) && !self.is_kept(FaultAction::Kill, *node);
+        let dead: Vec<NodeId> = nodes.iter().copied().filter(can_come_back).collect();
         futures::future::try_join_all(dead.iter().map(|node| self.cluster.restart(*node))).await?;
         let first: BTreeMap<NodeId, ClockSkew> =
             self.plan.clocks.iter().map(|clock| (clock.node, clock.skew)).collect();

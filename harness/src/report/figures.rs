@@ -77,7 +77,7 @@ pub struct FaultFigures {
 }
 
 impl Figures {
-    /// Gathers the figures. A fault that was not undone lasts until `healed`.
+    /// Gathers the figures. A fault that was not undone lasts until `healed`; what permanent faults do later is left out.
     pub fn gather(completed: &[Completed], faults: &[Nemesis], healed: u64, ended: u64) -> Self {
         let mut figures = Self { seconds: ended as f64 / 1e9, ..Self::default() };
         for operation in completed {
@@ -137,7 +137,7 @@ fn fault_figures(answered: &[&Completed], faults: &[Nemesis], healed: u64) -> Ve
     };
     faults
         .iter()
-        .filter(|record| record.begins)
+        .filter(|record| record.begins && record.time <= healed)
         .map(|record| {
             let to = end_of(record.fault);
             let until = to.unwrap_or(healed.max(record.time));

@@ -160,7 +160,7 @@ mod tests {
             operation("cas", Kind::Fail, false, 2, 3),
         ];
         let mut figures =
-            Figures::gather(&completed, &[fault(true, 400), fault(false, 600)], 900, 2_000_000_000);
+            Figures::gather(&completed, &[fault(true, 400), fault(false, 600)], 900_000_000, 2_000_000_000);
         figures.leader_changes.insert(1, 2);
         let report = Report {
             workload: "smoke".to_owned(),

@@ -136,11 +136,16 @@ pub fn judge(
         (ExpectedVerdict::Valid, Status::Violation) => (verdict, false, 1, words),
         (_, Status::Unknown) => (verdict, false, 3, words),
         (ExpectedVerdict::Violation, Status::Valid) => {
-            let reached = match facts.mutant_reached {
-                0 => "the planted bug was never reached".to_owned(),
-                times => format!("the planted bug was reached {times} times"),
-            };
-            (verdict, false, 1, format!("a violation was expected and not found; {reached}"))
+            let reached = facts.mutant_reached;
+            let words = format!(
+                "a violation was expected and not found; the planted bug was reached {reached} times"
+            );
+            (verdict, false, 1, words)
+        }
+        (ExpectedVerdict::Violation, Status::Violation)
+            if missing.iter().any(|what| what == NEVER_REACHED) =>
+        {
+            (verdict, false, 1, format!("{NEVER_REACHED}, so something else is wrong: {words}"))
         }
         (ExpectedVerdict::Violation, Status::Violation) => {
             let found = |check: &&Check| check.status == Status::Violation;
@@ -153,6 +158,9 @@ pub fn judge(
         }
     }
 }
+
+/// A run in which the planted bug changed nothing shows nothing, whether something was found or not.
+pub const NEVER_REACHED: &str = "the planted bug was never reached";
 
 /// The check's name in words.
 pub fn name_of(name: CheckName) -> &'static str {
@@ -167,7 +175,10 @@ pub fn name_of(name: CheckName) -> &'static str {
 impl Report {
     /// Puts a run's report together.
     pub fn new(plan: &Plan, folder: PathBuf, checks: Vec<Check>, facts: Facts, figures: Figures) -> Self {
-        let missing = missing(&plan.require, &facts, &figures);
+        let mut missing = missing(&plan.require, &facts, &figures);
+        if plan.test.mutant.is_some() && facts.mutant_reached == 0 {
+            missing.push(NEVER_REACHED.to_owned());
+        }
         let (verdict, as_expected, exit_code, words) = judge(&plan.expect, &checks, &missing, &facts);
         let mutant = plan.test.mutant.map(|mutant| format!("{mutant:?}"));
         Self {
@@ -219,6 +230,10 @@ mod tests {
         assert_eq!(code(negative, &other, &[]), (Status::Violation, 1));
         assert_eq!(code(negative, &fine, &[]), (Status::Valid, 1));
         assert_eq!(code(negative, &undecided, &[]), (Status::Unknown, 3));
+        let unreached = [NEVER_REACHED.to_owned()];
+        assert_eq!(code(negative, &fine, &unreached), (Status::Unknown, 3));
+        assert_eq!(code(negative, &found, &unreached), (Status::Violation, 1));
+        assert_eq!(code(valid, &fine, &unreached), (Status::Unknown, 3));
     }
 
     #[test]

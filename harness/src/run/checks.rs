@@ -17,7 +17,7 @@ use crate::{
     plan::Plan,
     report::{Check, Facts, Figures, Report, Status},
     script::ScriptReport,
-    workload::CheckName,
+    workload::{CheckName, FINAL_READS, core_in_words},
 };
 
 /// Checks a run that is over.
@@ -30,7 +30,7 @@ pub async fn report(run: &Arc<Run>, carried: Carried, folder: PathBuf) -> Result
     figures.stalls =
         run.stalls.windows().iter().map(|stall| (seconds(stall.from), seconds(stall.to))).collect();
     let mut facts = Facts {
-        planned_faults: run.plan.faults.len(),
+        planned_faults: run.plan.faults.iter().filter(|fault| fault.at < run.plan.phases.faults).count(),
         keys: run.keys.len(),
         keys_read_at_the_end: carried.keys_read,
         ..Facts::default()
@@ -54,7 +54,7 @@ fn all(plan: &Plan, folder: &Path, carried: &Carried, facts: &mut Facts) -> Resu
         checks.push(lease_safe(folder, facts)?);
     }
     if plan.checks.progress && plan.phases.final_reads {
-        checks.push(progress(carried, facts));
+        checks.push(progress(plan, carried, facts));
     }
     checks.extend(carried.script.as_ref().map(script));
     Ok(checks)
@@ -116,9 +116,14 @@ fn lease_safe(folder: &Path, facts: &mut Facts) -> Result<Check> {
     Ok(Check { name: CheckName::LeaseSafety, status, words, findings })
 }
 
-fn progress(carried: &Carried, facts: &Facts) -> Check {
-    let words =
-        format!("{} of {} keys read after everything was healed", facts.keys_read_at_the_end, facts.keys);
+fn progress(plan: &Plan, carried: &Carried, facts: &Facts) -> Check {
+    let (read, keys) = (facts.keys_read_at_the_end, facts.keys);
+    let words = if carried.core.len() as u64 == plan.nodes {
+        format!("{read} of {keys} keys read after everything was healed")
+    } else {
+        let bound = FINAL_READS.as_secs();
+        format!("{read} of {keys} keys read within {bound} s through {}", core_in_words(&carried.core))
+    };
     let status = if carried.unread.is_empty() { Status::Valid } else { Status::Violation };
     Check { name: CheckName::Progress, status, words, findings: carried.unread.clone() }
 }

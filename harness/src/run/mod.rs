@@ -98,6 +98,8 @@ struct Carried {
     healed: u64,
     ended: u64,
     keys_read: usize,
+    /// The nodes that no permanent fault has hit.
+    core: Vec<NodeId>,
     /// Keys that could not be read at the end, and why.
     unread: Vec<String>,
 }

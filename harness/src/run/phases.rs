@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use checker::history::{Function, Key};
+use store::api::NodeId;
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -21,22 +22,23 @@ use crate::{
     plan::PlannedEntry,
     script::{Script, ScriptReport},
     worker::{Session, Worker},
+    workload::FINAL_READS,
 };
-
-/// How long all final reads may take.
-const FINAL_READS: Duration = Duration::from_secs(20);
 
 /// The phases of one run.
 pub struct Phases {
     run: Arc<Run>,
     workers: JoinSet<()>,
+    /// Permanent faults, which come and go until the end.
+    permanent: JoinSet<Result<(), FaultError>>,
     stop: watch::Sender<bool>,
 }
 
 impl Phases {
     /// Before the first phase; the processes have started.
     pub fn new(run: Arc<Run>) -> Self {
-        Self { run, workers: JoinSet::new(), stop: watch::Sender::new(false) }
+        let stop = watch::Sender::new(false);
+        Self { run, workers: JoinSet::new(), permanent: JoinSet::new(), stop }
     }
 
     /// Carries out all of them.
@@ -60,6 +62,7 @@ impl Phases {
         carried.healed = self.enter("heal");
         let healing = self.run.nemesis.lock().await.heal().await;
         self.tolerated(healing).context("not everything could be healed")?;
+        carried.core = self.run.nemesis.lock().await.core();
         let has_leaders = self.leaders_within(phases.heal.0).await;
         if self.run.plan.operations.is_some() {
             self.enter("quiesce");
@@ -73,7 +76,11 @@ impl Phases {
                 .push(format!("not every partition had a leader {:?} after healing", phases.heal.0));
         }
         if phases.final_reads {
-            carried.unread.extend(self.final_reads().await?);
+            carried.unread.extend(self.final_reads(&carried.core).await?);
+        }
+        if let Some(ended) = self.permanent.try_join_next() {
+            self.tolerated(ended.context("a permanent fault ended early")?)
+                .context("a permanent fault could not be carried out")?;
         }
         carried.keys_read = self.run.keys_read.load(Ordering::Relaxed);
         carried.ended = self.enter("end");
@@ -86,9 +93,11 @@ impl Phases {
     }
 
     /// The script, if there is one, beside the faults by the clock; without a script, for as long as the phase takes.
-    async fn faults(&self) -> Result<Option<ScriptReport>> {
-        let plan = &self.run.plan;
-        let planned = follow_plan(Arc::clone(&self.run.nemesis), plan.faults.clone());
+    async fn faults(&mut self) -> Result<Option<ScriptReport>> {
+        let plan = Arc::clone(&self.run.plan);
+        let (permanent, passing) = plan.faults.iter().cloned().partition(|fault| fault.spec.permanent);
+        self.permanent.spawn(follow_plan(Arc::clone(&self.run.nemesis), permanent));
+        let planned = follow_plan(Arc::clone(&self.run.nemesis), passing);
         let lasts = if plan.steps.is_empty() || !plan.faults.is_empty() {
             plan.phases.faults.0
         } else {
@@ -108,7 +117,7 @@ impl Phases {
             Arc::clone(&self.run.nemesis),
             Arc::clone(&self.run.roles),
             Arc::clone(&self.run.stalls),
-            Arc::clone(plan),
+            Arc::clone(&plan),
             &self.run.surroundings,
         );
         let (script, clock) = tokio::join!(script.run(), by_the_clock);
@@ -159,14 +168,14 @@ impl Phases {
         Ok(())
     }
 
-    /// Reads every key through several nodes; returns what could not be read, and why.
-    async fn final_reads(&self) -> Result<Vec<String>> {
+    /// Reads every key through several nodes of the core; returns what could not be read, and why.
+    async fn final_reads(&self, core: &[NodeId]) -> Result<Vec<String>> {
         let deadline = Instant::now() + FINAL_READS;
         let mut readers = JoinSet::new();
         for reader in 0..READERS {
             let keys: Vec<Key> =
                 self.run.keys.iter().skip(reader as usize).step_by(READERS as usize).cloned().collect();
-            readers.spawn(read_all(Arc::clone(&self.run), reader, keys, deadline));
+            readers.spawn(read_all(Arc::clone(&self.run), core.to_vec(), reader, keys, deadline));
         }
         let mut unread = Vec::new();
         while let Some(read) = readers.join_next().await {
@@ -176,19 +185,25 @@ impl Phases {
     }
 }
 
-/// One reader's keys; each is asked for again until it is answered, each time at the next node.
-async fn read_all(run: Arc<Run>, reader: u64, keys: Vec<Key>, deadline: Instant) -> Vec<String> {
+/// One reader's keys; each is asked for again until it is answered, each time at the next node of the core.
+async fn read_all(
+    run: Arc<Run>,
+    core: Vec<NodeId>,
+    reader: u64,
+    keys: Vec<Key>,
+    deadline: Instant,
+) -> Vec<String> {
     let mut session = Session::new(run.plan.last_client() + 1 + reader, run.surroundings.clone());
     let limit = Duration::from_millis(run.plan.timeout_ms);
     let first = match run.plan.clients.first().map(|client| client.entry) {
         Some(PlannedEntry::Node(node)) => node,
         _ => 1,
     };
-    let mut node = first + reader;
+    let mut nodes = core.iter().copied().cycle().skip((first + reader) as usize % core.len());
     let mut unread = Vec::new();
     for key in keys {
         loop {
-            node = node % run.plan.nodes + 1;
+            let node = nodes.next().expect("a core is never empty");
             let ended = session.ask(node, Function::Get { key: key.clone() }, limit).await;
             match ended {
                 Ended::Ok(_) => {

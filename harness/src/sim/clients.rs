@@ -78,7 +78,8 @@ struct Worker {
 #[derive(Debug)]
 pub struct Reader {
     client: u64,
-    node: NodeId,
+    /// How many reads it has begun, and where the first one went: each goes to the next node of the core.
+    turn: u64,
     left: Vec<Key>,
 }
 
@@ -137,7 +138,7 @@ impl World<'_> {
             let keys = self.clients.keys.iter().skip(reader as usize).step_by(READERS as usize);
             let left: Vec<Key> = keys.rev().cloned().collect();
             let client = self.plan.last_client() + 1 + reader;
-            self.clients.readers.push(Reader { client, node: first + reader, left });
+            self.clients.readers.push(Reader { client, turn: first + reader, left });
             self.agenda.add(self.now, Event::Due(client));
         }
     }
@@ -148,8 +149,10 @@ impl World<'_> {
             self.worker_asks(client);
         } else if let Some(reader) = self.clients.readers.iter_mut().find(|reader| reader.client == client) {
             let Some(key) = reader.left.last().cloned() else { return };
-            reader.node = reader.node % self.plan.nodes + 1;
-            let node = reader.node;
+            let turn = reader.turn as usize;
+            reader.turn += 1;
+            let core = self.core();
+            let node = core[turn % core.len()];
             self.ask(client, node, Function::Get { key }, self.limit());
         }
     }

@@ -1,24 +1,35 @@
 //! `harness sim`: which seeds of which workloads, what is printed of them, and the exit code.
 
-use std::{ops::Range, path::PathBuf, process::ExitCode};
+use std::{
+    fmt::Display,
+    ops::Range,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
+use anyhow::Result;
 use clap::Args;
 
 use super::{
-    Options, Outcome, Stats,
+    Finding, Options, Outcome, Stats, keep,
     seeds::{repeat, run, run_seeds},
 };
 use crate::{
     clock::boottime_ns,
     plan::Plan,
-    workload::{self, CheckName, ExpectedVerdict, Time, Workload},
+    report::{NEVER_REACHED, name_of},
+    workload::{self, Expect, ExpectedVerdict, Time, Workload},
 };
 
 /// Failing seeds of a workload that are printed one by one.
 const SHOWN: usize = 20;
 
+/// Of these, seeds of which everything is written down.
+const KEPT: usize = 3;
+
 /// What to simulate.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct SimArguments {
     /// Workload files.
     #[arg(required = true, value_name = "WORKLOAD.toml")]
@@ -41,7 +52,16 @@ pub struct SimArguments {
     /// Runs a negative workload without its planted bug, and expects it to be valid.
     #[arg(long)]
     pub without_mutant: bool,
+    /// The files are plans, as results hold them: each is run once, with its own seed.
+    #[arg(long, conflicts_with_all = ["seeds", "time_limit"])]
+    pub plans: bool,
+    /// Where the first failing seeds of each workload are kept.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub out: PathBuf,
 }
+
+/// Exit code when something could not be written.
+const FAILED: u8 = 4;
 
 /// What the seeds of one workload came to.
 struct Row {
@@ -52,27 +72,38 @@ struct Row {
     runs: u64,
 }
 
+/// A workload under many seeds, or one plan.
+struct Case {
+    path: PathBuf,
+    /// None: `plan` alone is run.
+    workload: Option<Workload>,
+    /// A plan of the workload: whatever does not depend on the seed.
+    plan: Plan,
+    seeds: Range<u64>,
+}
+
 /// Simulates what the command line says.
 pub fn main(arguments: &SimArguments) -> ExitCode {
-    let mut workloads = Vec::new();
-    for path in &arguments.workloads {
-        match workload::load(path) {
-            Ok(workload) => workloads.push((path, workload)),
-            Err(problem) => {
-                eprintln!("{problem}");
-                return ExitCode::from(2);
-            }
+    let cases: Result<Vec<Case>, String> =
+        arguments.workloads.iter().map(|path| Case::load(path, arguments)).collect();
+    let cases = match cases {
+        Ok(cases) => cases,
+        Err(problem) => {
+            eprintln!("{problem}");
+            return ExitCode::from(2);
         }
-    }
+    };
     let began = boottime_ns();
     let mut rows = Vec::new();
-    for (path, workload) in workloads {
-        let mut workload = if arguments.without_mutant { workload.without_mutant() } else { workload };
-        if let Some(limit) = arguments.time_limit {
-            workload.limit_time(limit);
-        }
-        let row = simulate(&workload, arguments, &path.display().to_string());
-        println!("{}: {}", workload.name, row.words);
+    for case in cases {
+        let row = match simulate(&case, arguments) {
+            Ok(row) => row,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                return ExitCode::from(FAILED);
+            }
+        };
+        println!("{}: {}", case.plan.workload, row.words);
         rows.push(row);
     }
     let totals = rows.iter().fold(Stats::default(), |sum, row| sum.and(row.totals));
@@ -88,14 +119,50 @@ pub fn main(arguments: &SimArguments) -> ExitCode {
     ExitCode::from(worst.exit_code)
 }
 
-fn simulate(workload: &Workload, arguments: &SimArguments, path: &str) -> Row {
+impl Case {
+    fn load(path: &Path, arguments: &SimArguments) -> Result<Self, String> {
+        if arguments.plans {
+            let unreadable = |error: &dyn Display| format!("error: {} is no plan: {error}", path.display());
+            let text = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
+            let mut plan: Plan = toml::from_str(&text).map_err(|error| unreadable(&error))?;
+            if arguments.without_mutant {
+                plan.test.mutant = None;
+                plan.expect = Expect::default();
+            }
+            let seeds = plan.seed..plan.seed + 1;
+            return Ok(Self { path: path.to_owned(), workload: None, plan, seeds });
+        }
+        let workload = workload::load(path).map_err(|problem| problem.to_string())?;
+        let mut workload = if arguments.without_mutant { workload.without_mutant() } else { workload };
+        if let Some(limit) = arguments.time_limit {
+            workload.limit_time(limit);
+        }
+        let seeds = arguments.seeds.clone();
+        let plan = Plan::new(workload.clone(), seeds.start);
+        Ok(Self { path: path.to_owned(), workload: Some(workload), plan, seeds })
+    }
+
+    fn plan(&self, seed: u64) -> Plan {
+        self.workload.as_ref().map_or_else(|| self.plan.clone(), |workload| Plan::new(workload.clone(), seed))
+    }
+
+    fn again(&self, seed: u64) -> String {
+        let path = self.path.display();
+        match &self.workload {
+            Some(_) => format!("harness sim {path} --seeds {seed}..{} --tale", seed + 1),
+            None => format!("harness sim --plans {path} --tale"),
+        }
+    }
+}
+
+fn simulate(case: &Case, arguments: &SimArguments) -> Result<Row> {
     let options = Options { tale: arguments.tale, planted: None };
     let jobs = arguments
         .jobs
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     let began = boottime_ns();
     let one = |seed: u64| {
-        let plan = Plan::new(workload.clone(), seed);
+        let plan = case.plan(seed);
         let mut outcome = if arguments.twice { repeat(&plan, &options) } else { run(&plan, &options) };
         let told = std::mem::take(&mut outcome.tale);
         for line in told {
@@ -103,34 +170,37 @@ fn simulate(workload: &Workload, arguments: &SimArguments, path: &str) -> Row {
         }
         outcome
     };
-    let negative = workload.expect.verdict == ExpectedVerdict::Violation;
-    let by = workload.expect.by;
-    let outcomes = run_seeds(arguments.seeds.clone(), jobs, one, |outcome| negative && is_found(outcome, by));
-    let again = |seed: u64| format!("harness sim {path} --seeds {seed}..{} --tale", seed + 1);
+    let enough = |outcome: &Outcome| found(&case.plan, outcome).is_some();
+    let outcomes = run_seeds(case.seeds.clone(), jobs, one, enough);
+    let row = judge(&case.plan, &outcomes, (boottime_ns() - began) as f64 / 1e9);
     let failing = outcomes.iter().filter(|outcome| outcome.diverged || !outcome.findings.is_empty());
-    for outcome in failing.take(SHOWN) {
+    for (outcome, place) in failing.take(SHOWN).zip(1..) {
+        let seed = outcome.seed;
         let found = outcome.findings.first().map_or("", |finding| finding.text.as_str());
         let found = if outcome.diverged { "two runs of this seed differ" } else { found };
-        println!(
-            "seed {}: {}\n    again: {}",
-            outcome.seed,
-            found.replace('\n', "\n    "),
-            again(outcome.seed)
-        );
+        println!("seed {seed}: {}\n    again: {}", found.replace('\n', "\n    "), case.again(seed));
+        if row.exit_code != 0 && place <= KEPT {
+            println!("    kept: {}", keep(&arguments.out, &case.plan(seed))?.display());
+        }
     }
     for outcome in outcomes.iter().filter(|outcome| !outcome.undecided.is_empty()).take(SHOWN) {
         println!("seed {}: undecided: {}", outcome.seed, outcome.undecided.join("; "));
     }
-    let seconds = (boottime_ns() - began) as f64 / 1e9;
-    judge(workload, &outcomes, seconds)
+    Ok(row)
 }
 
-/// Whether an outcome is what a negative workload expects.
-fn is_found(outcome: &Outcome, by: Option<CheckName>) -> bool {
-    outcome.findings.iter().any(|finding| by.is_none_or(|by| by == finding.by))
+/// What a negative workload expects of its seeds: a finding of the check that it names, in a run in which the planted bug,
+/// if there is one, has changed something.
+pub fn found<'a>(plan: &Plan, outcome: &'a Outcome) -> Option<&'a Finding> {
+    let Expect { verdict, by } = plan.expect;
+    let unreached = plan.test.mutant.is_some() && outcome.stats.mutant_reached == 0;
+    if verdict != ExpectedVerdict::Violation || unreached {
+        return None;
+    }
+    outcome.findings.iter().find(|finding| by.is_none_or(|by| by == finding.by))
 }
 
-fn judge(workload: &Workload, outcomes: &[Outcome], seconds: f64) -> Row {
+fn judge(plan: &Plan, outcomes: &[Outcome], seconds: f64) -> Row {
     let totals = outcomes.iter().fold(Stats::default(), |sum, outcome| sum.and(outcome.stats));
     let runs = outcomes.len() as u64;
     let row = |verdict, exit_code, words| Row { verdict, exit_code, words, totals, runs };
@@ -138,24 +208,13 @@ fn judge(workload: &Workload, outcomes: &[Outcome], seconds: f64) -> Row {
     if diverged > 0 {
         return row("violation", 1, format!("{diverged} of {runs} seeds are not deterministic"));
     }
-    if workload.expect.verdict == ExpectedVerdict::Violation {
-        let reached = totals.mutant_reached;
-        return match outcomes.iter().find(|outcome| is_found(outcome, workload.expect.by)) {
-            Some(outcome) => {
-                row("violation", 0, format!("expected, found by seed {} after {seconds:.1} s", outcome.seed))
-            }
-            None => row(
-                "valid",
-                1,
-                format!(
-                    "a violation was expected and not found in {runs} seeds; the planted bug was reached {reached} times"
-                ),
-            ),
-        };
+    if plan.expect.verdict == ExpectedVerdict::Violation {
+        let (verdict, exit_code, words) = judge_negative(plan, outcomes, &totals, seconds);
+        return row(verdict, exit_code, words);
     }
     let failing = outcomes.iter().filter(|outcome| !outcome.findings.is_empty()).count();
     let undecided = outcomes.iter().filter(|outcome| !outcome.undecided.is_empty()).count();
-    let missing = missing(workload, &totals, runs);
+    let missing = missing(plan, &totals, runs);
     if failing > 0 {
         row("violation", 1, format!("{failing} of {runs} seeds fail"))
     } else if undecided > 0 {
@@ -167,9 +226,36 @@ fn judge(workload: &Workload, outcomes: &[Outcome], seconds: f64) -> Row {
     }
 }
 
+fn judge_negative(
+    plan: &Plan,
+    outcomes: &[Outcome],
+    totals: &Stats,
+    seconds: f64,
+) -> (&'static str, u8, String) {
+    let runs = outcomes.len();
+    let reached = match plan.test.mutant {
+        Some(_) => format!("planted bug reached {} times", totals.mutant_reached),
+        None => "no bug is planted".to_owned(),
+    };
+    if let Some((outcome, finding)) =
+        outcomes.iter().find_map(|outcome| Some((outcome, found(plan, outcome)?)))
+    {
+        let (seed, by) = (outcome.seed, name_of(finding.by));
+        let words =
+            format!("expected, found by seed {seed} after {seconds:.1} s, {reached}; {by}: {finding}");
+        ("violation", 0, words)
+    } else if outcomes.iter().any(|outcome| !outcome.findings.is_empty()) {
+        ("violation", 1, format!("not the expected one, {reached}"))
+    } else if plan.test.mutant.is_some() && totals.mutant_reached == 0 {
+        ("unknown", 3, format!("{NEVER_REACHED} in {runs} seeds"))
+    } else {
+        ("valid", 1, format!("a violation was expected and not found in {runs} seeds, {reached}"))
+    }
+}
+
 /// What the seeds together lack of what the workload requires of one run.
-fn missing(workload: &Workload, totals: &Stats, runs: u64) -> Vec<String> {
-    let require = &workload.require;
+fn missing(plan: &Plan, totals: &Stats, runs: u64) -> Vec<String> {
+    let require = &plan.require;
     let mut missing = Vec::new();
     let mut at_least = |have: u64, wanted: u64, what: &str| {
         if have < wanted * runs {
@@ -181,6 +267,9 @@ fn missing(workload: &Workload, totals: &Stats, runs: u64) -> Vec<String> {
     at_least(totals.leader_changes, require.leader_changes, "leader changes");
     if require.fast_read_near_expiry && totals.near_expiry == 0 {
         missing.push("no fast read in the last tenth of a hold".to_owned());
+    }
+    if plan.test.mutant.is_some() && totals.mutant_reached == 0 {
+        missing.push(NEVER_REACHED.to_owned());
     }
     missing
 }
@@ -206,4 +295,64 @@ fn print_totals(totals: &Stats, runs: u64, nanos: u64) {
         totals.messages,
         totals.fingerprint
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::CheckName;
+
+    fn plan(mutant: &str, expect: &str) -> Plan {
+        let text = format!(
+            "{mutant}\n[cluster]\nnodes = 3\npartitions = [{{}}]\nlease = 'off'\n[require]\noperations = 10\n{expect}"
+        );
+        let workload = workload::parse(Path::new("negative/w.toml"), &text);
+        Plan::new(workload.unwrap_or_else(|problem| panic!("{problem}")), 0)
+    }
+
+    fn outcome(reached: u64, found: Option<CheckName>) -> Outcome {
+        let findings = found.map(|by| Finding { by, text: "so".to_owned() });
+        let stats = Stats { mutant_reached: reached, answered: 10, ..Stats::default() };
+        Outcome { findings: findings.into_iter().collect(), stats, ..Outcome::default() }
+    }
+
+    fn judged(plan: &Plan, outcomes: &[Outcome]) -> (&'static str, u8) {
+        let row = judge(plan, outcomes, 0.0);
+        (row.verdict, row.exit_code)
+    }
+
+    #[test]
+    fn a_planted_bug_that_was_never_reached_shows_nothing() {
+        let bug =
+            plan("mutant = 'stale-accept-sync'", "[expect]\nverdict = 'violation'\nby = 'linearizable'");
+        let (yes, other) = (Some(CheckName::Linearizable), Some(CheckName::Progress));
+        assert_eq!(judged(&bug, &[outcome(0, None), outcome(0, None)]), ("unknown", 3));
+        assert_eq!(judged(&bug, &[outcome(0, None), outcome(1, None)]), ("valid", 1));
+        assert_eq!(judged(&bug, &[outcome(0, None), outcome(1, yes)]), ("violation", 0));
+        assert_eq!(judged(&bug, &[outcome(1, None), outcome(0, yes)]), ("violation", 1), "another bug");
+        assert_eq!(judged(&bug, &[outcome(1, other)]), ("violation", 1), "another check");
+        let control = plan("mutant = 'control-prepare-twice'", "");
+        assert_eq!(judged(&control, &[outcome(0, None)]), ("unknown", 3));
+        assert_eq!(judged(&control, &[outcome(1, None)]), ("valid", 0));
+        assert_eq!(judged(&control, &[outcome(1, other)]), ("violation", 1));
+    }
+
+    #[test]
+    fn a_plan_without_a_bug_is_judged_by_what_it_finds_and_contains() {
+        let plan = plan("", "");
+        assert_eq!(judged(&plan, &[outcome(0, None)]), ("valid", 0));
+        assert_eq!(
+            judged(&plan, &[outcome(0, None), outcome(0, Some(CheckName::Progress))]),
+            ("violation", 1)
+        );
+        let undecided = Outcome { undecided: vec!["so".to_owned()], ..outcome(0, None) };
+        assert_eq!(judged(&plan, &[undecided]), ("unknown", 3));
+        assert_eq!(
+            judged(&plan, &[outcome(0, None), Outcome::default()]),
+            ("unknown", 3),
+            "too few operations"
+        );
+        let diverged = Outcome { diverged: true, ..outcome(0, None) };
+        assert_eq!(judged(&plan, &[diverged]), ("violation", 1));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::BinaryHeap,
+    collections::{BTreeMap, BinaryHeap},
     hash::{Hash, Hasher},
 };
 
@@ -70,22 +70,45 @@ pub struct Attempt {
 }
 
 /// Events in the order of their times; those of one time in the order in which they were added.
+///
+/// Most of what is added is due at once, and most of what waits is due much later (every request has a time limit). So only
+/// the events of the present slot are kept in order; those of each later slot wait unordered until it comes.
 #[derive(Debug, Default)]
 pub struct Agenda {
-    due: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    present: BinaryHeap<Reverse<Due>>,
+    slot: u64,
+    later: BTreeMap<u64, Vec<Reverse<Due>>>,
     added: u64,
 }
+
+/// An event with its time and its place among all that were added.
+type Due = (u64, u64, Event);
+
+/// A slot is this power of two of nanoseconds long: two milliseconds.
+const SLOT: u32 = 21;
 
 impl Agenda {
     /// Adds an event.
     pub fn add(&mut self, time: u64, event: Event) {
         self.added += 1;
-        self.due.push(Reverse((time, self.added, event)));
+        let due = Reverse((time, self.added, event));
+        let slot = time >> SLOT;
+        if slot <= self.slot {
+            self.present.push(due);
+        } else {
+            self.later.entry(slot).or_default().push(due);
+        }
     }
 
     /// Takes the next one, with its time.
     pub fn take(&mut self) -> Option<(u64, Event)> {
-        self.due.pop().map(|Reverse((time, _, event))| (time, event))
+        if self.present.is_empty()
+            && let Some((slot, due)) = self.later.pop_first()
+        {
+            self.slot = slot;
+            self.present.extend(due);
+        }
+        self.present.pop().map(|Reverse((time, _, event))| (time, event))
     }
 }
 
@@ -153,6 +176,27 @@ mod tests {
         }
         let order: Vec<_> = std::iter::from_fn(|| agenda.take()).collect();
         assert_eq!(order, [(3, Event::Phase), (3, Event::Wake(9)), (5, Event::Wake(1)), (5, Event::Dial(0))]);
+    }
+
+    #[test]
+    fn events_of_all_slots_come_in_the_order_of_time() {
+        let mut agenda = Agenda::default();
+        let slot = 1 << SLOT;
+        for time in [9 * slot, 3, slot, 9 * slot - 1, slot - 1, 700 * slot] {
+            agenda.add(time, Event::Phase);
+        }
+        let mut times = Vec::new();
+        while let Some((time, event)) = agenda.take() {
+            times.push(time);
+            // what happens now brings on what happens at once, and later
+            if (time, event) == (slot, Event::Phase) {
+                agenda.add(slot, Event::Script);
+                agenda.add(8 * slot, Event::Script);
+                agenda.add(9 * slot + 1, Event::Script);
+            }
+        }
+        let expected = [3, slot - 1, slot, slot, 8 * slot, 9 * slot - 1, 9 * slot, 9 * slot + 1, 700 * slot];
+        assert_eq!(times, expected);
     }
 
     #[test]

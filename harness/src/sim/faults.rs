@@ -28,8 +28,10 @@ pub struct Nemesis {
     last_fault: u64,
     /// Faults that were asked for, in that order.
     pub wanted: Vec<Wanted>,
-    /// Faults of the plan begin no more.
+    /// Faults of the plan begin no more, but for permanent ones.
     pub closed: bool,
+    /// Nodes that permanent faults have hit.
+    outside: BTreeSet<NodeId>,
 }
 
 /// A fault that was asked for.
@@ -66,7 +68,14 @@ impl Nemesis {
             last_fault: 0,
             wanted: Vec::new(),
             closed: false,
+            outside: BTreeSet::new(),
         }
+    }
+
+    /// Whether a permanent fault of this kind keeps a node broken, whatever other faults end.
+    fn is_kept(&self, action: FaultAction, node: NodeId) -> bool {
+        let kept = |active: &Active| active.spec.permanent && active.spec.action == action;
+        self.active.values().any(|active| kept(active) && active.nodes.contains(&node))
     }
 }
 
@@ -98,12 +107,12 @@ impl World<'_> {
     pub(super) fn fault_is_due(&mut self, index: usize) {
         let Wanted { spec, order, deadline, scripted, .. } = &self.nemesis.wanted[index];
         let (spec, order, deadline, scripted) = (spec.clone(), order.clone(), *deadline, *scripted);
-        if self.nemesis.closed && !scripted {
+        if self.nemesis.closed && !scripted && !spec.permanent {
             return;
         }
         let nodes =
             if spec.action == FaultAction::Heal { Vec::new() } else { self.resolve(&spec.target, &order) };
-        let nodes: Vec<NodeId> = nodes.into_iter().filter(|node| self.suits(spec.action, *node)).collect();
+        let nodes: Vec<NodeId> = nodes.into_iter().filter(|node| self.suits(&spec, *node)).collect();
         let hopeless = matches!(spec.target, Target::Node(_) | Target::All | Target::Answered(_))
             || spec.action == FaultAction::Heal;
         if nodes.is_empty() && !hopeless && self.now < deadline {
@@ -126,6 +135,9 @@ impl World<'_> {
         self.break_it(fault, &mut active, order);
         self.record(fault, true, &active);
         self.stats.faults += 1;
+        if active.spec.permanent {
+            self.nemesis.outside.extend(&active.nodes);
+        }
         if active.nodes.is_empty() && active.spec.action != FaultAction::Heal {
             self.stats.faults_without_target += 1;
         }
@@ -146,14 +158,21 @@ impl World<'_> {
         }
     }
 
-    /// Undoes every fault in effect, lets late nodes in, and starts dead nodes again that can come back.
+    /// Undoes every fault in effect that is not permanent, lets late nodes in, and starts dead nodes again that can come back.
     pub(super) fn heal(&mut self) {
         self.nemesis.cuts.remove(0);
         self.switch_network();
-        while let Some(fault) = self.nemesis.active.keys().next().copied() {
+        let passing = |(fault, active): (&u64, &Active)| (!active.spec.permanent).then_some(*fault);
+        while let Some(fault) = self.nemesis.active.iter().find_map(passing) {
             self.end_fault(fault);
         }
         self.restart(&self.plan.node_ids());
+    }
+
+    /// The nodes that no permanent fault has hit.
+    pub(super) fn core(&self) -> Vec<NodeId> {
+        let outside = &self.nemesis.outside;
+        self.plan.node_ids().into_iter().filter(|node| !outside.contains(node)).collect()
     }
 
     /// Whom a target comes down to at this moment; nobody: the role is vacant.
@@ -200,13 +219,14 @@ impl World<'_> {
     }
 
     /// Whether an action can be done to a node in its present state.
-    fn suits(&self, action: FaultAction, node: NodeId) -> bool {
+    fn suits(&self, spec: &FaultSpec, node: NodeId) -> bool {
         let machine = self.machine(node);
-        match action {
+        match spec.action {
             FaultAction::Restart => !machine.is_running(),
             FaultAction::Pause | FaultAction::Clock => machine.is_awake(),
+            // what is dead stays so when that is permanent, and is cut off when it comes back
             FaultAction::Kill | FaultAction::Isolate | FaultAction::Halves | FaultAction::CutOneway => {
-                machine.is_running()
+                spec.permanent || machine.is_running()
             }
             FaultAction::Heal => true,
         }
@@ -216,7 +236,13 @@ impl World<'_> {
         let all = self.plan.node_ids();
         let how = active.spec.links;
         match active.spec.action {
-            FaultAction::Kill => active.nodes.iter().for_each(|node| self.kill(*node)),
+            FaultAction::Kill => {
+                for node in &active.nodes {
+                    if self.machine(*node).is_running() {
+                        self.kill(*node);
+                    }
+                }
+            }
             FaultAction::Pause => active.nodes.iter().for_each(|node| self.pause(*node)),
             FaultAction::Restart => self.restart(&active.nodes),
             FaultAction::Clock => {
@@ -242,12 +268,19 @@ impl World<'_> {
         match active.spec.action {
             FaultAction::Kill => self.restart(&active.nodes),
             FaultAction::Pause => {
-                for node in active.nodes.iter().filter(|node| self.machine(**node).paused).collect::<Vec<_>>()
-                {
-                    self.resume(*node);
+                let kept = |node: NodeId| self.nemesis.is_kept(FaultAction::Pause, node);
+                let wakes = |node: &NodeId| self.machine(*node).paused && !kept(*node);
+                for node in active.nodes.iter().copied().filter(wakes).collect::<Vec<_>>() {
+                    self.resume(node);
                 }
             }
-            FaultAction::Clock => active.clocks.iter().for_each(|(node, skew)| self.set_clock(*node, *skew)),
+            FaultAction::Clock => {
+                for (node, skew) in &active.clocks {
+                    if !self.nemesis.is_kept(FaultAction::Clock, *node) {
+                        self.set_clock(*node, *skew);
+                    }
+                }
+            }
             FaultAction::Isolate | FaultAction::Halves | FaultAction::CutOneway => {
                 self.nemesis.cuts.remove(fault);
                 self.switch_network();
@@ -279,7 +312,8 @@ impl World<'_> {
     fn restart(&mut self, nodes: &[NodeId]) {
         for node in nodes {
             let machine = self.machine(*node);
-            if machine.has_disk() && matches!(machine.process, Process::Dead) {
+            let can_come_back = machine.has_disk() && !self.nemesis.is_kept(FaultAction::Kill, *node);
+            if can_come_back && matches!(machine.process, Process::Dead) {
                 self.begin(*node);
             }
         }

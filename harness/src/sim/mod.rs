@@ -14,7 +14,8 @@
 //! | `clients`, `script` | sessions, workers, final readers; the steps of a script |
 //! | `faults`, `phases` | the nemesis; boot to final reads, with bounds for progress |
 //! | `watch`, `verdict` | the invariants at every turn; the checks at the end |
-//! | `seeds`, `command` | many runs side by side; the command line and what it prints |
+//! | `seeds`, `keep` | many runs side by side; what is kept of those that fail |
+//! | `command` | the command line and what it prints |
 //!
 //! Where it departs from real runs: a killed node always loses what was not synced, whatever `lose_unsynced` says (as in a
 //! power failure), and may lose it in the middle of a turn; progress is bounded by the cluster's timeouts, not by the
@@ -27,6 +28,7 @@ pub mod command;
 mod disk;
 mod events;
 mod faults;
+mod keep;
 mod machine;
 mod network;
 mod phases;
@@ -37,6 +39,8 @@ mod verdict;
 mod watch;
 mod world;
 
+pub use command::found;
+pub use keep::keep;
 pub use seeds::{Outcome, repeat, run};
 pub use watch::Finding;
 

@@ -1,12 +1,15 @@
 //! The phases of a simulated run: boot, warm-up, faults, heal, quiesce, final reads, end, as in real runs.
 //!
 //! Liveness (SP4) is part of the run: within [`Phases::bound`] of simulated time every partition has a leader after boot and
-//! after the heal, and within as much again every key has been read.
+//! after the heal, and within as much again every key has been read, through the core when permanent faults stay.
 
 use checker::history::Key;
 
 use super::{events::Event, watch::Finding, world::World};
-use crate::{plan::Plan, workload::CheckName};
+use crate::{
+    plan::Plan,
+    workload::{CheckName, core_in_words},
+};
 
 /// How often a phase that waits for something looks.
 const LOOK: u64 = 10_000_000;
@@ -130,8 +133,10 @@ impl World<'_> {
         if !late {
             return self.agenda.add(self.now + LOOK, Event::Phase);
         }
-        let bound = self.phases.bound as f64 / 1e9;
-        let text = format!("SP4: {lacking} within {bound:.1} s of simulated time");
+        let (bound, core) = (self.phases.bound as f64 / 1e9, self.core());
+        let whole = core.len() as u64 == self.plan.nodes;
+        let of = if whole { String::new() } else { format!(" by {}", core_in_words(&core)) };
+        let text = format!("SP4: {lacking} within {bound:.1} s of simulated time{of}");
         self.found(Finding { by: CheckName::Progress, text });
         self.over = true;
     }

@@ -33,16 +33,7 @@ pub struct Outcome {
 
 /// Carries a plan out in simulated time, and checks what came of it. A core that panics is a finding.
 pub fn run(plan: &Plan, options: &Options) -> Outcome {
-    quiet_panics();
-    let mut world = World::new(plan, options);
-    let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
-    if ran.is_err() {
-        let text = format!("a node's core gave up: {}", LAST_PANIC.take());
-        world.found(Finding { by: CheckName::LeaseSafety, text });
-        world.stats.fingerprint = world.print.value();
-    }
-    world.stats.near_expiry = world.watch.near_expiry;
-    world.stats.mutant_reached = world.watch.mutant_reached;
+    let mut world = carry_out(plan, options);
     let mut judgement = Judgement::default();
     let records = std::mem::take(&mut world.watch.records);
     match History::from_records(records) {
@@ -66,6 +57,20 @@ pub fn run(plan: &Plan, options: &Options) -> Outcome {
         stats: world.stats,
         tale: world.tale.take().unwrap_or_default(),
     }
+}
+
+/// Carries a plan out; the world at its end, before the checks.
+pub(super) fn carry_out<'a>(plan: &'a Plan, options: &'a Options) -> World<'a> {
+    quiet_panics();
+    let mut world = World::new(plan, options);
+    let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
+    if ran.is_err() {
+        let text = format!("a node's core gave up: {}", LAST_PANIC.take());
+        world.found(Finding { by: CheckName::LeaseSafety, text });
+        world.watch.last_words(&world.out);
+    }
+    world.sum_up();
+    world
 }
 
 /// Carries a plan out twice; the outcome says whether both did the same.
@@ -123,7 +128,7 @@ fn quiet_panics() {
         let print = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             if SIMULATING.with(|simulating| *simulating.borrow()) {
-                LAST_PANIC.set(panic.to_string());
+                LAST_PANIC.set(panic.to_string().replacen(":\n", ": ", 1));
             } else {
                 print(panic);
             }

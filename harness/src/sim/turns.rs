@@ -2,7 +2,7 @@
 
 use store::{
     api::NodeId,
-    core::{Input, Output, trace::TraceEvent},
+    core::{Input, Message, Output, trace::TraceEvent},
     node::control::Notice,
 };
 
@@ -105,10 +105,10 @@ impl World<'_> {
 
     /// One turn; of what comes of it, only the first `limit` effects happen.
     fn turn(&mut self, node: NodeId, limit: usize) {
-        let now = self.now;
+        // what a core says before it gives up stays where the run finds it
+        self.machines[node as usize - 1].turn(self.now, &mut self.freed, &mut self.out);
         let mut freed = std::mem::take(&mut self.freed);
         let mut out = std::mem::take(&mut self.out);
-        self.machine_mut(node).turn(now, &mut freed, &mut out);
         self.stats.turns += 1;
         let left = limit.saturating_sub(freed.len());
         for output in freed.drain(..).take(limit) {
@@ -193,6 +193,9 @@ impl World<'_> {
     fn let_go(&mut self, node: NodeId, output: Output) {
         match output {
             Output::Send { to, message, .. } => {
+                if let Message::HeartbeatReply { groups, .. } = &message {
+                    self.watch.told(node, groups);
+                }
                 self.network.send((node, to), message, self.now, &mut self.agenda, &mut self.dice);
             }
             Output::Reply { client, response, .. } => self.replied(client, response),

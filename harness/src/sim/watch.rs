@@ -1,6 +1,6 @@
 //! What is watched at every turn and every answer, and what is kept for the checks at the end.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use checker::{
     history::{Header, Key, OpResult, Record},
@@ -8,8 +8,8 @@ use checker::{
     trace,
 };
 use store::{
-    api::{Ballot, NodeId},
-    core::{LocalTime, Output, invariants::Observer, trace::TraceEvent},
+    api::{Ballot, NodeId, PartitionId},
+    core::{LocalTime, Output, invariants::Observer, message::GroupStatus, trace::TraceEvent},
 };
 
 use super::machine::Machine;
@@ -24,6 +24,13 @@ pub struct Finding {
     pub text: String,
 }
 
+impl fmt::Display for Finding {
+    /// Its first line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text.lines().next().unwrap_or_default())
+    }
+}
+
 /// The observers of a run.
 #[derive(Debug)]
 pub struct Watch {
@@ -32,6 +39,8 @@ pub struct Watch {
     /// leases counts no longer; the traces, which know every clock's changes, are judged at the end.
     clocks_changed: bool,
     lease: u64,
+    /// Highest ballot of its own that each node has told anyone of, in each partition, in any of its lives.
+    told: BTreeMap<(NodeId, PartitionId), Ballot>,
     /// Highest version of each key that any client was told of.
     versions: BTreeMap<Key, u64>,
     traces: Option<Vec<Vec<trace::TraceLine>>>,
@@ -53,6 +62,7 @@ impl Watch {
             observer: Observer::default(),
             clocks_changed: false,
             lease: plan.cluster.lease.map_or(0, |lease| lease.duration_ms * 1_000_000),
+            told: BTreeMap::new(),
             versions: BTreeMap::new(),
             traces: plan.checks.lease_safety.then(|| vec![Vec::new(); plan.nodes as usize]),
             records: vec![Record::Header(header)],
@@ -67,6 +77,7 @@ impl Watch {
         for output in out {
             if let Output::Trace(event) = output {
                 self.event(now, machine, event);
+                self.is_new(machine.config.node, event)?;
             }
         }
         let to_common = |local: LocalTime| machine.clock.common(local);
@@ -76,6 +87,32 @@ impl Watch {
             }
             _ => Ok(()),
         }
+    }
+
+    /// BLE3: a ballot that a node takes over with is above all that it ever told anyone of.
+    fn is_new(&self, node: NodeId, event: &TraceEvent) -> Result<(), Finding> {
+        if let TraceEvent::Elected { partition, ballot } = event
+            && ballot.node == node
+            && let Some(told) = self.told.get(&(node, *partition)).filter(|told| *told >= ballot)
+        {
+            let text = format!("BLE3: node {node} takes over with {ballot} after it has told of {told}");
+            return Err(Finding { by: CheckName::LeaseSafety, text });
+        }
+        Ok(())
+    }
+
+    /// A node's heartbeat leaves.
+    pub fn told(&mut self, node: NodeId, groups: &[GroupStatus]) {
+        for group in groups {
+            let told = self.told.entry((node, group.partition)).or_default();
+            *told = (*told).max(group.ballot);
+        }
+    }
+
+    /// A core gave up in the middle of a turn: what it had to say until then.
+    pub fn last_words(&mut self, out: &[Output]) {
+        let reached = |output: &&Output| matches!(output, Output::Trace(TraceEvent::MutantReached { .. }));
+        self.mutant_reached += out.iter().filter(reached).count() as u64;
     }
 
     /// A node has died.
@@ -115,6 +152,11 @@ impl Watch {
         let nodes =
             nodes.map(|(index, lines)| NodeTrace::from_lines(&format!("node-{}.jsonl", index + 1), lines));
         Some(Traces { nodes: nodes.collect() })
+    }
+
+    /// Each node's trace, if they are kept.
+    pub fn trace_lines(&self) -> &[Vec<trace::TraceLine>] {
+        self.traces.as_deref().unwrap_or_default()
     }
 
     fn event(&mut self, now: u64, machine: &Machine, event: &TraceEvent) {

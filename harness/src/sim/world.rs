@@ -117,10 +117,16 @@ impl<'a> World<'a> {
                 self.found(Finding { by: crate::workload::CheckName::Progress, text });
             }
         }
+    }
+
+    /// What the run has contained, however it has ended.
+    pub fn sum_up(&mut self) {
         self.stats.simulated = self.now;
         self.stats.fingerprint = self.print.value();
         self.stats.leader_changes = self.leaders.changes().values().sum();
         self.stats.messages = self.network.sent;
+        self.stats.near_expiry = self.watch.near_expiry;
+        self.stats.mutant_reached = self.watch.mutant_reached;
     }
 
     fn happen(&mut self, event: Event) {

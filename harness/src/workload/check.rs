@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::{
     Clients, ClockChange, Distribution, Entry, ExpectedVerdict, Fault, FaultAction, FaultSpec, Mix,
-    NemesisEntry, NodeClock, Operations, Time, When, Workload, file, history_key,
+    NemesisEntry, NodeClock, Operations, Time, When, Workload, file, history_key, permanent,
     scalar::{FileKey, Target},
     script, store_key,
 };
@@ -39,11 +39,22 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
     let nemesis = file
         .nemesis
         .into_iter()
-        .map(|entry| check_nemesis(&scope, file.phases.faults, entry))
-        .collect::<Result<_, _>>()?;
+        .map(|entry| Ok((entry.span(), check_nemesis(&scope, file.phases.faults, entry)?)))
+        .collect::<Result<Vec<_>, Fault>>()?;
+    permanent::check_core(&scope, &nemesis)?;
     let steps = script::check(&scope, &clients, file.steps)?;
     let mutant = file.mutant.map(|mutant| {
-        if !negative || !violation {
+        let control = mutant.get_ref().is_control();
+        if control && violation {
+            return Err(Fault::new(mutant.span(), "a control changes no behaviour", "nothing to find").help(
+                "remove `verdict = \"violation\"` from `[expect]`: a workload with a control must be valid",
+            ));
+        }
+        if !file.checks.lease_safety {
+            return Err(Fault::new(mutant.span(), "nothing would tell whether the bug was reached", "planted here")
+                .help("remove `lease_safety = false` from `[checks]`: the traces tell of it"));
+        }
+        if !negative || !violation && !control {
             return Err(Fault::new(mutant.span(), "a planted bug outside a negative workload", "planted here").help(
                 "move the file into a folder named `negative` and add `[expect]` with `verdict = \"violation\"`, \
                  or remove this line",
@@ -71,7 +82,7 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
         clocks,
         clients,
         operations,
-        nemesis,
+        nemesis: nemesis.into_iter().map(|(_, entry)| entry).collect(),
         steps,
         phases: file.phases,
         checks: file.checks,
@@ -404,7 +415,9 @@ fn check_nemesis(scope: &Scope, faults: Time, entry: Spanned<file::Nemesis>) -> 
         return Err(Fault::new(place, "no step has answered here", "only in a step")
             .help("write `node 3`, `leader(1)`, `follower(1)` or `random`"));
     }
-    Ok(NemesisEntry { when, fault: check_fault(scope, span, &fault)? })
+    let mut fault = check_fault(scope, span, &fault)?;
+    fault.permanent = permanent::check(entry.permanent.as_ref(), when, &fault)?;
+    Ok(NemesisEntry { when, fault })
 }
 
 /// Checks a fault of a `[[nemesis]]` or of a step.
@@ -448,6 +461,7 @@ pub fn check_fault(scope: &Scope, span: Range<usize>, fault: &file::StepFault) -
         links: fault.links,
         direction: fault.direction,
         clock,
+        permanent: false,
     })
 }
 

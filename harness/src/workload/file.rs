@@ -162,6 +162,7 @@ pub struct Nemesis {
     pub direction: Direction,
     pub rate_ppm: Option<i64>,
     pub offset_ms: Option<i64>,
+    pub permanent: Option<Spanned<bool>>,
 }
 
 /// The fault of a step.

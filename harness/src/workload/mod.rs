@@ -3,7 +3,7 @@
 //! [`load`] reads a TOML file into a [`Workload`] in which nothing is left to doubt: every node, partition and key that it
 //! names exists, every default is filled in. Whatever is wrong comes back as one [`Problem`] that points at its place.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use checker::history::Key;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ pub use script::{Action, Ask, Expectation, OperationStep, Step, StepOutcome};
 
 mod check;
 mod file;
+mod permanent;
 mod problem;
 mod scalar;
 mod script;
@@ -155,6 +156,9 @@ pub struct FaultSpec {
     pub direction: Direction,
     /// Of a clock fault.
     pub clock: ClockChange,
+    /// It outlasts the heal phase: the nodes that it hits are outside of the core that must make progress.
+    #[serde(default)]
+    pub permanent: bool,
 }
 
 /// What a clock fault changes; the rest of a node's clock stays as it is.
@@ -322,6 +326,12 @@ pub fn parse(path: &Path, source: &str) -> Result<Workload, Problem> {
         .map_err(|fault| fault.into_problem(&path.display().to_string(), source))
 }
 
+/// The core that must make progress, in words.
+pub fn core_in_words(core: &[NodeId]) -> String {
+    let nodes: Vec<String> = core.iter().map(NodeId::to_string).collect();
+    format!("the core of nodes {}", nodes.join(", "))
+}
+
 /// The store's key for a key of a history.
 pub fn store_key(key: &Key) -> api::Key {
     match key {
@@ -359,9 +369,19 @@ impl Workload {
     }
 }
 
+impl Phases {
+    /// The end of a run at the latest, counted from the beginning of the faults phase: until then permanent faults come and go.
+    pub fn end(&self) -> Duration {
+        self.faults.0 + self.heal.0 + self.quiesce.0 + FINAL_READS
+    }
+}
+
+/// How long all final reads may take.
+pub const FINAL_READS: Duration = Duration::from_secs(20);
+
 impl Default for Phases {
     fn default() -> Self {
-        let seconds = |seconds| Time(std::time::Duration::from_secs(seconds));
+        let seconds = |seconds| Time(Duration::from_secs(seconds));
         Self {
             boot: seconds(30),
             warm_up: seconds(2),
@@ -375,7 +395,7 @@ impl Default for Phases {
 
 impl Default for Checks {
     fn default() -> Self {
-        let budget = Time(std::time::Duration::from_mins(1));
+        let budget = Time(Duration::from_mins(1));
         Self { linearizable: true, lease_safety: true, progress: true, budget }
     }
 }

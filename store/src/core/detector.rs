@@ -1,11 +1,15 @@
 //! The eventually perfect failure detector of a node, which carries the heartbeats of all its groups.
 //!
 //! Every period a node asks every other. Who has not answered any of the last `missed_rounds` requests is suspected
-//! (EPFD1, strong completeness); who answers is restored, and a reply that comes after the suspicion lengthens the period
-//! (EPFD2, eventual strong accuracy: Cachin, Guerraoui, Rodrigues, section 2.6.5): by one step a period, however many
+//! (EPFD1, strong completeness); who answers is restored, and a reply that is too late to count when the next round begins
+//! lengthens the period (EPFD2, eventual strong accuracy: Cachin, Guerraoui, Rodrigues, section 2.6.5): by one step a period, however many
 //! replies a healed link delivers at once. The period grows to four times the configured one at most, so that leases keep
 //! their relation to the election timeout; a network whose delay is beyond that is outside what this detector is accurate
 //! for.
+//!
+//! A node says of itself what it found at its last period. Who answers but has asked nothing for long has a clock that stands
+//! still: what it says of its leader is from before, and its happiness with that leader, repeated for ever, would keep all
+//! others from electing another. So it is not passed on.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,7 +18,8 @@ use crate::{
     core::{LocalTime, Moment, message::GroupStatus, paxos::Group},
 };
 
-const LONGEST_PERIOD: u32 = 4;
+/// How many times the configured period, and with it the election timeout, may become.
+pub const LONGEST_PERIOD: u32 = 4;
 
 /// What a node knows of every other node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +36,8 @@ pub struct Detector {
 struct Peer {
     /// The newest round that it has answered; 0: none.
     answered: u64,
+    /// The round in which it last asked.
+    asked: u64,
     groups: Vec<GroupStatus>,
 }
 
@@ -63,6 +70,13 @@ impl Detector {
         self.next_period
     }
 
+    /// A request of another node.
+    pub fn on_request(&mut self, from: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.asked = self.round;
+        }
+    }
+
     /// A reply to the request of a round.
     pub fn on_reply(&mut self, from: NodeId, round: u64, groups: Vec<GroupStatus>, moment: Moment<'_>) {
         let missed = moment.config.cluster.missed_rounds;
@@ -70,12 +84,12 @@ impl Detector {
         if round <= peer.answered || round > self.round {
             return;
         }
-        if peer.answered > 0 && round + missed < self.round && self.lengthened < self.round {
+        if peer.answered > 0 && round + missed <= self.round && self.lengthened < self.round {
             self.lengthened = self.round;
             let longest = moment.config.cluster.heartbeat() * LONGEST_PERIOD;
             self.period = (self.period + moment.config.cluster.heartbeat() / 4).min(longest);
         }
-        *peer = Peer { answered: round, groups };
+        *peer = Peer { answered: round, groups, ..*peer };
     }
 
     /// Whether a node has answered lately. A node trusts itself.
@@ -92,13 +106,19 @@ impl Detector {
         self.peers.keys().copied().filter(|node| !self.trusts(*node, moment)).collect()
     }
 
-    /// What the trusted replicas of a group said of it last.
+    /// What the trusted replicas of a group said of it last; they are happy only if their clocks go on.
     pub fn last_words(&self, group: &Group, moment: Moment<'_>) -> Vec<GroupStatus> {
+        // a peer's period may be the longest one while this node's is the shortest
+        let patience = moment.config.cluster.missed_rounds * u64::from(LONGEST_PERIOD);
+        let words = |peer: &Peer| {
+            let said = peer.groups.iter().find(|status| status.partition == group.partition)?;
+            Some(GroupStatus { happy: said.happy && peer.asked + patience >= self.round, ..*said })
+        };
         group
             .others()
             .filter(|node| self.trusts(*node, moment))
             .filter_map(|node| self.peers.get(&node))
-            .filter_map(|peer| peer.groups.iter().find(|status| status.partition == group.partition).copied())
+            .filter_map(words)
             .collect()
     }
 
@@ -111,7 +131,7 @@ impl Detector {
 mod tests {
     use super::*;
     use crate::{
-        api::KeyType,
+        api::{Ballot, KeyType},
         config::{ClusterConfig, StorageKind},
         core::Config,
     };
@@ -170,6 +190,38 @@ mod tests {
             detector.on_reply(2, round, Vec::new(), moment);
         }
         assert_eq!(detector.period, Duration::from_nanos(PERIOD + PERIOD / 4));
+    }
+
+    #[test]
+    fn ble1_the_happiness_of_a_peer_whose_clock_stands_still_is_not_passed_on() {
+        let config = config();
+        let moment = Moment { config: &config, now: LocalTime(0) };
+        let group = Group { node: 1, replicas: vec![1, 2], partition: 1 };
+        let happy = GroupStatus {
+            partition: 1,
+            ballot: Ballot::BOTTOM,
+            leader: Ballot::BOTTOM,
+            happy: true,
+            leading: false,
+            decided: 0,
+        };
+        let mut detector = Detector::new([2].into_iter(), moment);
+        let mut answered = |asks: bool, periods: u64| {
+            for period in 0..periods {
+                let now = detector.next_deadline();
+                let moment = Moment { config: &config, now };
+                let round = detector.next_round(moment).expect("its time has come");
+                if asks && period % 4 == 0 {
+                    detector.on_request(2);
+                }
+                detector.on_reply(2, round, vec![happy], moment);
+            }
+            detector.last_words(&group, moment).first().map(|words| words.happy)
+        };
+        assert_eq!(answered(true, 40), Some(true), "however slow it is");
+        assert_eq!(answered(false, 8), Some(true), "for a while");
+        assert_eq!(answered(false, 8), Some(false));
+        assert_eq!(answered(true, 1), Some(true));
     }
 
     #[test]

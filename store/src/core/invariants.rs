@@ -29,6 +29,7 @@ use crate::{
     core::{
         LocalTime, Node, Output,
         message::{Entry, ProposalId},
+        replica::Replica,
         trace::TraceEvent,
     },
 };
@@ -37,7 +38,7 @@ use crate::{
 pub type Violation = String;
 
 /// Watches every turn of every node of a world that has a common clock.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Observer {
     groups: BTreeMap<PartitionId, Observed>,
     /// Fast reads seen.
@@ -48,7 +49,7 @@ pub struct Observer {
     pub leaders: u64,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Observed {
     quorum: usize,
     /// Hash of every decided entry.
@@ -59,10 +60,12 @@ struct Observed {
     led: BTreeMap<Ballot, NodeId>,
     holds: BTreeMap<Ballot, Interval>,
     grants: BTreeMap<NodeId, (Ballot, Interval)>,
+    /// Ballots under which a node's log ended in a stop-sign.
+    stopped: BTreeSet<(NodeId, Ballot)>,
 }
 
 /// In common time, nanoseconds; the end is exclusive.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Interval {
     start: u64,
     end: u64,
@@ -83,20 +86,28 @@ impl Observer {
                 self.on_event(now, id, event, &to_common)?;
             }
         }
-        for replica in node.replicas() {
-            let paxos = replica.paxos();
-            let group = self.groups.entry(paxos.group().partition).or_default();
-            group.quorum = paxos.group().quorum();
-            let from = group.decided.get(&id).copied().unwrap_or(0);
-            if paxos.decided() < from {
-                return Err(format!("SP3: node {id} had decided {from} entries and now {}", paxos.decided()));
-            }
-            for index in from + 1..=paxos.decided() {
-                self.decided += u64::from(group.observe_decided(id, index, paxos.entry(index))?);
-            }
-            group.decided.insert(id, paxos.decided());
+        node.replicas().try_for_each(|replica| self.on_replica(id, replica))
+    }
+
+    /// What a replica knows to be decided after a turn of its node.
+    pub fn on_replica(&mut self, id: NodeId, replica: &Replica) -> Result<(), Violation> {
+        let paxos = replica.paxos();
+        let group = self.groups.entry(paxos.group().partition).or_default();
+        group.quorum = paxos.group().quorum();
+        let from = group.decided.get(&id).copied().unwrap_or(0);
+        if paxos.decided() < from {
+            return Err(format!("SP3: node {id} had decided {from} entries and now {}", paxos.decided()));
         }
+        for index in from + 1..=paxos.decided() {
+            self.decided += u64::from(group.observe_decided(id, index, paxos.entry(index))?);
+        }
+        group.decided.insert(id, paxos.decided());
         Ok(())
+    }
+
+    /// How many ballots have held the lease of a partition.
+    pub fn holders(&self, partition: PartitionId) -> usize {
+        self.groups.get(&partition).map_or(0, |group| group.holds.len())
     }
 
     /// A node has crashed: its holds are over, its grants are not, and its next incarnation may know less to be decided.
@@ -111,7 +122,8 @@ impl Observer {
         }
     }
 
-    fn on_event(
+    /// A node has told of an event at the common time `now`; `to_common` maps a reading of its clock.
+    pub fn on_event(
         &mut self,
         now: u64,
         id: NodeId,
@@ -148,8 +160,15 @@ impl Observer {
             TraceEvent::Decided { partition, ballot, leading: true, .. } => {
                 self.group(partition).on_decided_by_leader(now, ballot)
             }
+            TraceEvent::StopSign { partition, ballot, .. } => {
+                self.group(partition).stopped.insert((id, ballot));
+                Ok(())
+            }
             TraceEvent::FastRead { partition, ballot, received, checked, expiry, .. } => {
                 self.fast_reads += 1;
+                if self.group(partition).stopped.contains(&(id, ballot)) {
+                    return Err(format!("L7: a fast read under {ballot} after a stop-sign"));
+                }
                 if !(received <= checked && checked < expiry) {
                     return Err(format!("L4: received {received}, checked {checked}, expiry {expiry}"));
                 }

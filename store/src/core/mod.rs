@@ -186,7 +186,7 @@ impl Journal {
     }
 
     /// Ends a turn: the records to persist, with their number.
-    fn take(&mut self) -> Option<Output> {
+    pub fn take(&mut self) -> Option<Output> {
         assert!(!self.expected || !self.records.is_empty(), "what was announced to be persisted is");
         self.expected = false;
         if self.records.is_empty() {

@@ -35,7 +35,7 @@ struct State {
     detector: Detector,
     routing: Routing,
     membership: Membership,
-    /// The persist after which the own ballots may be told of (BLE3).
+    /// The persist after which the own ballots may be told of (BLE3); 0: they may.
     announced: u64,
 }
 
@@ -131,6 +131,9 @@ impl State {
                 self.on_request(Waiting { client, operation, received: turn.now }, turn);
             }
             Input::Persisted { number } => {
+                if self.announced <= number {
+                    self.announced = 0;
+                }
                 self.membership.replicas_mut().for_each(|replica| replica.on_persisted(number, turn));
             }
             Input::Tick => {}
@@ -176,9 +179,10 @@ impl State {
                 assert_eq!(*table, other, "there is one lookup table in a cluster's life");
             }
             Message::HeartbeatRequest { round } => {
+                self.detector.on_request(from);
                 let groups = replicas.values().map(Replica::heartbeat).collect();
                 let mut needs = self.announced;
-                if turn.has(Mutant::AnnouncedNotDurable) {
+                if turn.has(Mutant::AnnouncedNotDurable) && needs > 0 {
                     turn.reached(Mutant::AnnouncedNotDurable);
                     needs = 0;
                 }

@@ -146,11 +146,11 @@ pub enum TraceEvent {
         /// A hash of each entry's bytes.
         hashes: Vec<u64>,
     },
-    /// A stop-sign was appended to the log: no fast read after it.
+    /// The node's log ends in a stop-sign from here on: no fast read after it.
     StopSign {
         /// The partition.
         partition: PartitionId,
-        /// The ballot.
+        /// The ballot under which it was appended, or adopted with the log.
         ballot: Ballot,
         /// Its log index.
         index: u64,

@@ -3,15 +3,15 @@
 //! happens now; the difference is reviewed like code.
 //!
 //! Messages take a millisecond, a sync half of one, the heartbeat period is 50 ms, the election timeout 300 ms and the lease
-//! 300 ms. Every turn is watched by the invariants.
+//! 300 ms. Every turn is watched by the invariants. `messages NAME...` tells of these messages too; without names, of none.
 
 use std::{collections::BTreeMap, fmt::Write, path::Path};
 
-use crate::world::{Constant, MS, World};
-use store::{
-    api::{Key, KeyType, NodeId, Operation},
-    config::{ClusterConfig, LeaseConfig, PartitionConfig, StorageKind},
+use crate::{
+    cluster::one_partition,
+    world::{Constant, MS, World},
 };
+use store::api::{Key, NodeId, Operation};
 
 #[test]
 fn every_script_tells_what_happens() {
@@ -22,7 +22,7 @@ fn every_script_tells_what_happens() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
         .collect();
     scripts.sort();
-    assert!(scripts.len() >= 8, "the scripts are there");
+    assert!(scripts.len() >= 19, "the scripts are there");
     let mut different = Vec::new();
     for path in scripts {
         let script = std::fs::read_to_string(&path).expect("a script");
@@ -93,26 +93,10 @@ impl Story {
 /// `cluster NODES [no-lease]`: one partition on all of them.
 fn cluster(words: &[&str]) -> Result<World, String> {
     let nodes = number(words.first())?;
-    let lease = LeaseConfig { duration_ms: 300, drift_ppm: 10_000 };
-    let partition = PartitionConfig {
-        partition: 1,
-        lower: None,
-        upper: None,
-        replication: nodes,
-        replicas: (1..=nodes).collect(),
-    };
-    let cluster = ClusterConfig {
-        name: "golden".to_owned(),
-        key_type: KeyType::String,
-        partitions: vec![partition],
-        threshold: nodes,
-        heartbeat_ms: 50,
-        missed_rounds: 6,
-        lease: (!words.contains(&"no-lease")).then_some(lease),
-        request_timeout_ms: 1000,
-        storage: StorageKind::Durable,
-        preset: Vec::new(),
-    };
+    let mut cluster = one_partition(nodes);
+    if words.contains(&"no-lease") {
+        cluster.lease = None;
+    }
     let mut world = World::new(&cluster, nodes, &BTreeMap::new(), None, Box::new(Constant));
     for node in 1..=nodes {
         world.start(node)?;
@@ -132,7 +116,7 @@ fn command_in(world: &mut World, words: &[&str]) -> Result<(), String> {
         }
         "show" => Ok(()),
         "messages" => {
-            world.tell_messages = words[1] == "on";
+            world.tell_messages = words[1..].iter().map(|name| (*name).to_owned()).collect();
             Ok(())
         }
         "crash" => {

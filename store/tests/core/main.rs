@@ -1,6 +1,10 @@
-//! The pure core in simulated time: golden scripts and random schedules.
+//! The pure core in simulated time: golden scripts, the properties that it promises, and random schedules.
 
+mod bootstrap;
+mod cluster;
 mod golden;
+mod properties;
 mod random_schedules;
+mod takeover;
 mod telling;
 mod world;

@@ -95,7 +95,7 @@ fn run(seed: u64, mutant: Option<Mutant>) -> Result<World, String> {
 }
 
 /// SP1, as clients see it: no value is decided twice, and none whose writer was told that it definitely did not happen.
-fn happened_once_or_never(world: &World) -> Result<(), String> {
+pub fn happened_once_or_never(world: &World) -> Result<(), String> {
     for node in world.ids() {
         let mut decided = BTreeSet::new();
         for value in world.decided_values(node).into_iter().filter(|value| &**value != "last") {

@@ -2,7 +2,7 @@
 
 use store::{
     api::{Operation, Outcome, Response},
-    core::{Message, trace::TraceEvent},
+    core::{Message, message::GroupMessage, trace::TraceEvent},
 };
 
 /// A protocol event in words; none when it happens all the time.
@@ -23,6 +23,9 @@ pub fn event(event: &TraceEvent) -> Option<String> {
         TraceEvent::Decided { partition, first, hashes, leading: true, .. } => {
             format!("p{partition} decides {first}..{}", *first + hashes.len() as u64 - 1)
         }
+        TraceEvent::StopSign { partition, ballot, index } => {
+            format!("p{partition} has a stop-sign at {index} under {ballot}")
+        }
         TraceEvent::MutantReached { name } => format!("mutant {name} reached"),
         _ => return None,
     })
@@ -35,6 +38,27 @@ pub fn name(message: &Message) -> String {
         other => format!("{other:?}"),
     };
     text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+}
+
+/// A message in words: its name, and what a story of leases and sessions turns on.
+pub fn message(message: &Message) -> String {
+    let name = name(message);
+    let Message::Group { message, .. } = message else { return name };
+    match message {
+        GroupMessage::Prepare { ballot, session, .. } => format!("{name} {ballot}, session {session}"),
+        GroupMessage::Promise { ballot, session, granted, .. } => {
+            let grant = if granted.is_some() { "with" } else { "without" };
+            format!("{name} {ballot}, session {session}, {grant} a grant")
+        }
+        GroupMessage::LeaseNack { ballot, holder, remaining } => {
+            format!("{name} {ballot}: n{holder} holds the lease for {:.1} ms", *remaining as f64 / 1e6)
+        }
+        GroupMessage::Nack { promised } | GroupMessage::PrepareReq { promised } => {
+            format!("{name}, promised {promised}")
+        }
+        GroupMessage::LeaseRelease { ballot } => format!("{name} {ballot}"),
+        _ => name,
+    }
 }
 
 /// An operation in words.

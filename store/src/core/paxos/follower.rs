@@ -150,6 +150,7 @@ impl Paxos {
         assert_eq!(suffix.start, self.length(), "an Accept of this session follows what the log holds");
         self.changed_from(suffix.start, turn);
         self.log.extend(suffix.entries);
+        self.trace_stop_sign(turn);
         self.decide(decided);
         if let Role::Follower(Follower { phase: FollowerPhase::Accept { acknowledge, .. }, .. }) =
             &mut self.role

@@ -1,13 +1,17 @@
 //! The leader's half of Sequence Paxos: prepare, adopt, accept, decide.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use super::{Paxos, Role, resend_after};
 use crate::{
     api::{Ballot, NodeId},
     config::Mutant,
     core::{
-        LocalTime, Turn,
+        LocalTime, Moment, Turn,
+        detector::LONGEST_PERIOD,
         message::{Entry, GroupMessage, Suffix},
     },
 };
@@ -63,6 +67,8 @@ pub struct Promised {
 struct Peer {
     session: u64,
     state: PeerState,
+    /// How long it may take to acknowledge what was sent.
+    patience: Duration,
     /// When something is sent again; none: nothing is outstanding.
     deadline: Option<LocalTime>,
 }
@@ -162,10 +168,12 @@ impl Paxos {
     pub fn prepare_anew(&mut self, to: NodeId, turn: &mut Turn<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
         let session = leader.next_session();
+        let patience = leader.peers.get(&to).map(|peer| peer.patience);
+        let patience = patience.unwrap_or(turn.config.cluster.election_timeout());
         if let LeaderPhase::Prepare { promises } = &mut leader.phase {
             promises.remove(&to);
         }
-        leader.peers.insert(to, Peer { session, state: PeerState::Preparing, deadline: None });
+        leader.peers.insert(to, Peer { session, state: PeerState::Preparing, patience, deadline: None });
         self.send_prepare(to, turn);
     }
 
@@ -328,7 +336,7 @@ impl Paxos {
             base: length,
             accepted: None,
         });
-        peer.deadline = Some(turn.now + turn.config.cluster.election_timeout());
+        peer.deadline = Some(turn.now + peer.patience);
         let session = peer.session;
         let suffix = self.suffix(common);
         let basis = (promised.accepted_ballot, promised.length);
@@ -342,6 +350,7 @@ impl Paxos {
         assert!(!self.stopped(), "no entry follows a stop-sign");
         self.changed_from(self.length(), turn);
         self.log.push(entry);
+        self.trace_stop_sign(turn);
         self.length()
     }
 
@@ -363,7 +372,7 @@ impl Paxos {
         assert!(length <= own_length, "a follower has nothing that its leader did not send");
         synced.accepted = synced.accepted.max(Some(length));
         let done = synced.accepted == Some(synced.sent);
-        peer.deadline = (!done).then(|| turn.now + turn.config.cluster.election_timeout());
+        peer.deadline = (!done).then(|| turn.now + peer.patience);
         self.decide_by_quorum(turn);
     }
 
@@ -435,7 +444,7 @@ impl Paxos {
                 synced.sent = end as u64;
                 synced.sent_decided = decided.min(synced.sent);
                 synced.sequence += 1;
-                peer.deadline.get_or_insert(turn.now + turn.config.cluster.election_timeout());
+                peer.deadline.get_or_insert(turn.now + peer.patience);
                 let suffix = Suffix { start: start as u64, entries: log[start..end].to_vec() };
                 let (session, sequence) = (peer.session, synced.sequence);
                 turn.send(
@@ -467,10 +476,20 @@ impl Paxos {
             .collect();
         for (node, synced) in late {
             if synced {
+                self.be_more_patient(node, turn.moment());
                 self.prepare_anew(node, turn);
             } else {
                 self.send_prepare(node, turn);
             }
+        }
+    }
+
+    /// What was sent may not be lost but slow: a new session that comes before its answer can would never be answered either.
+    fn be_more_patient(&mut self, with: NodeId, moment: Moment<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if let Some(peer) = leader.peers.get_mut(&with) {
+            let longest = moment.config.cluster.election_timeout() * LONGEST_PERIOD;
+            peer.patience = (peer.patience * 2).min(longest);
         }
     }
 }

@@ -234,6 +234,14 @@ impl Paxos {
         self.traced_decided = self.decided;
     }
 
+    /// L7: tells that the log has come to end in a stop-sign, under the ballot that put it there or kept it.
+    fn trace_stop_sign(&self, turn: &mut Turn<'_>) {
+        if self.stopped() {
+            let (partition, ballot, index) = (self.group.partition, self.promised, self.length());
+            turn.trace(|| TraceEvent::StopSign { partition, ballot, index });
+        }
+    }
+
     /// Replaces the log from `suffix.start` on and accepts all of it at `ballot`.
     fn replace(&mut self, ballot: Ballot, suffix: Suffix, turn: &mut Turn<'_>) {
         assert!(suffix.start >= self.decided, "SP3: a decided log only grows");
@@ -243,6 +251,7 @@ impl Paxos {
         self.log.extend(suffix.entries);
         self.accepted_ballot = ballot;
         self.changed_from(suffix.start, turn);
+        self.trace_stop_sign(turn);
     }
 
     fn changed_from(&mut self, start: u64, turn: &mut Turn<'_>) {

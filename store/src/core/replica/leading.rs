@@ -17,7 +17,7 @@ impl Replica {
     /// One heartbeat period: `replies` are the last words of the connected replicas. True when this replica takes over,
     /// with a ballot that must be durable before any heartbeat tells of it.
     pub fn on_heartbeat_period(&mut self, replies: &[GroupStatus], turn: &mut Turn<'_>) -> bool {
-        let (partition, quorum) = (self.paxos.group().partition, self.paxos.group().quorum());
+        let (partition, quorum) = (self.paxos.group().partition, self.connected_enough(replies, turn));
         let elected = self.election.tick(replies, quorum, self.paxos.promised());
         if let Elected::Other(ballot) | Elected::Myself(ballot) = elected {
             turn.trace(|| TraceEvent::Elected { partition, ballot });
@@ -33,6 +33,18 @@ impl Replica {
         }
         self.try_to_lead(turn);
         matches!(elected, Elected::Myself(_))
+    }
+
+    /// How many connected replicas an election needs, itself included: a quorum.
+    fn connected_enough(&self, replies: &[GroupStatus], turn: &mut Turn<'_>) -> usize {
+        let (quorum, all) = (self.paxos.group().quorum(), self.paxos.group().replicas.len());
+        if !turn.has(Mutant::ElectionNeedsAll) {
+            return quorum;
+        }
+        if (quorum..all).contains(&(replies.len() + 1)) {
+            turn.reached(Mutant::ElectionNeedsAll);
+        }
+        all
     }
 
     /// What a follower said in a heartbeat.

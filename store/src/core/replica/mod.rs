@@ -20,6 +20,7 @@ use crate::{
     config::Mutant,
     core::{
         ClientId, LocalTime, Moment, Output, Turn,
+        detector::LONGEST_PERIOD,
         durable::DurableGroup,
         election::Election,
         kv::KeyValues,
@@ -491,11 +492,13 @@ fn hold_length(terms: &Terms, moment: Moment<'_>) -> Duration {
     }
 }
 
-/// For how long a leader tries to get its promises: the longest refusal and two election timeouts. What keeps them from it for
-/// longer does not keep the others from hearing its heartbeats, so nobody else would ever try.
+/// For how long a leader tries to get its promises. What keeps them from it for longer does not keep the others from hearing
+/// its heartbeats, so nobody else would ever try. With leases: the longest refusal and two election timeouts, since a round
+/// trip is shorter than the lease, and that than an election timeout. Without: what the detector bears with, and one more.
 fn prepare_limit(moment: Moment<'_>) -> Duration {
-    let refusal = terms(moment).map_or(Duration::ZERO, |terms| terms.restart_wait());
-    refusal + moment.config.cluster.election_timeout() * 2
+    let election_timeout = moment.config.cluster.election_timeout();
+    terms(moment)
+        .map_or(election_timeout * (LONGEST_PERIOD + 1), |terms| terms.restart_wait() + election_timeout * 2)
 }
 
 fn request_timeout(moment: Moment<'_>) -> Duration {

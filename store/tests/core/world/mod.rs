@@ -1,22 +1,23 @@
 //! A deterministic world for the core: nodes, links, disks and clocks in simulated time, every turn watched by the
 //! invariants.
 
-use std::collections::{BTreeMap, VecDeque};
+mod parts;
+
+use std::collections::BTreeMap;
 
 use crate::telling;
+use parts::{Clock, Link, LinkState, Machine};
 use store::{
     api::{Ballot, Key, NodeId, Operation, Response, Value},
     config::{ClockSkew, ClusterConfig, Mutant},
     core::{
-        ClientId, Config, Input, LocalTime, Message, Node, Output,
-        durable::{DurableState, Record},
+        ClientId, Config, Input, Message, Node, Output,
+        durable::Record,
         invariants::{Observer, Violation},
         message::Entry,
         trace::TraceEvent,
     },
 };
-
-const MILLION: i128 = 1_000_000;
 
 /// Milliseconds in the world's nanoseconds.
 pub const MS: u64 = 1_000_000;
@@ -51,8 +52,24 @@ pub struct Asked {
     pub node: NodeId,
     pub operation: Operation,
     pub response: Option<Response>,
-    /// Highest version of the key that anyone had been told of when it was asked.
-    known_version: u64,
+    /// What was known of the key when it was asked.
+    known: Known,
+}
+
+/// The highest versions of a key that anyone has been told of.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    written: u64,
+    read: u64,
+}
+
+/// A message that a node sent, or that one was handed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    pub at: u64,
+    pub from: NodeId,
+    pub to: NodeId,
+    pub message: Message,
 }
 
 pub struct World {
@@ -61,76 +78,22 @@ pub struct World {
     pub asked: Vec<Asked>,
     /// What happened, for golden scripts: trace events and replies.
     pub told: Vec<String>,
-    /// Messages are told of, too.
-    pub tell_messages: bool,
+    /// The trace events of all nodes, with the common time of each.
+    pub events: Vec<(u64, NodeId, TraceEvent)>,
+    /// Every message that was sent, and every one that was delivered, while they are recorded.
+    pub sent: Vec<Passed>,
+    pub delivered: Vec<Passed>,
+    pub record_messages: bool,
+    /// Names of the messages that are told of, too.
+    pub tell_messages: Vec<String>,
     /// No message is lost any more without a new connection.
     pub calm: bool,
     machines: BTreeMap<NodeId, Machine>,
     links: BTreeMap<(NodeId, NodeId), Link>,
     delays: Box<dyn Delays>,
-    known_versions: BTreeMap<Key, u64>,
+    known: BTreeMap<Key, Known>,
     /// The highest ballot of its own that each replica has told anyone of.
     told_ballots: BTreeMap<(NodeId, u32), Ballot>,
-    turns: u64,
-}
-
-struct Machine {
-    config: Config,
-    node: Option<Node>,
-    paused: bool,
-    disk: DurableState,
-    syncing: VecDeque<(u64, u64, Vec<Record>)>,
-    durable: u64,
-    held: Vec<(u64, Output)>,
-    clock: Clock,
-    /// Nothing is synced.
-    stalled: bool,
-}
-
-#[derive(Default)]
-struct Link {
-    queue: VecDeque<(u64, Message)>,
-    state: LinkState,
-    /// Names of messages to lose, the next of each.
-    lose: Vec<String>,
-    /// Names of messages to keep back until released, the next of each.
-    keep: Vec<String>,
-    kept: Vec<Message>,
-    /// What an earlier connection still delivers, in its order, beside the present one.
-    late: VecDeque<(u64, Message)>,
-}
-
-#[derive(Default, PartialEq, Eq, Clone, Copy)]
-enum LinkState {
-    #[default]
-    Open,
-    /// What is sent is lost.
-    Cut,
-    /// What is sent waits.
-    Held,
-}
-
-#[derive(Clone, Copy)]
-struct Clock {
-    base_common: u64,
-    base_local: u64,
-    rate_ppm: i64,
-}
-
-impl Clock {
-    fn local(&self, common: u64) -> LocalTime {
-        let passed = i128::from(common) - i128::from(self.base_common);
-        let local = i128::from(self.base_local) + passed * (MILLION + i128::from(self.rate_ppm)) / MILLION;
-        LocalTime(u64::try_from(local).expect("clocks stay positive"))
-    }
-
-    /// The first common time at which the clock reads `local` or more.
-    fn common(&self, local: LocalTime) -> u64 {
-        let passed = i128::from(local.0) - i128::from(self.base_local);
-        let rate = MILLION + i128::from(self.rate_ppm);
-        let common = i128::from(self.base_common) + (passed * MILLION + rate - 1).div_euclid(rate);
-        u64::try_from(common.max(0)).expect("times fit")
-    }
 }
 
 impl World {
@@ -147,14 +110,17 @@ impl World {
             observer: Observer::default(),
             asked: Vec::new(),
             told: Vec::new(),
-            tell_messages: false,
+            events: Vec::new(),
+            sent: Vec::new(),
+            delivered: Vec::new(),
+            record_messages: false,
+            tell_messages: Vec::new(),
             calm: false,
             machines: BTreeMap::new(),
             links: BTreeMap::new(),
             delays,
-            known_versions: BTreeMap::new(),
+            known: BTreeMap::new(),
             told_ballots: BTreeMap::new(),
-            turns: 0,
         };
         for id in &ids {
             let config = Config {
@@ -167,20 +133,7 @@ impl World {
                 traced: true,
             };
             let skew = skews.get(id).copied().unwrap_or_default();
-            let base_local = 1_000_000 * MS + (skew.offset_ms + 100_000) as u64 * MS;
-            let clock = Clock { base_common: 0, base_local, rate_ppm: skew.rate_ppm };
-            let machine = Machine {
-                config,
-                node: None,
-                paused: false,
-                disk: DurableState::default(),
-                syncing: VecDeque::new(),
-                durable: 0,
-                held: Vec::new(),
-                clock,
-                stalled: false,
-            };
-            world.machines.insert(*id, machine);
+            world.machines.insert(*id, Machine::new(config, Clock::new(skew)));
             for other in ids.iter().filter(|other| *other != id) {
                 world.links.insert((*id, *other), Link::default());
             }
@@ -194,7 +147,7 @@ impl World {
 
     /// The values that a node's decided log writes, in their order.
     pub fn decided_values(&self, id: NodeId) -> Vec<Value> {
-        let replicas = self.machines[&id].node.iter().flat_map(Node::replicas);
+        let replicas = self.node(id).into_iter().flat_map(Node::replicas);
         let entries = replicas.flat_map(|replica| {
             let paxos = replica.paxos();
             (1..=paxos.decided()).map(|index| paxos.entry(index))
@@ -207,8 +160,19 @@ impl World {
             .collect()
     }
 
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.machines[&id].node.as_ref()
+    }
+
     pub fn is_up(&self, id: NodeId) -> bool {
-        self.machines[&id].node.is_some()
+        self.node(id).is_some()
+    }
+
+    /// Adds to the disk of a node that is down, as if an earlier life had written it.
+    pub fn plant(&mut self, id: NodeId, record: &Record) {
+        let machine = self.machines.get_mut(&id).expect("a known node");
+        assert!(machine.node.is_none(), "node {id} runs");
+        machine.disk.apply(record);
     }
 
     /// Starts a node, or starts it again with what its disk holds.
@@ -262,6 +226,28 @@ impl World {
         self.machines.get_mut(&id).expect("a known node").paused = false;
     }
 
+    /// It goes on, and takes all that has become ready meanwhile in one turn.
+    pub fn resume_in_one_turn(&mut self, id: NodeId) -> Result<(), Violation> {
+        self.resume(id);
+        let mut inputs = Vec::new();
+        while let Some((time, event)) = self.next_event().filter(|(time, _)| *time <= self.now) {
+            let (to, input) = self.take(event)?;
+            assert_eq!(to, id, "at {time} nothing was ready for another node");
+            let last = input == Input::Tick;
+            inputs.push(input);
+            if last {
+                break;
+            }
+        }
+        self.turn(id, inputs)
+    }
+
+    /// The node's clock runs at another rate from now on.
+    pub fn set_rate(&mut self, id: NodeId, rate_ppm: i64) {
+        let now = self.now;
+        self.machines.get_mut(&id).expect("a known node").clock.set_rate(now, rate_ppm);
+    }
+
     /// The node's disk syncs nothing until it is told to go on.
     pub fn stall_disk(&mut self, id: NodeId, stalled: bool) {
         self.machines.get_mut(&id).expect("a known node").stalled = stalled;
@@ -301,6 +287,15 @@ impl World {
         self.links.get_mut(&(from, to)).expect("a known link").lose.push(name.to_owned());
     }
 
+    /// Loses all messages of this name, or none any more.
+    pub fn mute(&mut self, from: NodeId, to: NodeId, name: &str, muted: bool) {
+        let link = self.links.get_mut(&(from, to)).expect("a known link");
+        link.mute.retain(|other| other != name);
+        if muted {
+            link.mute.push(name.to_owned());
+        }
+    }
+
     /// Keeps the next message of this name back until [`World::release`].
     pub fn keep(&mut self, from: NodeId, to: NodeId, name: &str) {
         self.links.get_mut(&(from, to)).expect("a known link").keep.push(name.to_owned());
@@ -326,8 +321,8 @@ impl World {
     /// A client asks a node; the answer comes in its place of [`World::asked`].
     pub fn ask(&mut self, node: NodeId, operation: Operation) -> Result<usize, Violation> {
         let number = self.asked.len();
-        let known_version = self.known_versions.get(operation.key()).copied().unwrap_or(0);
-        self.asked.push(Asked { node, operation: operation.clone(), response: None, known_version });
+        let known = self.known.get(operation.key()).copied().unwrap_or_default();
+        self.asked.push(Asked { node, operation: operation.clone(), response: None, known });
         if self.is_up(node) && !self.machines[&node].paused {
             let client = ClientId { connection: 1, request: number as u64 };
             self.turn(node, vec![Input::Request { client, operation }])?;
@@ -391,17 +386,22 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
-        self.turns += 1;
+        let (id, input) = self.take(event)?;
+        self.turn(id, vec![input])
+    }
+
+    /// Which node an event is for, and what it is to that node.
+    fn take(&mut self, event: Event) -> Result<(NodeId, Input), Violation> {
         match event {
             Event::Arrival(from, to) => {
                 let link = self.links.get_mut(&(from, to)).expect("a known link");
                 let (_, message) = link.queue.pop_front().expect("the event was chosen for it");
-                self.turn(to, vec![Input::Message { from, message }])
+                Ok((to, self.delivered(from, to, message)))
             }
             Event::Late(from, to) => {
                 let link = self.links.get_mut(&(from, to)).expect("a known link");
                 let (_, message) = link.late.pop_front().expect("the event was chosen for it");
-                self.turn(to, vec![Input::Message { from, message }])
+                Ok((to, self.delivered(from, to, message)))
             }
             Event::Synced(id) => {
                 let machine = self.machines.get_mut(&id).expect("a known node");
@@ -416,10 +416,17 @@ impl World {
                 for (_, output) in free {
                     self.let_go(id, output)?;
                 }
-                self.turn(id, vec![Input::Persisted { number }])
+                Ok((id, Input::Persisted { number }))
             }
-            Event::Deadline(id) => self.turn(id, vec![Input::Tick]),
+            Event::Deadline(id) => Ok((id, Input::Tick)),
         }
+    }
+
+    fn delivered(&mut self, from: NodeId, to: NodeId, message: Message) -> Input {
+        if self.record_messages {
+            self.delivered.push(Passed { at: self.now, from, to, message: message.clone() });
+        }
+        Input::Message { from, message }
     }
 
     fn turn(&mut self, id: NodeId, inputs: Vec<Input>) -> Result<(), Violation> {
@@ -482,7 +489,7 @@ impl World {
             Output::Reply { client, response, .. } => {
                 return self.answered(client.request as usize, response);
             }
-            Output::Trace(event) => self.tell_event(id, &event),
+            Output::Trace(event) => self.tell_event(id, event),
             Output::Open | Output::Persist { .. } | Output::Leading { .. } | Output::SteppedDown { .. } => {}
         }
         Ok(())
@@ -495,16 +502,22 @@ impl World {
                 *told = (*told).max(group.ballot);
             }
         }
+        if self.record_messages {
+            self.sent.push(Passed { at: self.now, from, to, message: message.clone() });
+        }
         let due = self.now + self.delays.message();
         let up = self.is_up(to);
         let name = telling::name(&message);
-        if self.tell_messages && name != "HeartbeatRequest" && name != "HeartbeatReply" {
-            self.tell(&format!("n{from} -> n{to} {message:?}"));
+        if self.tell_messages.contains(&name) {
+            self.tell(&format!("n{from} -> n{to} {}", telling::message(&message)));
         }
         if !self.calm && self.delays.loses() {
             return;
         }
         let link = self.links.get_mut(&(from, to)).expect("a known link");
+        if link.mute.contains(&name) {
+            return;
+        }
         if let Some(position) = link.lose.iter().position(|lost| *lost == name) {
             link.lose.remove(position);
             return self.tell(&format!("n{from} -> n{to} {name} is lost"));
@@ -521,21 +534,23 @@ impl World {
     }
 
     /// L5 and L8: an answer reflects at least what anyone knew when it was asked.
-    fn answered(&mut self, number: usize, response: Response) -> Result<(), Violation> {
+    pub fn answered(&mut self, number: usize, response: Response) -> Result<(), Violation> {
         let asked = &mut self.asked[number];
         assert!(asked.response.is_none(), "request {number} is answered twice");
         if let Ok(answer) = &response {
-            if answer.version < asked.known_version {
-                return Err(format!(
-                    "{}: version {} answered where {} was known: {:?}",
-                    if answer.fast { "L5" } else { "linearizability" },
-                    answer.version,
-                    asked.known_version,
-                    asked.operation
-                ));
+            let (version, known) = (answer.version, asked.known);
+            if version < known.written.max(known.read) {
+                let (broken, of) = match answer.fast {
+                    true if version < known.written => ("L5", known.written),
+                    true => ("L8", known.read),
+                    false => ("linearizability", known.written.max(known.read)),
+                };
+                let what = &asked.operation;
+                return Err(format!("{broken}: version {version} answered where {of} was known: {what:?}"));
             }
-            let known = self.known_versions.entry(asked.operation.key().clone()).or_default();
-            *known = (*known).max(answer.version);
+            let known = self.known.entry(asked.operation.key().clone()).or_default();
+            let highest = if asked.operation.is_read() { &mut known.read } else { &mut known.written };
+            *highest = (*highest).max(version);
         }
         let told = format!(
             "n{} answers {}: {}",
@@ -548,10 +563,11 @@ impl World {
         Ok(())
     }
 
-    fn tell_event(&mut self, id: NodeId, event: &TraceEvent) {
-        if let Some(told) = telling::event(event) {
+    fn tell_event(&mut self, id: NodeId, event: TraceEvent) {
+        if let Some(told) = telling::event(&event) {
             self.tell(&format!("n{id} {told}"));
         }
+        self.events.push((self.now, id, event));
     }
 
     fn tell(&mut self, what: &str) {

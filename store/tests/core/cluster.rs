@@ -1,0 +1,29 @@
+//! The cluster of golden scripts and property tests.
+
+use store::{
+    api::{KeyType, NodeId},
+    config::{ClusterConfig, LeaseConfig, PartitionConfig, StorageKind},
+};
+
+/// One partition of text keys on all nodes; a heartbeat period of 50 ms, an election timeout of 300 ms and a lease of 300 ms.
+pub fn one_partition(nodes: NodeId) -> ClusterConfig {
+    let partition = PartitionConfig {
+        partition: 1,
+        lower: None,
+        upper: None,
+        replication: nodes,
+        replicas: (1..=nodes).collect(),
+    };
+    ClusterConfig {
+        name: "golden".to_owned(),
+        key_type: KeyType::String,
+        partitions: vec![partition],
+        threshold: nodes,
+        heartbeat_ms: 50,
+        missed_rounds: 6,
+        lease: Some(LeaseConfig { duration_ms: 300, drift_ppm: 10_000 }),
+        request_timeout_ms: 1000,
+        storage: StorageKind::Durable,
+        preset: Vec::new(),
+    }
+}

@@ -1,0 +1,346 @@
+//! What a model run may do, and how often.
+
+use store::{
+    api::{KeyType, NodeId, PartitionId},
+    config::{ClusterConfig, LeaseConfig, Mutant, PartitionConfig, StorageKind},
+    core::Config,
+};
+
+use crate::world::Action;
+
+/// The one partition.
+pub const PARTITION: PartitionId = 1;
+
+/// How many replicas it has.
+pub const REPLICAS: NodeId = 3;
+
+/// Real time between two ticks, milliseconds. Clocks show [`Rate::Slow`] 3, [`Rate::True`] 4 or [`Rate::Fast`] 5 more: rates
+/// of 3/4, 1 and 5/4, the bounds of a drift of 1/4.
+pub const TICK_MS: u64 = 4;
+
+/// Bound on the clocks' drift, parts per million: a quarter.
+pub const DRIFT_PPM: u64 = 250_000;
+
+/// How fast a clock runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rate {
+    /// 3/4 of real time.
+    Slow,
+    /// As real time.
+    True,
+    /// 5/4 of real time.
+    Fast,
+}
+
+impl Rate {
+    /// Milliseconds that the clock gains in a tick.
+    pub fn gain(self) -> u64 {
+        match self {
+            Self::Slow => 3,
+            Self::True => 4,
+            Self::Fast => 5,
+        }
+    }
+}
+
+/// What clients ask for, each in its order, one operation after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ask {
+    /// Write a value of its own.
+    Write,
+    /// Read.
+    Read,
+}
+
+/// Where a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Nobody leads, nothing was ever written.
+    Fresh,
+    /// Node 1 leads, and everybody follows.
+    Led,
+    /// As `Led`, but node 1 has found a stop-sign in its log that nobody else knows of.
+    LedAfterStopSign,
+}
+
+/// What some state of a run must show, so that nothing holds because nothing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// An entry is decided.
+    Decided,
+    /// A read is answered under the lease.
+    FastRead,
+    /// Another ballot than before holds the lease.
+    HandOver,
+    /// A leader crashes when it has accepted what it has not decided.
+    CrashBeforeDecide,
+}
+
+/// The bounds of a model.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// What it is called.
+    pub name: &'static str,
+    /// Where it begins.
+    pub start: Start,
+    /// Length of a grant in milliseconds; none: no leases.
+    pub lease_ms: Option<u64>,
+    /// The clocks of the three nodes.
+    pub rates: [Rate; REPLICAS as usize],
+    /// The clients and what they ask for.
+    pub clients: &'static [&'static [Ask]],
+    /// How often a node may take over.
+    pub elections: u32,
+    /// Who may.
+    pub candidates: &'static [NodeId],
+    /// How often a node may stop seeing its leader.
+    pub losses: u32,
+    /// How often a node may crash.
+    pub crashes: u32,
+    /// Who may.
+    pub mortal: &'static [NodeId],
+    /// Whether nodes that crashed may start again.
+    pub restarts: bool,
+    /// How often a connection may break.
+    pub breaks: u32,
+    /// How many messages of broken connections may still arrive.
+    pub late: u32,
+    /// How many ticks the clocks make.
+    pub ticks: u32,
+    /// Whose syncs take their time, so that a crash may lose what was not synced; the others' are done at once.
+    pub slow_disks: &'static [NodeId],
+    /// What has happened before: it leads to where a planted bug shows.
+    pub prelude: &'static [Action],
+    /// What must be seen.
+    pub shows: &'static [Sight],
+    /// A planted bug.
+    pub mutant: Option<Mutant>,
+}
+
+const ALL: &[NodeId] = &[1, 2, 3];
+
+const WRITE: &[&[Ask]] = &[&[Ask::Write]];
+const READ: &[&[Ask]] = &[&[Ask::Read]];
+const WRITE_AND_READ: &[&[Ask]] = &[&[Ask::Write], &[Ask::Read]];
+const WRITE_THEN_READ: &[&[Ask]] = &[&[Ask::Write, Ask::Read]];
+
+impl Bounds {
+    /// Node 1 leads, and nothing goes wrong: what the others are made from.
+    const fn calm(name: &'static str, clients: &'static [&'static [Ask]], shows: &'static [Sight]) -> Self {
+        Self {
+            name,
+            start: Start::Led,
+            lease_ms: None,
+            rates: [Rate::True; 3],
+            clients,
+            elections: 0,
+            candidates: ALL,
+            losses: 0,
+            crashes: 0,
+            mortal: ALL,
+            restarts: true,
+            breaks: 0,
+            late: 0,
+            ticks: 0,
+            slow_disks: &[],
+            prelude: &[],
+            shows,
+            mutant: None,
+        }
+    }
+
+    /// As `calm`, with leases of `lease_ms`; the clock of node 1 is slow, those of the others are fast.
+    const fn leased(
+        name: &'static str,
+        lease_ms: u64,
+        clients: &'static [&'static [Ask]],
+        shows: &'static [Sight],
+    ) -> Self {
+        Self {
+            lease_ms: Some(lease_ms),
+            rates: [Rate::Slow, Rate::Fast, Rate::Fast],
+            ..Self::calm(name, clients, shows)
+        }
+    }
+
+    /// Small enough for every run of the tests, all of them explored whole.
+    pub fn small() -> Vec<Self> {
+        use Sight::{CrashBeforeDecide, Decided, FastRead, HandOver};
+        vec![
+            Self {
+                start: Start::Fresh,
+                elections: 1,
+                ..Self::calm("first election", WRITE_AND_READ, &[Decided])
+            },
+            Self {
+                elections: 1,
+                crashes: 1,
+                restarts: false,
+                ..Self::calm("take-over", WRITE, &[Decided, CrashBeforeDecide])
+            },
+            Self {
+                crashes: 1,
+                slow_disks: ALL,
+                ..Self::calm("lost writes", WRITE_AND_READ, &[Decided, CrashBeforeDecide])
+            },
+            Self { breaks: 1, late: 2, ..Self::calm("sessions", WRITE_AND_READ, &[Decided]) },
+            Self {
+                elections: 1,
+                candidates: &[2],
+                ticks: 1,
+                ..Self::leased("leases", 5, READ, &[FastRead, HandOver])
+            },
+            Self {
+                elections: 1,
+                candidates: &[2],
+                crashes: 1,
+                mortal: &[3],
+                ..Self::leased("restarted acceptor", 5, READ, &[FastRead])
+            },
+            Self {
+                start: Start::LedAfterStopSign,
+                elections: 1,
+                candidates: &[2],
+                ..Self::leased("stop-sign", 5, READ, &[Decided])
+            },
+        ]
+    }
+
+    /// For the night: more of everything.
+    pub fn large() -> Vec<Self> {
+        use Sight::{CrashBeforeDecide, Decided, FastRead, HandOver};
+        vec![
+            Self {
+                elections: 1,
+                crashes: 1,
+                slow_disks: ALL,
+                ..Self::calm("take-over and recovery", WRITE, &[Decided, CrashBeforeDecide])
+            },
+            Self {
+                elections: 2,
+                breaks: 1,
+                late: 2,
+                ..Self::calm("two take-overs and a broken connection", WRITE_AND_READ, &[Decided])
+            },
+            Self {
+                elections: 1,
+                ticks: 3,
+                losses: 1,
+                ..Self::leased("long leases", 10, WRITE_THEN_READ, &[Decided, FastRead, HandOver])
+            },
+            Self {
+                elections: 1,
+                crashes: 1,
+                ticks: 2,
+                slow_disks: ALL,
+                ..Self::leased(
+                    "leases and crashes",
+                    5,
+                    WRITE_THEN_READ,
+                    &[Decided, FastRead, HandOver, CrashBeforeDecide],
+                )
+            },
+        ]
+    }
+
+    /// For each planted bug that three replicas can show: where it shows.
+    pub fn planted() -> Vec<Self> {
+        use Action::{Ask, Crash, Deliver, NoLeader, Restart};
+        let with = |mutant, bounds| Self { mutant: Some(mutant), ..bounds };
+        let one_take_over = Self { elections: 1, candidates: &[2], ..Self::calm("take-over", WRITE, &[]) };
+        let lease = Self {
+            elections: 1,
+            candidates: &[2],
+            ticks: 1,
+            ..Self::leased("leases", 5, WRITE_AND_READ, &[])
+        };
+        vec![
+            with(Mutant::AdoptByBallotOnly, one_take_over.clone()),
+            with(
+                Mutant::AdoptByLengthOnly,
+                Self {
+                    elections: 2,
+                    candidates: &[1, 2],
+                    prelude: &[Ask(0, 1), NoLeader(2), Deliver(2, 3), Deliver(3, 2)],
+                    ..Self::calm("two take-overs", WRITE_AND_READ, &[])
+                },
+            ),
+            with(Mutant::AcceptedBallotNotSet, one_take_over.clone()),
+            with(
+                Mutant::PromiseNotDurable,
+                Self {
+                    crashes: 1,
+                    mortal: &[3],
+                    slow_disks: &[3],
+                    prelude: &[NoLeader(2), Deliver(2, 3), Deliver(3, 2), Crash(3), Restart(3)],
+                    ..one_take_over.clone()
+                },
+            ),
+            with(Mutant::StaleAcceptSync, Self { breaks: 1, late: 2, ..one_take_over.clone() }),
+            with(
+                Mutant::LeaderCountsUnsynced,
+                Self { crashes: 1, mortal: &[1], slow_disks: &[1], ..one_take_over.clone() },
+            ),
+            with(
+                Mutant::AnnouncedNotDurable,
+                Self { elections: 2, crashes: 1, mortal: &[2], slow_disks: &[2], ..one_take_over },
+            ),
+            with(Mutant::LeaseWithoutDriftMargin, lease.clone()),
+            with(Mutant::DeposedLeaderServesReads, lease.clone()),
+            with(Mutant::CandidateIgnoresOwnGrant, lease.clone()),
+            with(Mutant::FastReadBeforeAdoptedSuffix, lease.clone()),
+            with(Mutant::RestartForgetsGrant, Self { crashes: 1, mortal: &[3], ticks: 0, ..lease }),
+        ]
+    }
+
+    /// Controls: code that is other, behaviour that is not.
+    pub fn controls() -> Vec<Self> {
+        let with = |mutant| Self {
+            elections: 1,
+            candidates: &[2],
+            mutant: Some(mutant),
+            ..Self::calm("take-over", WRITE, &[Sight::Decided])
+        };
+        vec![with(Mutant::ControlDecideByCounting), with(Mutant::ControlPrepareTwice)]
+    }
+
+    /// The planted bug, as configurations call it.
+    pub fn mutant_name(&self) -> String {
+        let name = self.mutant.map(|mutant| serde_json::to_value(mutant).expect("it has a name"));
+        name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// What a run is called.
+    pub fn title(&self) -> String {
+        match self.mutant {
+            Some(mutant) => format!("{mutant:?} ({})", self.name),
+            None => self.name.to_owned(),
+        }
+    }
+
+    /// The configuration of a node in its `boot`th life.
+    pub fn config(&self, node: NodeId, boot: u64) -> Config {
+        let replicas: Vec<NodeId> = (1..=REPLICAS).collect();
+        let partition = PartitionConfig {
+            partition: PARTITION,
+            lower: None,
+            upper: None,
+            replication: REPLICAS,
+            replicas: replicas.clone(),
+        };
+        let cluster = ClusterConfig {
+            name: self.name.to_owned(),
+            key_type: KeyType::Integer,
+            partitions: vec![partition],
+            threshold: REPLICAS,
+            // nothing is sent again for want of an answer: only what happens brings it about
+            heartbeat_ms: 1_000_000,
+            missed_rounds: 1,
+            lease: self.lease_ms.map(|duration_ms| LeaseConfig { duration_ms, drift_ppm: DRIFT_PPM }),
+            request_timeout_ms: 1_000_000,
+            storage: StorageKind::Durable,
+            preset: Vec::new(),
+        };
+        Config { node, nodes: replicas, disk: node, boot, cluster, mutant: self.mutant, traced: true }
+    }
+}
