@@ -15,6 +15,7 @@ use crate::{
     plan::Plan,
     report::{Report, render, verdict_line},
     run::{self, Ended},
+    selftest::{self, SelftestArguments},
     sim::{self, command::SimArguments},
     workload::{self, Time, Workload},
 };
@@ -42,6 +43,15 @@ enum Command {
     ExplainWorkload,
     /// Prints the JSON schema of workload files, for editors.
     Schema,
+    /// Tries every fault on a pair of echo processes: each must do what it says, and nothing else.
+    Selftest(SelftestArguments),
+    /// One echo process of the self-test.
+    #[command(hide = true)]
+    Echo {
+        /// Its configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
     /// One node of a cluster.
     #[command(hide = true)]
     Node {
@@ -91,6 +101,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Some(Command::Node { config }) => node(&config),
+        Some(Command::Echo { config }) => selftest::echo(&config),
+        Some(Command::Selftest(arguments)) => selftest::main(&arguments),
         Some(Command::Run(arguments)) => run_all(&arguments),
         Some(Command::Sim(arguments)) => sim::command::main(&arguments),
         Some(Command::ExplainWorkload) => shown(&workload::reference::explain()),

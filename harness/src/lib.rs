@@ -13,6 +13,7 @@ pub mod report;
 pub mod results;
 pub mod run;
 pub mod script;
+pub mod selftest;
 pub mod sim;
 pub mod stall;
 pub mod statements;

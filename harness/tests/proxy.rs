@@ -3,7 +3,15 @@
 
 use std::{collections::BTreeMap, future::Future, io, time::Duration};
 
-use harness::proxy::{Conditions, Delay, Link, LinkCounters, Network, Protocol, Rule};
+use harness::proxy::{
+    Conditions, Connect, Deed, Delay, FrameFault, Kind, Link, LinkCounters, Match, Network, Protocol, Rule,
+    Strikes,
+};
+use store::{
+    api::Ballot,
+    core::{Message, message::GroupMessage},
+    node::wire,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -83,6 +91,14 @@ fn counters(network: &Network, link: Link) -> LinkCounters {
 async fn reset(stream: &mut TcpStream) {
     let error = soon(stream.read(&mut [0; 16])).await.expect_err("the connection is reset");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+/// Dials and is reset, which the dialer may learn before it learns that it is connected.
+async fn dial_reset(network: &Network, link: Link) {
+    match soon(TcpStream::connect(network.address(link))).await {
+        Ok(mut stream) => reset(&mut stream).await,
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+    }
 }
 
 fn rules<const N: usize>(rules: [(Link, Rule); N]) -> BTreeMap<Link, Rule> {
@@ -205,7 +221,7 @@ async fn severing_resets_both_ends_and_refuses_until_it_ends() {
     soon(world.network.switch(rules([(severed, Rule::Sever)]))).await;
     reset(&mut dialer).await;
     reset(&mut node).await;
-    reset(&mut dial(&world.network, severed).await).await;
+    dial_reset(&world.network, severed).await;
     other.write_all(b"x").await.unwrap();
     soon(other_node.read_exact(&mut [0])).await.unwrap();
     assert_eq!(counters(&world.network, severed).severed, 2);
@@ -234,12 +250,12 @@ async fn a_dead_node_is_refused_and_found_again_at_its_new_address() {
     let World { network, node } = World::start().await;
     let link = Link::client(1, 2);
     network.set_target(2, None);
-    reset(&mut dial(&network, link).await).await;
+    dial_reset(&network, link).await;
 
     let old = node.local_addr().unwrap();
     drop(node);
     network.set_target(2, Some(old));
-    reset(&mut dial(&network, link).await).await;
+    dial_reset(&network, link).await;
     assert_eq!(counters(&network, link).refused, 2);
 
     let restarted = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -352,7 +368,8 @@ async fn a_switch_is_in_effect_on_every_connection_when_it_returns() {
         let (before, others_before) = (passed(&network, open), others().collect::<Vec<_>>());
         soon(async {
             while passed(&network, open) < before + 10_000 {
-                tokio::task::yield_now().await;
+                // looking stops the proxy
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         })
         .await;
@@ -408,4 +425,164 @@ async fn a_switch_that_nobody_waits_for_does_not_disturb_the_next() {
     soon(round_trip(&mut stream, b"open")).await.unwrap();
     drop(stream);
     soon(network.switch(rules([(link, Rule::Sever)]))).await;
+}
+
+#[tokio::test]
+async fn a_node_that_never_answers_a_dial_holds_up_no_switch() {
+    let network = Network::start(&[1], &[1], Protocol::Frames, 1).await.unwrap();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let deaf = socket.listen(1).unwrap();
+    let address = deaf.local_addr().unwrap();
+    network.set_target(1, Some(address));
+    // until the queue of the listener is full, and the kernel answers no more
+    let mut waiting = Vec::new();
+    while let Ok(stream) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+        waiting.push(stream.unwrap());
+    }
+    let link = Link::client(1, 1);
+    let mut stuck = dial(&network, link).await;
+    stuck.write_all(b"x").await.unwrap();
+    for rule in [Rule::Hold, Rule::Open, Rule::Silence] {
+        soon(network.switch(rules([(link, rule)]))).await;
+    }
+    soon(network.switch(rules([(link, Rule::Sever)]))).await;
+    reset(&mut stuck).await;
+}
+
+#[tokio::test]
+async fn what_travels_for_long_takes_no_more_memory_than_it_may() {
+    let world = World::start().await;
+    let (mut dialer, _node) = world.connect(Link::client(1, 2)).await;
+    let delay = Conditions::from(Delay::Constant(Duration::from_mins(10)));
+    soon(world.network.switch(BTreeMap::from([(Link::client(1, 2), delay)]))).await;
+    let (block, mut taken) = (vec![7; 64 << 10], 0);
+    // full when nothing more is taken for a while: the pause only lets a proxy that takes too much go on for longer
+    while let Ok(written) = timeout(Duration::from_millis(500), dialer.write(&block)).await {
+        taken += written.unwrap();
+        assert!(taken < 64 << 20, "the proxy keeps everything");
+    }
+    assert!(taken > 4 << 20, "{taken}");
+    soon(world.network.switch(rules([(Link::client(1, 2), Rule::Sever)]))).await;
+    reset_on_write(&mut dialer).await;
+}
+
+async fn reset_on_write(stream: &mut TcpStream) {
+    let error = soon(stream.write_all(&[0; 64])).await.expect_err("the connection is reset");
+    assert!(matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe), "{error}");
+}
+
+#[tokio::test]
+async fn a_refused_dialer_is_refused_by_the_kernel_and_let_in_again() {
+    let network = World::echoing().await;
+    let link = Link::client(1, 2);
+    let address = network.address(link);
+    for _ in 0..20 {
+        soon(network.switch(BTreeMap::from([(link, Connect::Refuse)]))).await;
+        let error = soon(TcpStream::connect(address)).await.expect_err("nobody listens");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        soon(network.open()).await;
+        soon(round_trip(&mut dial(&network, link).await, b"again")).await.unwrap();
+    }
+}
+
+fn framed(content: &[u8]) -> Vec<u8> {
+    [&(content.len() as u32).to_be_bytes()[..], content].concat()
+}
+
+/// Sends an empty handshake, then 64 numbered frames; returns which of them the node gets when half are dropped.
+async fn survivors(seed: u64, pieces: usize) -> Vec<u8> {
+    let network = Network::start(&[1, 2], &[], Protocol::Frames, seed).await.unwrap();
+    let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    network.set_target(2, Some(node.local_addr().unwrap()));
+    let link = Link::between(1, 2);
+    let (deed, strikes) = (Deed::Drop, Strikes::Chance(0.5));
+    let fault = FrameFault { fault: 3, matching: Match::default(), strikes, deed };
+    soon(network.switch(BTreeMap::from([(link, fault)]))).await;
+    let (mut dialer, accepted) = tokio::join!(dial(&network, link), soon(node.accept()));
+    let mut stream = framed(b"");
+    (0..64).for_each(|number| stream.extend(framed(&[number])));
+    for piece in stream.chunks(pieces) {
+        dialer.write_all(piece).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    drop(dialer);
+    let mut received = Vec::new();
+    soon(accepted.unwrap().0.read_to_end(&mut received)).await.unwrap();
+    let counters = counters(&network, link);
+    let frames = received.strip_prefix(&[0; 4]).expect("the handshake passes").chunks(5);
+    assert_eq!((counters.frames, counters.dropped), (65, 64 - frames.len() as u64));
+    frames.map(|frame| frame[4]).collect()
+}
+
+#[tokio::test]
+async fn decisions_depend_on_the_seed_and_not_on_how_the_bytes_come() {
+    let first = survivors(1, 1000).await;
+    assert!((10..54).contains(&first.len()), "{first:?}");
+    assert_eq!(first, survivors(1, 7).await);
+    assert_ne!(first, survivors(2, 1000).await);
+}
+
+#[tokio::test]
+async fn a_frame_is_seen_before_it_arrives() {
+    let network = Network::start(&[1, 2], &[], Protocol::Frames, 1).await.unwrap();
+    let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    network.set_target(2, Some(node.local_addr().unwrap()));
+    let link = Link::between(1, 2);
+    let (mut dialer, accepted) = tokio::join!(dial(&network, link), soon(node.accept()));
+    let mut received = accepted.unwrap().0;
+    let ballot = |number| Ballot { number, ..Ballot::BOTTOM };
+    let release = |number| {
+        let message = GroupMessage::LeaseRelease { ballot: ballot(number) };
+        framed(&wire::encode(&Message::Group { partition: 3, message }))
+    };
+    let matching = Match { min_ballot: Some(2), partition: Some(3), ..Match::kind(Kind::LeaseRelease) };
+    let seen = soon(network.watch(link, matching.clone(), 2)).await;
+    let never = soon(network.watch(link, Match { partition: Some(4), ..matching }, 1)).await;
+    // the look-out outlives a switch, and a held frame is not seen yet
+    soon(network.switch(rules([(link, Rule::Hold)]))).await;
+    dialer.write_all(&[framed(b"hello"), release(1), release(2), release(7)].concat()).await.unwrap();
+    let mut seen = Box::pin(seen);
+    assert!(futures::poll!(&mut seen).is_pending());
+    let opened = soon(network.open()).await;
+    let sighting = soon(seen).await.expect("the network is there");
+    assert_eq!(sighting.seen.and_then(|seen| seen.ballot), Some(ballot(7)));
+    assert!(sighting.at >= opened.requested);
+    let mut all = vec![0; 4 + 5];
+    soon(received.read_exact(&mut all)).await.unwrap();
+    assert!(futures::poll!(Box::pin(never)).is_pending());
+}
+
+#[tokio::test]
+async fn a_frame_that_is_held_lets_others_pass_and_comes_when_the_fault_ends() {
+    let network = Network::start(&[1], &[1], Protocol::Frames, 1).await.unwrap();
+    let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    network.set_target(1, Some(node.local_addr().unwrap()));
+    let link = Link::client(1, 1);
+    let (mut dialer, accepted) = tokio::join!(dial(&network, link), soon(node.accept()));
+    let mut received = accepted.unwrap().0;
+    let fault =
+        |fault, nth, deed| FrameFault { fault, matching: Match::default(), strikes: Strikes::Nth(nth), deed };
+    let mut both = Conditions::from(fault(1, 2, Deed::Hold));
+    both += fault(2, 3, Deed::Duplicate).into();
+    soon(network.switch(BTreeMap::from([(link, both)]))).await;
+    dialer.write_all(&[framed(b"hello"), framed(b"1"), framed(b"2")].concat()).await.unwrap();
+    dialer.write_all(&[framed(b"3"), framed(b"4")].concat()).await.unwrap();
+    let mut expect = async |contents: &[&[u8]]| {
+        for content in contents {
+            let mut frame = vec![0; 4 + content.len()];
+            soon(received.read_exact(&mut frame)).await.unwrap();
+            assert_eq!(frame, framed(content));
+        }
+    };
+    // the second is held, so that it never was the other fault's: that counts 1, 3, 4
+    expect(&[b"hello", b"1", b"3", b"4", b"4"]).await;
+    // the other one ends, and its end releases nothing
+    soon(network.switch(BTreeMap::from([(link, fault(1, 2, Deed::Hold))]))).await;
+    dialer.write_all(&framed(b"5")).await.unwrap();
+    expect(&[b"5"]).await;
+    soon(network.open()).await;
+    expect(&[b"2"]).await;
+    let counters = counters(&network, link);
+    assert_eq!((counters.held, counters.duplicated, counters.frames), (1, 1, 6));
 }

@@ -84,6 +84,12 @@ impl Board {
         self.read().by_link.iter().map(|(link, terms)| (*link, terms.conditions.clone())).collect()
     }
 
+    /// Looks at something while no byte moves.
+    pub(super) fn still<T>(&self, look: impl FnOnce() -> T) -> T {
+        let _nothing_moves = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        look()
+    }
+
     async fn change(&self, change: impl FnOnce(&mut Rules)) -> Effective {
         let requested = boottime_ns();
         let _one_at_a_time = self.switching.lock().await;

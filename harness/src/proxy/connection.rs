@@ -18,6 +18,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpListener, TcpSocket, TcpStream},
+    sync::Notify,
     task::JoinSet,
     time::{Sleep, sleep},
 };
@@ -48,7 +49,8 @@ impl Targets {
         };
     }
 
-    fn get(&self, node: u64) -> Option<SocketAddr> {
+    /// Where `node` listens now.
+    pub(super) fn get(&self, node: u64) -> Option<SocketAddr> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied()
     }
 }
@@ -103,6 +105,8 @@ pub(super) struct Shared {
     pub(super) back: Arc<Way>,
     pub(super) protocol: Protocol,
     pub(super) seed: u64,
+    /// Is told of every read.
+    pub(super) reads: Arc<Notify>,
 }
 
 /// Accepts connections of one link until it is dropped, which resets those that are left.
@@ -248,7 +252,7 @@ impl Shared {
     ) -> Ending {
         let (mut from_dialer, mut to_dialer) = dialer.stream.split();
         let (mut from_node, mut to_node) = node.stream.split();
-        let pump = |way, forward| Pump::new(Arc::clone(way), forward, self.seed, number, self.protocol);
+        let pump = |way, forward| Pump::new(self, Arc::clone(way), forward, number);
         let (mut there, mut back) = (pump(&self.there, true), pump(&self.back, false));
         let (mut there_ended, mut back_ended) = (None, None);
         ticket
@@ -311,7 +315,9 @@ fn until_told(rule: Rule) -> Poll<()> {
 /// Ends the streams, and drops what still comes until these ends are closed as well or the rule ends: a socket that is
 /// closed with something unread would be reset.
 async fn end_in_order<const N: usize>(ticket: &mut Ticket, ends: &mut [ResetOnDrop; N]) {
-    ends.iter_mut().for_each(|end| end.graceful = true);
+    for end in &mut *ends {
+        end.graceful = true;
+    }
     ticket
         .follow(|context, view| {
             let mut open = false;

@@ -36,7 +36,7 @@ pub enum Delay {
 }
 
 /// Nothing travels longer than this, however long the tail of a distribution is.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// What is decided by chance: the same draw gives the same result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl Draw {
     }
 }
 
-/// The finalizer of SplitMix64 (Steele, Lea, Flood 2014): every bit of the input changes half of the output.
+/// The finalizer of `SplitMix64` (Steele, Lea, Flood 2014): every bit of the input changes half of the output.
 fn mixed(word: u64) -> u64 {
     let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

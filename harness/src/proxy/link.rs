@@ -69,7 +69,7 @@ pub struct LinkCounters {
     pub frames: u64,
     /// How often this direction of a connection was stopped, a new connection kept silent, or a frame kept.
     pub held: u64,
-    /// Frames that travelled for a while, or reads where the protocol is not known.
+    /// Frames, reads where the protocol is not known, and ends that were made to travel for a while.
     pub delayed: u64,
     /// Frames that were dropped.
     pub dropped: u64,

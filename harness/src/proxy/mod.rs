@@ -14,7 +14,8 @@
 //! [`Network::switch`] changes the [`Conditions`] of all links in one step: every read and write of the proxy happens under a
 //! shared lock that a switch takes exclusively, so that no byte moves under a mixture of old and new rules.
 //!
-//! The proxy runs on a thread of its own, so that neither clients nor their recording delay it. Whatever chance decides
+//! The proxy runs on a thread of its own, so that neither clients nor their recording delay it, and that stays awake for a
+//! moment after each read. Whatever chance decides
 //! is a hash ([`Draw`]) of seed, link, connection and frame.
 //!
 //! What a rule cannot do: bytes that were handed to the kernel for the receiver before the switch may be read by that
@@ -29,6 +30,7 @@ mod kept;
 mod link;
 mod pump;
 mod rule;
+mod spin;
 
 use std::{
     collections::BTreeMap,
@@ -40,7 +42,7 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     task::JoinSet,
 };
 
@@ -94,6 +96,7 @@ impl Network {
         let dialed: Vec<Link> = between.chain(from_clients).collect();
         let both = dialed.iter().flat_map(|link| [*link, link.backward()]);
         let ways: BTreeMap<Link, Arc<Way>> = both.map(|link| (link, Arc::new(Way::new(link)))).collect();
+        let reads = Arc::new(Notify::new());
         let (board, targets) = (Arc::new(Board::default()), Arc::new(Targets::default()));
         let shared = |link: &Link| Shared {
             board: Arc::clone(&board),
@@ -105,9 +108,10 @@ impl Network {
             back: Arc::clone(&ways[&link.backward()]),
             protocol,
             seed,
+            reads: Arc::clone(&reads),
         };
         let shared = dialed.iter().map(shared).collect();
-        let (addresses, running) = Running::start(shared).await?;
+        let (addresses, running) = Running::start(shared, Arc::clone(&reads)).await?;
         Ok(Self { board, targets, ways, addresses, thread: Mutex::new(Some(running)) })
     }
 
@@ -133,6 +137,11 @@ impl Network {
     /// From now on, connections to `node` are dialed to `address`; with `None` they are accepted and reset.
     pub fn set_target(&self, node: u64, address: Option<SocketAddr>) {
         self.targets.set(node, address);
+    }
+
+    /// Where connections to `node` are dialed now.
+    pub fn target(&self, node: u64) -> Option<SocketAddr> {
+        self.targets.get(node)
     }
 
     /// Puts these conditions into effect on the whole network in one step; links that are not listed are open. Returns when
@@ -173,9 +182,9 @@ impl Network {
         self.board.conditions()
     }
 
-    /// What has happened so far, by link.
+    /// What has happened so far, by link: whatever a receiver can have read is counted.
     pub fn counters(&self) -> Vec<LinkCounters> {
-        self.ways.iter().map(|(link, way)| way.counters.read(*link)).collect()
+        self.board.still(|| self.ways.iter().map(|(link, way)| way.counters.read(*link)).collect())
     }
 
     /// Closes every listener and resets every connection.
@@ -206,14 +215,20 @@ impl Drop for Network {
 
 impl Running {
     /// Starts the thread; returns where each link is dialed.
-    async fn start(links: Vec<Shared>) -> io::Result<(BTreeMap<Link, SocketAddr>, Self)> {
+    async fn start(links: Vec<Shared>, reads: Arc<Notify>) -> io::Result<(BTreeMap<Link, SocketAddr>, Self)> {
         let (stop, stopping) = oneshot::channel();
         let (closed, stopped) = mpsc::channel(1);
         let (tell, started) = oneshot::channel();
         let body = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
-                Ok(runtime) => runtime.block_on(serve(links, tell, stopping)),
+                Ok(runtime) => runtime.block_on(async {
+                    tokio::select! {
+                        biased;
+                        () = serve(links, tell, stopping) => {}
+                        () = spin::stay_awake(&reads) => {}
+                    }
+                }),
                 // an error says that nobody waits for it
                 Err(error) => drop(tell.send(Err(error))),
             }

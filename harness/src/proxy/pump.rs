@@ -13,12 +13,14 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::tcp::{ReadHalf, WriteHalf},
+    sync::Notify,
     time::{Instant, Sleep, sleep_until},
 };
 
 use super::{
     Deed, Draw, Link, Protocol, Rule, Seen, Strikes,
     board::Terms,
+    connection::Shared,
     frames::{Fate, Frames, Part, recognise},
     kept::Kept,
     link::Counters,
@@ -96,6 +98,7 @@ pub(super) enum Cut {
 /// One direction of a connection.
 pub(super) struct Pump {
     way: Arc<Way>,
+    all_reads: Arc<Notify>,
     /// It carries what the dialer sends.
     forward: bool,
     seed: u64,
@@ -137,13 +140,15 @@ enum Turn {
 }
 
 impl Pump {
-    pub(super) fn new(way: Arc<Way>, forward: bool, seed: u64, connection: u64, protocol: Protocol) -> Self {
+    /// One direction of connection number `connection`, which obeys `way`.
+    pub(super) fn new(shared: &Shared, way: Arc<Way>, forward: bool, connection: u64) -> Self {
         Self {
             way,
+            all_reads: Arc::clone(&shared.reads),
             forward,
-            seed,
+            seed: shared.seed,
             connection,
-            frames: (protocol == Protocol::Frames).then(Frames::new),
+            frames: (shared.protocol == Protocol::Frames).then(Frames::new),
             reads: 0,
             kept: Kept::default(),
             travels: None,
@@ -265,7 +270,7 @@ impl Pump {
 
     /// What was taken out of the order goes on, if it is time and no frame is cut in two by that.
     fn give_back(&mut self, terms: &Terms, now: Instant) {
-        let between = self.frames.as_ref().is_none_or(|frames| frames.is_between());
+        let between = self.frames.as_ref().is_none_or(Frames::is_between);
         if !between {
             return;
         }
@@ -290,6 +295,7 @@ impl Pump {
             let mut buffer = ReadBuf::new(&mut scratch[..at_once(terms)]);
             let read = ready!(Pin::new(from).poll_read(context, &mut buffer));
             let bytes = buffer.filled();
+            self.all_reads.notify_one();
             Poll::Ready(match read {
                 Ok(()) if !bytes.is_empty() => {
                     let unseen = terms.are_plain()
@@ -383,7 +389,8 @@ impl Pump {
         let delays = terms.conditions.delays.iter().zip(0..);
         let travels: Duration = delays.map(|(delay, index)| delay.draw(self.draw(number, index))).sum();
         self.travels = (!terms.conditions.delays.is_empty()).then_some(travels);
-        self.way.counters.delayed.add(u64::from(self.travels.is_some()));
+        let delayed = self.travels.is_some() || terms.conditions.bandwidth.is_some();
+        self.way.counters.delayed.add(u64::from(delayed));
         let mut meant = terms.conditions.frames.iter().filter(|fault| fault.matching.means(seen.as_ref()));
         let strikes = |strikes, fault| match strikes {
             Strikes::All => true,
@@ -460,6 +467,8 @@ impl Pump {
                 self.send_off(terms, &leftover);
             }
         }
+        let delayed = !terms.conditions.delays.is_empty() || terms.conditions.slow_close.is_some();
+        self.way.counters.delayed.add(u64::from(delayed));
         let draw = |purpose| self.draw(u64::MAX, purpose);
         let delays = terms.conditions.delays.iter().zip(0..).map(|(delay, index)| delay.draw(draw(index)));
         let due = Instant::now() + delays.sum() + terms.conditions.slow_close.unwrap_or_default();

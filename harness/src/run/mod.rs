@@ -128,6 +128,7 @@ pub async fn run(plan: Plan, options: &Options) -> Result<Ended> {
         carried = Phases::new(Arc::clone(&run)).carry_out() => carried.map(Some),
     };
     stop(&run).await;
+    folder.write("links.json", &serde_json::to_string_pretty(&run.network.counters())?)?;
     run.progress.clear(options.quiet);
     let carried = match carried {
         Ok(Some(carried)) => carried,
