@@ -109,6 +109,16 @@ fn a_killed_node_is_dead_until_its_time_is_over() {
 }
 
 #[test]
+fn a_node_starts_when_the_last_fault_that_keeps_it_dead_is_over() {
+    let other = "[[nemesis]]\nat = \"1500ms\"\naction = \"kill\"\ntarget = \"node 2\"\nfor = \"1500ms\"\n";
+    let outcome = told(&format!("{}{other}", fault("kill", "target = \"node 2\"\nfor = \"1s\"")), 1);
+    let (killed, at) = when(&outcome, 0, "n2 is killed");
+    let (_, started) = when(&outcome, killed, "n2 starts, boot 2");
+    assert!((2.0..2.6).contains(&(started - at)), "{at} {started}");
+    assert_eq!(outcome.stats.faults_without_target, 0);
+}
+
+#[test]
 fn a_node_that_dies_in_a_write_dies_soon() {
     let outcome = told(&fault("kill-during-write", "target = \"leader(1)\"\nfor = \"1s\""), 1);
     let (fault, at) = when(&outcome, 0, "fault 1 kill-during-write");

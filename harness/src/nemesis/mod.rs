@@ -70,8 +70,10 @@ pub(crate) fn suits(spec: &FaultSpec, state: State) -> bool {
         FaultAction::Resume => state.paused,
         // what a node that stands still would have to do itself
         FaultAction::Clock(_) | FaultAction::StallDisk { .. } => state.running && !state.paused,
-        // what is dead stays so when that is permanent, and is cut off when it comes back
-        FaultAction::Kill(_) | FaultAction::Links { .. } => spec.permanent || state.running,
+        // a node that is named and dead already stays so for as long as this lasts, too, and is cut off when it comes back
+        FaultAction::Kill(_) | FaultAction::Links { .. } => {
+            state.running || spec.permanent || is_fixed(&spec.target)
+        }
         FaultAction::Wipe | FaultAction::Pause | FaultAction::Reset => state.running,
     }
 }
