@@ -180,6 +180,33 @@ fn every_planted_bug_is_found_and_what_it_changes_is_reached() {
     }
 }
 
+/// Counterexamples of the model (`store/tests/model/export.rs`): each of them runs, and where their skeleton is enough, what
+/// broke in the model breaks here.
+#[test]
+fn paths_of_the_model_break_here_what_they_broke_there() {
+    const ENOUGH: [&str; 7] = [
+        "accepted-ballot-not-set",
+        "adopt-by-ballot-only",
+        "announced-not-durable",
+        "candidate-ignores-own-grant",
+        "deposed-leader-serves-reads",
+        "fast-read-before-adopted-suffix",
+        "leader-counts-unsynced",
+    ];
+    let paths = folder("../harness/tests/model/negative");
+    assert_eq!(paths.len(), 12, "one path for each planted bug that the model finds");
+    for workload in paths {
+        let reached_and_found = |seed| {
+            let outcome = simulated(&workload, seed);
+            let plan = Plan::new(workload.clone(), seed);
+            outcome.stats.mutant_reached > 0 && found(&plan, &outcome).is_some()
+        };
+        let hit = (0..200).find(|seed| reached_and_found(*seed));
+        println!("{}: {hit:?}", workload.name);
+        assert!(hit.is_some() || !ENOUGH.contains(&&*workload.name), "{}", workload.name);
+    }
+}
+
 #[test]
 fn controls_are_reached_and_nothing_is_found() {
     let is_control = |workload: &Workload| workload.test.mutant.is_some_and(Mutant::is_control);
