@@ -59,6 +59,30 @@ fn a_leader_that_gets_no_promises_gives_up() {
     assert!(last.is_some_and(|ballot| ballot > spent), "{last:?} after {spent}");
 }
 
+/// A leader that cannot persist stops extending its lease, also while its followers decide without it.
+#[test]
+fn a_leader_whose_disk_stalls_is_replaced_while_its_followers_go_on_deciding() {
+    let mut world = started(true, Box::new(Constant));
+    world.run(600 * MS).expect("the first election");
+    let leader =
+        world.ids().into_iter().find(|node| role(&world, *node) == "leader").expect("somebody leads");
+    world.stall_disk(leader, true);
+    let other = world.ids().into_iter().find(|node| *node != leader).expect("there are three");
+    let replaced =
+        |world: &World| world.ids().into_iter().any(|node| node != leader && role(world, node) == "leader");
+    // its patience, its lease, and two election timeouts
+    for number in 0..120 {
+        if replaced(&world) {
+            break;
+        }
+        world.ask(other, put(&number.to_string())).expect("no invariant breaks");
+        world.run(10 * MS).expect("no invariant breaks");
+    }
+    assert!(replaced(&world), "node {leader} still leads");
+    let answered = world.asked.iter().filter(|asked| matches!(asked.response, Some(Ok(_)))).count();
+    assert!(answered > 10, "the followers decided meanwhile: {answered}");
+}
+
 /// Every message takes the same time.
 struct Slow(u64);
 

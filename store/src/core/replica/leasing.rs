@@ -92,7 +92,7 @@ impl Replica {
             return;
         }
         leadership.extend_at = turn.now + terms.grant() / 4;
-        if leadership.progress.stuck_since.is_some_and(|since| turn.now.since(since) > terms.grant()) {
+        if leadership.progress.stuck_since().is_some_and(|since| turn.now.since(since) > terms.grant()) {
             return;
         }
         let ballot = leadership.ballot;

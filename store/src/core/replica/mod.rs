@@ -75,10 +75,18 @@ struct Leadership {
     adopted: u64,
 }
 
-/// Since when a leader has had entries that are not both decided and durable here without getting further.
+/// Since when a leader has had entries that it could not decide, and since when such that its own disk has not got: each for
+/// itself, since followers whose disks work decide without it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Progress {
-    reached: (u64, u64),
+    decided: Advance,
+    durable: Advance,
+}
+
+/// How far something has come on its way to the end of the log, and since when it has not got further.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Advance {
+    reached: u64,
     stuck_since: Option<LocalTime>,
 }
 
@@ -391,8 +399,9 @@ impl Replica {
     /// Ends a turn.
     pub fn finish_turn(&mut self, turn: &mut Turn<'_>) {
         if let (Standing::Leader(leadership), Some(durable)) = (&mut self.standing, durable(&self.paxos)) {
-            let done = self.paxos.decided().min(durable) == self.paxos.length();
-            leadership.progress.observe((self.paxos.decided(), durable), done, turn.now);
+            let length = self.paxos.length();
+            leadership.progress.decided.observe(self.paxos.decided(), length, turn.now);
+            leadership.progress.durable.observe(durable, length, turn.now);
         }
         self.paxos.finish_turn(turn);
     }
@@ -463,8 +472,14 @@ impl Leadership {
 }
 
 impl Progress {
-    fn observe(&mut self, reached: (u64, u64), done: bool, now: LocalTime) {
-        if done {
+    fn stuck_since(&self) -> Option<LocalTime> {
+        self.decided.stuck_since.into_iter().chain(self.durable.stuck_since).min()
+    }
+}
+
+impl Advance {
+    fn observe(&mut self, reached: u64, length: u64, now: LocalTime) {
+        if reached == length {
             self.stuck_since = None;
         } else if self.stuck_since.is_none() || reached != self.reached {
             self.stuck_since = Some(now);
