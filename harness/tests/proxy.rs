@@ -486,6 +486,17 @@ async fn a_refused_dialer_is_refused_by_the_kernel_and_let_in_again() {
     }
 }
 
+#[tokio::test]
+async fn a_switch_right_after_the_start_misses_no_listener() {
+    for _ in 0..50 {
+        let network = Network::start(&[1], &[1], Protocol::Bytes, 1).await.unwrap();
+        let link = Link::client(1, 1);
+        soon(network.switch(BTreeMap::from([(link, Connect::Refuse)]))).await;
+        let error = soon(TcpStream::connect(network.address(link))).await.expect_err("nobody listens");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
+
 fn framed(content: &[u8]) -> Vec<u8> {
     [&(content.len() as u32).to_be_bytes()[..], content].concat()
 }

@@ -20,7 +20,7 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::Notify,
     task::JoinSet,
-    time::{Sleep, sleep},
+    time::sleep,
 };
 
 use super::{
@@ -109,37 +109,42 @@ pub(super) struct Shared {
     pub(super) reads: Arc<Notify>,
 }
 
-/// Accepts connections of one link until it is dropped, which resets those that are left.
-pub(super) async fn accept_all(mut door: Door, shared: Shared) -> Infallible {
-    let mut ticket = Ticket::new(&shared.board, shared.there.link);
+/// Accepts connections of one link until it is dropped, which resets those that are left. Every connection has its ticket
+/// before this listener acknowledges another switch, so that no switch misses one.
+pub(super) async fn accept_all(mut door: Door, shared: Shared, mut ticket: Ticket) -> Infallible {
     let mut connections = JoinSet::new();
-    let mut rest: Option<Pin<Box<Sleep>>> = None;
-    ticket
-        .follow(|context, view| {
+    loop {
+        let accepted = ticket.follow(|context, view| {
             while let Poll::Ready(Some(_)) = connections.poll_join_next(context) {}
             if view.there.conditions.connect == Connect::Refuse {
                 door.listener = None;
                 return Poll::Pending;
             }
-            loop {
-                if let Some(sleep) = &mut rest {
-                    std::task::ready!(sleep.as_mut().poll(context));
-                    rest = None;
-                }
-                match door.open().map(|listener| listener.poll_accept(context)) {
-                    Ok(Poll::Pending) => return Poll::Pending,
-                    Ok(Poll::Ready(Ok((dialer, _)))) => {
-                        let number = shared.there.counters.connections.add(1);
-                        connections.spawn(shared.clone().serve(number, ResetOnDrop::new(dialer)));
-                    }
-                    Ok(Poll::Ready(Err(error))) | Err(error) => {
-                        tracing::warn!(link = ?shared.there.link, %error, "could not accept a connection");
-                        rest = Some(Box::pin(sleep(TRY_AGAIN)));
-                    }
-                }
+            match door.open() {
+                Ok(listener) => listener.poll_accept(context),
+                Err(error) => Poll::Ready(Err(error)),
             }
-        })
-        .await
+        });
+        match accepted.await {
+            Ok((dialer, _)) => {
+                let number = shared.there.counters.connections.add(1);
+                let ticket = Ticket::new(&shared.board, shared.there.link);
+                connections.spawn(shared.clone().serve(ticket, number, ResetOnDrop::new(dialer)));
+            }
+            Err(error) => {
+                tracing::warn!(link = ?shared.there.link, %error, "could not accept a connection");
+                let mut rest = pin!(sleep(TRY_AGAIN));
+                ticket
+                    .follow(|context, view| {
+                        if view.there.conditions.connect == Connect::Refuse {
+                            door.listener = None;
+                        }
+                        rest.as_mut().poll(context)
+                    })
+                    .await;
+            }
+        }
+    }
 }
 
 /// What became of reaching the node.
@@ -165,9 +170,8 @@ enum Ending {
 
 impl Shared {
     /// One connection, from its acceptance to its end.
-    async fn serve(self, number: u64, dialer: ResetOnDrop) {
-        // acknowledges a severing when it is dropped, so it must outlive the sockets, which `carry` owns
-        let mut ticket = Ticket::new(&self.board, self.there.link);
+    async fn serve(self, mut ticket: Ticket, number: u64, dialer: ResetOnDrop) {
+        // the ticket acknowledges a severing when it is dropped, so it must outlive the sockets, which `carry` owns
         self.carry(&mut ticket, number, dialer).await;
     }
 

@@ -47,7 +47,7 @@ use tokio::{
 };
 
 use crate::clock::Effective;
-use board::Board;
+use board::{Board, Ticket};
 pub use board::{Sighting, Watch};
 use connection::{Door, Shared, Targets};
 pub use delay::{Delay, Draw};
@@ -250,7 +250,9 @@ async fn serve(
     let mut open = |shared: Shared| {
         let door = Door::new()?;
         let (link, address) = (shared.there.link, door.address());
-        listeners.spawn(connection::accept_all(door, shared));
+        // before anybody can switch: a switch does not wait for whom it does not know
+        let ticket = Ticket::new(&shared.board, link);
+        listeners.spawn(connection::accept_all(door, shared, ticket));
         Ok((link, address))
     };
     let addresses = links.into_iter().map(&mut open).collect::<io::Result<_>>();
