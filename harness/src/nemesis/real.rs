@@ -373,7 +373,10 @@ impl Nemesis {
         // without a disk it would come back without its promises
         let may_start = !down && self.plan.cluster.storage == StorageKind::Durable;
         if !self.cluster.is_running(node) {
-            return if may_start { self.start(node, &mut place).await } else { Ok(()) };
+            if !may_start {
+                return Ok(());
+            }
+            self.start(node, &mut place).await?;
         }
         match (self.cluster.is_paused(node), paused) {
             (false, true) => self.cluster.pause(node).await.map(drop)?,

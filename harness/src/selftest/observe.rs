@@ -28,6 +28,8 @@ pub(super) struct Observed {
     pub(super) answered: Vec<usize>,
     /// How long those travelled that arrived.
     pub(super) travelled: Vec<Duration>,
+    /// From the first one's sending to the last one's arrival.
+    pub(super) took: Duration,
     /// How the tester's end has ended.
     pub(super) here: Ended,
     /// How the echo's end has ended.
@@ -290,6 +292,9 @@ impl Setting<'_> {
         let travelled = |(at, frame): &(u64, Vec<u8>)| {
             contents.contains(frame).then(|| at.saturating_sub(sent_at(frame).unwrap_or_default()))
         };
+        let first_sent = contents.iter().filter_map(sent_at).min().unwrap_or_default();
+        let ours = there.frames.iter().filter(|(_, frame)| contents.contains(frame));
+        let last_arrived = ours.map(|(at, _)| *at).max().unwrap_or_default();
         let last_sent = self.line.sent.last().map(|(at, _)| *at).unwrap_or_default();
         let ended = there.ended != Ended::No;
         let now = of(&network.counters(), self.primitive.on);
@@ -298,6 +303,7 @@ impl Setting<'_> {
             arrived: numbers(&there, contents),
             answered: numbers(&here, contents),
             travelled: there.frames.iter().filter_map(travelled).map(Duration::from_nanos).collect(),
+            took: Duration::from_nanos(last_arrived.saturating_sub(first_sent)),
             here: here.ended,
             there: there.ended,
             end_took: ended.then(|| Duration::from_nanos(there.ended_at.saturating_sub(last_sent))),
@@ -427,6 +433,7 @@ impl Process<'_> {
             arrived: numbers(&there, &contents),
             answered: numbers(&here, &contents),
             travelled: Vec::new(),
+            took: Duration::ZERO,
             here: here.ended,
             there: there.ended,
             end_took: None,

@@ -211,7 +211,7 @@ fn slow() -> Vec<Primitive> {
                 "bandwidth",
                 Conditions { bandwidth: Some(100_000), ..Conditions::default() },
                 // 20 frames of 1000 bytes
-                |seen| seen.all_passed() && seen.latest() >= millis(200) && seen.spread() >= millis(150),
+                |seen| seen.all_passed() && seen.took >= millis(200),
                 Observed::all_passed,
             )
         },
@@ -232,7 +232,7 @@ fn of_frames() -> Vec<Primitive> {
         Primitive::striking(
             "reorder",
             Strikes::Chance(0.3),
-            Deed::Reorder { at_most: millis(100) },
+            Deed::Reorder { at_most: millis(2000) },
             Observed::some_reordered,
             Observed::some_reordered,
         ),

@@ -18,7 +18,7 @@ use crate::{
     clock::boottime_ns,
     plan::{Cause, Plan},
     report::{NEVER_REACHED, name_of},
-    workload::{self, Expect, ExpectedVerdict, Time, Workload},
+    workload::{self, ExpectedVerdict, Time, Workload},
 };
 
 /// Failing seeds of a workload that are printed one by one.
@@ -191,12 +191,11 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Result<Row> {
 /// What a negative workload expects of its seeds: a finding of the check that it names, in a run in which the planted bug,
 /// if there is one, has changed something.
 pub fn found<'a>(plan: &Plan, outcome: &'a Outcome) -> Option<&'a Finding> {
-    let Expect { verdict, by, .. } = plan.expect;
     let unreached = plan.test.mutant.is_some() && outcome.stats.mutant_reached == 0;
-    if verdict != ExpectedVerdict::Violation || unreached {
+    if plan.expect.verdict != ExpectedVerdict::Violation || unreached {
         return None;
     }
-    outcome.findings.iter().find(|finding| by.is_none_or(|by| by == finding.by))
+    outcome.findings.iter().find(|finding| plan.expect.accepts(finding.by))
 }
 
 fn judge(plan: &Plan, outcomes: &[Outcome], seconds: f64) -> Row {

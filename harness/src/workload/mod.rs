@@ -213,10 +213,21 @@ pub struct Require {
 pub struct Expect {
     /// With which verdict.
     pub verdict: ExpectedVerdict,
-    /// Which check must find the violation; none: any.
+    /// Which check must find the violation; none: linearizability or lease safety, since a cluster that only made no progress
+    /// shows nothing of a bug.
     pub by: Option<CheckName>,
     /// What else must be true.
     pub that: Vec<Statement>,
+}
+
+impl Expect {
+    /// Whether a violation that this check has found is the expected one.
+    pub fn accepts(&self, check: CheckName) -> bool {
+        match self.by {
+            Some(by) => by == check,
+            None => matches!(check, CheckName::Linearizable | CheckName::LeaseSafety),
+        }
+    }
 }
 
 /// The verdict that a workload should end with.

@@ -89,7 +89,10 @@ impl Detector {
             let longest = moment.config.cluster.heartbeat() * LONGEST_PERIOD;
             self.period = (self.period + moment.config.cluster.heartbeat() / 4).min(longest);
         }
-        *peer = Peer { answered: round, groups, ..*peer };
+        // who has just come back has had no chance to ask: its happiness counts until it has had one
+        let restored = peer.answered == 0 || peer.answered + missed < self.round;
+        let asked = if restored { self.round } else { peer.asked };
+        *peer = Peer { answered: round, asked, groups };
     }
 
     /// Whether a node has answered lately. A node trusts itself.
@@ -108,8 +111,8 @@ impl Detector {
 
     /// What the trusted replicas of a group said of it last; they are happy only if their clocks go on.
     pub fn last_words(&self, group: &Group, moment: Moment<'_>) -> Vec<GroupStatus> {
-        // a peer's period may be the longest one while this node's is the shortest
-        let patience = moment.config.cluster.missed_rounds * u64::from(LONGEST_PERIOD);
+        // a peer's period may be the longest one while this node's is the shortest, and one request more be under way
+        let patience = (moment.config.cluster.missed_rounds + 1) * u64::from(LONGEST_PERIOD);
         let words = |peer: &Peer| {
             let said = peer.groups.iter().find(|status| status.partition == group.partition)?;
             Some(GroupStatus { happy: said.happy && peer.asked + patience >= self.round, ..*said })
@@ -222,6 +225,22 @@ mod tests {
         assert_eq!(answered(false, 8), Some(true), "for a while");
         assert_eq!(answered(false, 8), Some(false));
         assert_eq!(answered(true, 1), Some(true));
+    }
+
+    /// Otherwise a node that was cut off for long would depose a leader that all the others see.
+    #[test]
+    fn who_has_just_come_back_is_believed_until_it_has_had_time_to_ask() {
+        let config = config();
+        let moment = Moment { config: &config, now: LocalTime(0) };
+        let group = Group { node: 1, replicas: vec![1, 2], partition: 1 };
+        let (ballot, leader) = (Ballot::BOTTOM, Ballot::BOTTOM);
+        let happy = GroupStatus { partition: 1, ballot, leader, happy: true, leading: false, decided: 0 };
+        let mut detector = Detector::new([2].into_iter(), moment);
+        let first = detector.next_round(moment).expect("the first round");
+        detector.on_reply(2, first, vec![happy], moment);
+        let last = rounds_until(&mut detector, &config, 40 * PERIOD);
+        detector.on_reply(2, last, vec![happy], moment);
+        assert!(detector.last_words(&group, moment)[0].happy);
     }
 
     #[test]

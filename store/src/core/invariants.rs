@@ -261,10 +261,10 @@ impl Observed {
     }
 
     fn on_hold(&mut self, now: u64, ballot: Ballot, end: u64) -> Result<(), Violation> {
-        let hold = self.holds.entry(ballot).or_insert(Interval { start: now, end });
-        if hold.start < now && hold.end <= now {
+        if let Some(hold) = self.holds.get(&ballot).filter(|hold| hold.end <= now) {
             return Err(format!("L1: the hold of {ballot} ended at {} and is revived at {now}", hold.end));
         }
+        let hold = self.holds.entry(ballot).or_insert(Interval { start: now, end });
         hold.end = end;
         let start = hold.start;
         let overlapping = self

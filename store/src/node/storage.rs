@@ -228,7 +228,7 @@ struct Asked {
 }
 
 impl DiskControl {
-    /// Syncs go like this from now on, also those that wait.
+    /// Syncs go like this from now on; one that stands still goes on when the fault is over.
     pub fn set(&self, fault: DiskFault) {
         self.lock().fault = fault;
         self.changed.notify_all();

@@ -83,6 +83,50 @@ fn a_leader_whose_disk_stalls_is_replaced_while_its_followers_go_on_deciding() {
     assert!(answered > 10, "the followers decided meanwhile: {answered}");
 }
 
+/// Its own disk works, so its log grows; nobody acknowledges anything.
+#[test]
+fn a_leader_that_can_decide_nothing_stops_extending_while_its_log_grows() {
+    let mut world = started(true, Box::new(Constant));
+    world.run(600 * MS).expect("the first election");
+    let leader =
+        world.ids().into_iter().find(|node| role(&world, *node) == "leader").expect("somebody leads");
+    for other in world.ids().into_iter().filter(|node| *node != leader) {
+        world.mute(other, leader, "Accepted", true);
+    }
+    // its patience, its lease, and some
+    for number in 0..90 {
+        if role(&world, leader) != "leader" {
+            return;
+        }
+        world.ask(leader, put(&number.to_string())).expect("no invariant breaks");
+        world.run(10 * MS).expect("no invariant breaks");
+    }
+    panic!("node {leader} still leads");
+}
+
+/// The ballot of a Prepare must be durable, not what its leader has appended since.
+#[test]
+fn a_leader_whose_disk_stalls_still_lets_followers_into_a_new_session() {
+    let mut world = started(false, Box::new(Constant));
+    world.run(600 * MS).expect("the first election");
+    let leader =
+        world.ids().into_iter().find(|node| role(&world, *node) == "leader").expect("somebody leads");
+    world.stall_disk(leader, true);
+    for other in world.ids().into_iter().filter(|node| *node != leader) {
+        world.ask(leader, put("before")).expect("no invariant breaks");
+        world.cut(leader, other);
+        world.run(5 * MS).expect("no invariant breaks");
+        world.open(leader, other).expect("no invariant breaks");
+    }
+    world.run(100 * MS).expect("no invariant breaks");
+    let asked = world.ask(leader, put("after")).expect("no invariant breaks");
+    let answered = |world: &World| matches!(world.asked[asked].response, Some(Ok(_)));
+    assert!(
+        world.run_until(200 * MS, answered).expect("no invariant breaks"),
+        "its followers decide without it"
+    );
+}
+
 /// Every message takes the same time.
 struct Slow(u64);
 

@@ -180,6 +180,8 @@ impl Paxos {
     /// Sends the Prepare of the current session, first or again.
     pub fn send_prepare(&mut self, to: NodeId, turn: &mut Turn<'_>) {
         let (decided, accepted_ballot, length) = (self.decided, self.accepted_ballot, self.length());
+        // its ballot must be durable, not what was appended since: a stalled disk keeps no follower out of a session
+        let needs = self.promised_by;
         let Role::Leader(leader) = &mut self.role else { return };
         let ballot = leader.ballot;
         let Some(peer) = leader.peers.get_mut(&to) else { return };
@@ -189,9 +191,9 @@ impl Paxos {
             GroupMessage::Prepare { ballot, session, decided, accepted_ballot, length, sent_at: turn.now };
         if turn.has(Mutant::ControlPrepareTwice) {
             turn.reached(Mutant::ControlPrepareTwice);
-            turn.send_durable(to, self.group.wrap(prepare.clone()));
+            turn.send_after(to, self.group.wrap(prepare.clone()), needs);
         }
-        turn.send_durable(to, self.group.wrap(prepare));
+        turn.send_after(to, self.group.wrap(prepare), needs);
     }
 
     /// A follower refuses for `wait`, since another holds its grant: tries the same ballot again after that.

@@ -131,6 +131,10 @@ fn l1_holds_never_overlap() {
     let mut planted = Planted::with_hold(ballot(1, 3));
     planted.see(50, 3, TraceEvent::HoldEnded { partition: 1, ballot: ballot(1, 3) }).expect("given back");
     breaks("L1", planted.see(60, 3, hold(ballot(1, 3), 100)));
+    // at the same instant, too
+    let mut planted = Planted::with_hold(ballot(1, 3));
+    planted.see(0, 3, TraceEvent::HoldEnded { partition: 1, ballot: ballot(1, 3) }).expect("given back");
+    breaks("L1", planted.see(0, 3, hold(ballot(1, 3), 100)));
 }
 
 /// "A hold lies within a quorum's grants of its ballot."
