@@ -243,6 +243,11 @@ mod tests {
         assert_eq!(code(&negative, &other, &[]), (Status::Violation, 1));
         assert_eq!(code(&negative, &fine, &[]), (Status::Valid, 1));
         assert_eq!(code(&negative, &undecided, &[]), (Status::Unknown, 3));
+        // without a named check, a cluster that only made no progress shows nothing of a bug
+        let unnamed = Expect { verdict: ExpectedVerdict::Violation, ..Expect::default() };
+        assert_eq!(code(&unnamed, &other, &[]), (Status::Violation, 0));
+        let stuck = [check(CheckName::Progress, Status::Violation)];
+        assert_eq!(code(&unnamed, &stuck, &[]), (Status::Violation, 1));
         let unreached = [NEVER_REACHED.to_owned()];
         assert_eq!(code(&negative, &fine, &unreached), (Status::Unknown, 3));
         assert_eq!(code(&negative, &found, &unreached), (Status::Violation, 1));

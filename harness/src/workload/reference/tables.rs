@@ -533,7 +533,7 @@ pub const TABLES: &[Table] = &[
                 Words(&["linearizable", "lease-safety", "progress", "script", "statements"]),
                 Optional("\"lease-safety\""),
                 "which \
-                check must find the violation",
+                check must find the violation; linearizable or lease-safety if left out",
             ),
         ],
     },
