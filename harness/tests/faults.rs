@@ -87,6 +87,17 @@ fn keys(word: Word) -> &'static str {
 }
 
 #[test]
+fn a_wiped_node_comes_back_as_other_faults_ask_for() {
+    let wipe = "[[nemesis]]\nat = \"1200ms\"\naction = \"wipe\"\ntarget = \"node 2\"\n";
+    let still = told(&(fault("pause", "target = \"node 2\"\nfor = \"800ms\"") + wipe), 1);
+    let (wiped, _) = when(&still, 0, "n2 has lost its disk");
+    let (paused, at) = when(&still, wiped, "n2 is paused");
+    let (_, goes_on) = when(&still, paused, "n2 goes on");
+    let (_, ends) = when(&still, 0, "n2 is paused");
+    assert!((goes_on - ends - 0.8).abs() < 0.01, "it stood still again from {at} s to {goes_on} s");
+}
+
+#[test]
 fn every_action_leaves_the_cluster_sound() {
     for word in Word::ALL {
         for seed in 0..3 {

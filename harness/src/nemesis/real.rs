@@ -9,7 +9,7 @@ use std::{
 };
 
 use checker::history;
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use store::{
     api::NodeId,
     config::{ClockSkew, StorageKind},
@@ -37,6 +37,29 @@ pub enum FaultError {
     /// A node did not obey.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// Several things could not be done.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<FaultError>),
+}
+
+impl FaultError {
+    /// What went wrong, if something did.
+    fn of(done: impl IntoIterator<Item = Result<(), Self>>) -> Result<(), Self> {
+        let mut errors: Vec<Self> = done.into_iter().filter_map(Result::err).collect();
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Self::Several(errors)),
+        }
+    }
+}
+
+/// Does all of this side by side, whatever goes wrong with some of it.
+pub(super) async fn all<F>(works: impl IntoIterator<Item = F>) -> Result<(), FaultError>
+where
+    F: Future<Output = Result<(), FaultError>>,
+{
+    FaultError::of(join_all(works).await)
 }
 
 /// Carries out faults.
@@ -233,18 +256,21 @@ impl Nemesis {
     }
 
     /// Undoes every fault in effect that is not permanent, lets late nodes in, and starts dead nodes again that can come back.
+    /// What cannot be healed keeps nothing else from it.
     pub async fn heal(&self) -> Result<(), FaultError> {
         let late = self.ledger().effects.remove(LATE);
         if late.is_some() {
             self.switch().await;
         }
+        let mut done = Vec::new();
         loop {
             let passing =
                 self.ledger().active.iter().find(|(_, active)| active.heals()).map(|(fault, _)| *fault);
             let Some(fault) = passing else { break };
-            self.end(fault).await?;
+            done.push(self.end(fault).await);
         }
-        self.settle_nodes(&self.plan.node_ids()).await
+        done.push(self.settle_nodes(&self.plan.node_ids()).await);
+        FaultError::of(done)
     }
 
     /// What a fault does once, at its beginning.
@@ -252,15 +278,12 @@ impl Nemesis {
         let nodes = &active.nodes;
         match &active.spec.action {
             FaultAction::Kill(death) => {
-                let deaths = nodes.iter().map(|node| self.kill(*node, *death));
-                futures::future::try_join_all(deaths).await?;
+                all(nodes.iter().map(|node| self.kill(*node, *death))).await?;
             }
-            FaultAction::Wipe => {
-                futures::future::try_join_all(nodes.iter().map(|node| self.wipe(*node))).await?;
-            }
+            FaultAction::Wipe => all(nodes.iter().map(|node| self.wipe(*node))).await?,
             FaultAction::Restart => {
                 self.ledger().effects.let_live(nodes);
-                futures::future::try_join_all(nodes.iter().map(|node| self.kill(*node, Death::Now))).await?;
+                all(nodes.iter().map(|node| self.kill(*node, Death::Now))).await?;
                 self.settle_nodes(nodes).await?;
             }
             FaultAction::Resume => {
@@ -319,13 +342,14 @@ impl Nemesis {
         Ok(())
     }
 
+    /// The node comes back without its disk, unless another fault keeps it dead, and as other faults ask for.
     async fn wipe(&self, node: NodeId) -> Result<(), FaultError> {
         let mut place = self.places[&node].lock().await;
         if self.cluster.is_running(node) {
             self.cluster.kill(node).await?;
         }
         self.cluster.wipe(node)?;
-        self.start(node, &mut place).await
+        self.settle_place(node, &mut place).await
     }
 
     /// Breaks the connections between the nodes and all others; what faults there are stay.
@@ -360,12 +384,16 @@ impl Nemesis {
     }
 
     async fn settle_nodes(&self, nodes: &[NodeId]) -> Result<(), FaultError> {
-        futures::future::try_join_all(nodes.iter().map(|node| self.settle_node(*node))).await.map(drop)
+        all(nodes.iter().map(|node| self.settle_node(*node))).await
+    }
+
+    async fn settle_node(&self, node: NodeId) -> Result<(), FaultError> {
+        let mut place = self.places[&node].lock().await;
+        self.settle_place(node, &mut place).await
     }
 
     /// Starts the node, stops it, sets its clock and its disk, until it is as all faults together ask for.
-    async fn settle_node(&self, node: NodeId) -> Result<(), FaultError> {
-        let mut place = self.places[&node].lock().await;
+    async fn settle_place(&self, node: NodeId, place: &mut Place) -> Result<(), FaultError> {
         let (down, paused) = {
             let ledger = self.ledger();
             (ledger.effects.is_down(node), ledger.effects.is_paused(node))
@@ -376,7 +404,7 @@ impl Nemesis {
             if !may_start {
                 return Ok(());
             }
-            self.start(node, &mut place).await?;
+            self.start(node, place).await?;
         }
         match (self.cluster.is_paused(node), paused) {
             (false, true) => self.cluster.pause(node).await.map(drop)?,
@@ -384,7 +412,7 @@ impl Nemesis {
             _ => {}
         }
         // one that stands still is told when it goes on
-        if paused { Ok(()) } else { self.tell(node, &mut place).await }
+        if paused { Ok(()) } else { self.tell(node, place).await }
     }
 
     /// Starts a node. Its clock is right from the beginning: one that jumped when it is told would shorten waits that are

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use store::api::NodeId;
 use tokio::time::{self, Instant};
 
-use super::{FaultError, LOOK_AGAIN, Nemesis, VACANCY, is_fixed};
+use super::{FaultError, LOOK_AGAIN, Nemesis, VACANCY, is_fixed, real::all};
 use crate::{
     plan::{Cause, PlannedFault},
     workload::{FaultAction, FaultSpec, Shape},
@@ -33,8 +33,8 @@ pub async fn follow_plan(
     until: Instant,
 ) -> Result<(), FaultError> {
     let start = Instant::now();
-    let courses = faults.iter().map(|planned| course(nemesis, planned, start, until));
-    futures::future::try_join_all(courses).await.map(drop)
+    // what cannot be carried out keeps nothing else from its time
+    all(faults.iter().map(|planned| course(nemesis, planned, start, until))).await
 }
 
 async fn course(

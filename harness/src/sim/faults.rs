@@ -341,7 +341,8 @@ impl World<'_> {
         let disk = self.dice.below(1 << 48);
         self.machine_mut(node).wipe(disk);
         self.tell(|| format!("n{node} has lost its disk"));
-        self.begin(node);
+        // another fault may keep it dead, or still
+        self.settle_nodes(&[node]);
     }
 
     /// Breaks the connections between the nodes and all others; what faults there are stay.
