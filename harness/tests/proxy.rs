@@ -375,8 +375,24 @@ async fn a_switch_is_in_effect_on_every_connection_when_it_returns() {
         .await;
         assert_eq!(others().collect::<Vec<_>>(), others_before, "bytes passed a held link");
     }
-    soon(network.shutdown()).await;
+    soon(network.shutdown()).await.unwrap();
     while soon(talkers.join_next()).await.is_some() {}
+}
+
+#[tokio::test]
+async fn a_proxy_that_panics_ends_and_its_shutdown_says_so() {
+    let network = World::echoing().await;
+    let link = Link::client(1, 2);
+    let mut stream = dial(&network, link).await;
+    soon(round_trip(&mut stream, b"fine")).await.unwrap();
+    // no clock goes that far, and no workload can ask for it
+    let beyond = Conditions { delays: vec![Delay::Constant(Duration::MAX)], ..Conditions::default() };
+    soon(network.switch(BTreeMap::from([(link, beyond)]))).await;
+    stream.write_all(b"x").await.unwrap();
+    soon(network.ended()).await;
+    let error = soon(network.shutdown()).await.unwrap_err().to_string();
+    assert!(error.contains("the proxy's thread panicked: overflow"), "{error}");
+    assert!(soon(network.shutdown()).await.is_ok(), "it is told once");
 }
 
 /// Bytes that passed on connections of `link`, both ways.

@@ -238,3 +238,42 @@ fn what_no_seed_fixes_is_found_by_running_twice() {
     let planted = Options { planted: Some(unseeded), ..Options::default() };
     assert!(repeat(&plan, &planted).diverged);
 }
+
+/// Panics in the simulator itself, in the middle of a turn's bookkeeping.
+fn broken() -> u64 {
+    panic!("the simulator is broken")
+}
+
+#[test]
+fn a_panic_of_the_simulator_is_no_finding() {
+    let plan = Plan::new(reference(), 5);
+    let options = Options { planted: Some(broken), ..Options::default() };
+    let panic = std::panic::catch_unwind(|| run(&plan, &options)).expect_err("the simulator's panic goes on");
+    assert_eq!(panic.downcast_ref(), Some(&"the simulator is broken"));
+}
+
+#[test]
+fn a_failing_seed_that_cannot_be_kept_still_has_its_verdict() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let negative = folder.path().join("negative");
+    std::fs::create_dir(&negative).expect("a folder");
+    let workload =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../workloads/negative/adopt-by-ballot-only.toml");
+    let text = std::fs::read_to_string(workload).expect("a workload") + "by = \"progress\"\n";
+    std::fs::write(negative.join("w.toml"), text).expect("written");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_harness"));
+    command.current_dir(folder.path()).args([
+        "sim",
+        "negative/w.toml",
+        "--seeds",
+        "0..3",
+        "--out",
+        "/proc/nowhere",
+    ]);
+    let output = command.output().expect("the harness runs");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let last = shown.lines().last().unwrap_or_default();
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert!(last.starts_with("VERDICT violation 3 simulated runs: not the expected one"), "{last}");
+    assert!(last.contains("could not be kept"), "{last}");
+}

@@ -14,7 +14,7 @@ mod spawner;
 
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -184,11 +184,42 @@ pub enum NodeEvent {
     Exited {
         /// How, such as `was killed by signal 9`.
         status: String,
-        /// True when the harness had killed it.
+        /// True when the harness had killed it, and it died of that.
         expected: bool,
         /// The last lines of its log.
         log: String,
     },
+}
+
+/// The end of a node that nobody had asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Death {
+    /// The node.
+    pub node: NodeId,
+    /// What it died of.
+    pub cause: Cause,
+    /// The last lines of its log.
+    pub log: String,
+}
+
+/// What a node died of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// An assertion of its core failed, which is a violation of the protocol: what the assertion says.
+    Assertion(String),
+    /// Something else, of which only its end is known, such as `exited with status 4`.
+    Unknown(String),
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, cause, .. } = self;
+        match cause {
+            Cause::Assertion(text) => write!(f, "node {node}'s core gave up: {text}"),
+            Cause::Unknown(status) => write!(f, "node {node} {status}, and nobody had killed it"),
+        }
+    }
 }
 
 /// A running cluster. Dropping it kills every node.
@@ -213,6 +244,7 @@ struct Node {
 /// Where the processes report to.
 struct Watch {
     leaders: Mutex<NodeLeaders>,
+    deaths: Mutex<Vec<Death>>,
     events: broadcast::Sender<ClusterEvent>,
 }
 
@@ -225,7 +257,11 @@ impl Cluster {
         let spawner = Spawner::start().map_err(|source| StartError::Thread { source })?;
         let node = |(node, config): (&NodeId, &NodeConfig)| (*node, Node::new(config.clone()));
         let nodes = spec.configs.iter().map(node).collect();
-        let watch = Arc::new(Watch { leaders: Mutex::default(), events: broadcast::Sender::new(EVENTS) });
+        let watch = Arc::new(Watch {
+            leaders: Mutex::default(),
+            deaths: Mutex::default(),
+            events: broadcast::Sender::new(EVENTS),
+        });
         let cluster = Self { spec, network, spawner, nodes, watch };
         try_join_all(cluster.nodes.keys().map(|node| cluster.start_node(*node))).await?;
         Ok(cluster)
@@ -370,6 +406,11 @@ impl Cluster {
         self.watch.leaders().changes()
     }
 
+    /// The nodes that ended by themselves, since the start. Whoever has seen a node's end finds it here.
+    pub fn deaths(&self) -> Vec<Death> {
+        self.watch.deaths().clone()
+    }
+
     /// What the nodes say and how they end, from now on. A receiver that falls behind loses the oldest, and is told so.
     pub fn events(&self) -> broadcast::Receiver<ClusterEvent> {
         self.watch.events.subscribe()
@@ -444,6 +485,10 @@ impl Node {
 impl Watch {
     fn leaders(&self) -> MutexGuard<'_, NodeLeaders> {
         lock(&self.leaders)
+    }
+
+    fn deaths(&self) -> MutexGuard<'_, Vec<Death>> {
+        lock(&self.deaths)
     }
 
     fn report(&self, at: u64, node: NodeId, what: NodeEvent) {

@@ -46,7 +46,7 @@ pub(super) struct Process {
     log: PathBuf,
     input: Mutex<Input>,
     paused: AtomicBool,
-    /// The harness killed it.
+    /// The harness has killed it, or has told it to die: its end by SIGKILL is no surprise.
     killed: AtomicBool,
     said: watch::Receiver<Said>,
 }
@@ -67,6 +67,8 @@ pub(super) struct Said {
     pub(super) open: bool,
     /// Commands that have taken effect.
     pub(super) done: u64,
+    /// The assertion of the core that it gave up over.
+    pub(super) gave_up: Option<String>,
     /// Its end.
     pub(super) exit: Option<Exit>,
 }
@@ -125,7 +127,7 @@ impl Process {
         let _ = pidfd_send_signal(&self.handle, Signal::KILL);
     }
 
-    /// Its end is no surprise from now on.
+    /// Its end by SIGKILL is no surprise from now on.
     pub(super) fn expect_end(&self) {
         self.killed.store(true, Ordering::Relaxed);
     }
@@ -161,7 +163,7 @@ impl Process {
         self.node
     }
 
-    /// True when the harness killed it.
+    /// True when the harness has killed it or has told it to die, whether it has died of that or before it.
     pub(super) fn was_killed(&self) -> bool {
         self.killed.load(Ordering::Relaxed)
     }
@@ -206,6 +208,11 @@ impl Process {
         match self.until(|_| None::<Exit>).await {
             Ok(exit) | Err(exit) => exit,
         }
+    }
+
+    /// The assertion of the core that it gave up over, if it said so.
+    pub(super) fn gave_up(&self) -> Option<String> {
+        self.said.borrow().gave_up.clone()
     }
 
     /// Its end, if it has ended.

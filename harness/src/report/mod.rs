@@ -6,4 +6,4 @@ mod verdict;
 
 pub use figures::{FaultFigures, Figures, Latency, Outcomes};
 pub use summary::{render, verdict_line};
-pub use verdict::{Check, Facts, NEVER_REACHED, Report, Status, judge, missing, name_of};
+pub use verdict::{Check, FAILED, Facts, NEVER_REACHED, Report, Status, judge, missing, name_of, severity};

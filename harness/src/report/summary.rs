@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Figures, Report, Status, verdict::name_of};
+use crate::cluster::Cause;
 
 /// The most findings of a check that are shown; all are in verdict.json.
 const SHOWN: usize = 3;
@@ -28,7 +29,10 @@ pub fn render(report: &Report) -> String {
         line(&mut text, &format!("harness stalled {from:.3} s to {to:.3} s"));
     }
     for death in &report.deaths {
-        line(&mut text, &format!("node died       {}", death.lines().next().unwrap_or_default()));
+        line(&mut text, &format!("node died       {}", death.to_string().lines().next().unwrap_or_default()));
+        if matches!(death.cause, Cause::Unknown(_)) {
+            death.log.lines().for_each(|last| line(&mut text, &format!("    {last}")));
+        }
     }
     if report.mutant.is_some() {
         line(&mut text, &format!("planted bug     reached {} times", report.facts.mutant_reached));
@@ -129,6 +133,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        cluster::Death,
         history_writer::Completed,
         report::{Check, Facts},
         workload::CheckName,
@@ -180,7 +185,11 @@ mod tests {
             facts: Facts::default(),
             figures,
             mutant: None,
-            deaths: vec!["node 2 was killed by signal 6\nlast words".to_owned()],
+            deaths: vec![Death {
+                node: 2,
+                cause: Cause::Unknown("was killed by signal 6".to_owned()),
+                log: "first of the last words\nlast words".to_owned(),
+            }],
             folder: PathBuf::from("results/smoke/x-7"),
         };
         let expected = "\
@@ -196,7 +205,9 @@ latency            count      per s      p50      p90      p99      max
   writes               1        1.0     2.00     2.00     2.00     2.00 ms
 fault 1         kill leader(1) -> node 3, 0.400 s to 0.600 s, 1 operations overlap
 leader changes  partition 1: 2
-node died       node 2 was killed by signal 6
+node died       node 2 was killed by signal 6, and nobody had killed it
+    first of the last words
+    last words
 check           linearizable  VIOLATION: key 1
     a stale read
     of key 1

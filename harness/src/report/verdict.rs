@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{FaultFigures, Figures};
 use crate::{
+    cluster::{Cause, Death},
     plan::Plan,
     workload::{CheckName, Expect, ExpectedVerdict, Require},
 };
@@ -77,8 +78,8 @@ pub struct Report {
     pub figures: Figures,
     /// The planted bug.
     pub mutant: Option<String>,
-    /// Nodes that ended by themselves, and their last words.
-    pub deaths: Vec<String>,
+    /// Nodes that ended by themselves.
+    pub deaths: Vec<Death>,
     /// The results folder.
     pub folder: PathBuf,
 }
@@ -127,13 +128,41 @@ fn called(fault: &FaultFigures) -> String {
     format!("fault {} ({} {})", fault.fault, fault.action, fault.target)
 }
 
+/// Exit code of a run that failed, so that nothing is known of what it was to show.
+pub const FAILED: u8 = 4;
+
+/// Which exit code of several counts: 1 over 4 over 3 over 0.
+pub fn severity(exit_code: u8) -> u8 {
+    match exit_code {
+        1 => 3,
+        FAILED => 2,
+        3 => 1,
+        _ => 0,
+    }
+}
+
 /// The verdict, whether it is the expected one, the exit code, and why.
+///
+/// Of a run in which a node died by itself only violations of linearizability and lease safety count: no death excuses them,
+/// and whatever else is wrong may come of the death. A death of which only the end is known otherwise means that the run
+/// failed; one by an assertion of the core is a violation of lease safety among the checks.
 pub fn judge(
     expect: &Expect,
     checks: &[Check],
     missing: &[String],
     facts: &Facts,
+    deaths: &[Death],
 ) -> (Status, bool, u8, String) {
+    let counts = |check: &&Check| {
+        let is_safety = matches!(check.name, CheckName::Linearizable | CheckName::LeaseSafety);
+        deaths.is_empty() || is_safety && check.status == Status::Violation
+    };
+    let checks: Vec<&Check> = checks.iter().filter(counts).collect();
+    if let Some(death) = deaths.iter().find(|death| matches!(death.cause, Cause::Unknown(_)))
+        && checks.is_empty()
+    {
+        return (Status::Unknown, false, FAILED, format!("the run failed: {death}"));
+    }
     let worst = checks.iter().map(|check| check.status).max().unwrap_or(Status::Valid);
     let verdict = if worst == Status::Valid && !missing.is_empty() { Status::Unknown } else { worst };
     let deciding = checks.iter().find(|check| check.status == verdict);
@@ -160,7 +189,7 @@ pub fn judge(
             (verdict, false, 1, format!("{NEVER_REACHED}, so something else is wrong: {words}"))
         }
         (ExpectedVerdict::Violation, Status::Violation) => {
-            let found = |check: &&Check| check.status == Status::Violation;
+            let found = |check: &&&Check| check.status == Status::Violation;
             if checks.iter().filter(found).any(|check| expect.accepts(check.name)) {
                 return (verdict, true, 0, format!("expected, {words}"));
             }
@@ -186,12 +215,20 @@ pub fn name_of(name: CheckName) -> &'static str {
 
 impl Report {
     /// Puts a run's report together.
-    pub fn new(plan: &Plan, folder: PathBuf, checks: Vec<Check>, facts: Facts, figures: Figures) -> Self {
+    pub fn new(
+        plan: &Plan,
+        folder: PathBuf,
+        checks: Vec<Check>,
+        facts: Facts,
+        figures: Figures,
+        deaths: Vec<Death>,
+    ) -> Self {
         let mut missing = missing(&plan.require, &facts, &figures);
         if plan.test.mutant.is_some() && facts.mutant_reached == 0 {
             missing.push(NEVER_REACHED.to_owned());
         }
-        let (verdict, as_expected, exit_code, words) = judge(&plan.expect, &checks, &missing, &facts);
+        let (verdict, as_expected, exit_code, words) =
+            judge(&plan.expect, &checks, &missing, &facts, &deaths);
         let mutant = plan.test.mutant.map(|mutant| format!("{mutant:?}"));
         Self {
             workload: plan.workload.clone(),
@@ -205,7 +242,7 @@ impl Report {
             facts,
             figures,
             mutant,
-            deaths: Vec::new(),
+            deaths,
             folder,
         }
     }
@@ -220,7 +257,7 @@ mod tests {
     }
 
     fn code(expect: &Expect, checks: &[Check], missing: &[String]) -> (Status, u8) {
-        let (verdict, _, code, _) = judge(expect, checks, missing, &Facts::default());
+        let (verdict, _, code, _) = judge(expect, checks, missing, &Facts::default(), &[]);
         (verdict, code)
     }
 
@@ -252,6 +289,43 @@ mod tests {
         assert_eq!(code(&negative, &fine, &unreached), (Status::Unknown, 3));
         assert_eq!(code(&negative, &found, &unreached), (Status::Violation, 1));
         assert_eq!(code(&valid, &fine, &unreached), (Status::Unknown, 3));
+    }
+
+    #[test]
+    fn of_a_run_with_a_death_only_violations_of_safety_count() {
+        let death = |cause| Death { node: 2, cause, log: String::new() };
+        let unknown = || death(Cause::Unknown("was killed by signal 6".to_owned()));
+        let assertion = || death(Cause::Assertion("SP3".to_owned()));
+        let judged = |expect: &Expect, checks: &[Check], deaths: &[Death]| {
+            let (verdict, as_expected, code, words) =
+                judge(expect, checks, &["something".to_owned()], &Facts::default(), deaths);
+            assert_eq!(as_expected, code == 0);
+            (verdict, code, words)
+        };
+        let code = |expect: &Expect, checks: &[Check], deaths: &[Death]| {
+            let (verdict, code, _) = judged(expect, checks, deaths);
+            (verdict, code)
+        };
+        let valid = Expect::default();
+        let negative = |by| Expect { verdict: ExpectedVerdict::Violation, by: Some(by), that: Vec::new() };
+        let fine = [check(CheckName::Linearizable, Status::Valid)];
+        let (verdict, exit_code, words) = judged(&valid, &fine, &[unknown()]);
+        assert_eq!((verdict, exit_code), (Status::Unknown, FAILED));
+        assert_eq!(words, "the run failed: node 2 was killed by signal 6, and nobody had killed it");
+        for name in [CheckName::Progress, CheckName::Script, CheckName::Statements] {
+            let consequence = [check(CheckName::Linearizable, Status::Valid), check(name, Status::Violation)];
+            assert_eq!(code(&valid, &consequence, &[unknown()]), (Status::Unknown, FAILED), "{name:?}");
+            assert_eq!(code(&negative(name), &consequence, &[unknown()]), (Status::Unknown, FAILED));
+        }
+        for name in [CheckName::Linearizable, CheckName::LeaseSafety] {
+            let found = [check(name, Status::Violation), check(CheckName::Progress, Status::Violation)];
+            for deaths in [vec![unknown()], vec![assertion()], vec![unknown(), assertion()]] {
+                assert_eq!(code(&valid, &found, &deaths), (Status::Violation, 1));
+                assert_eq!(code(&negative(name), &found, &deaths), (Status::Violation, 0));
+                assert_eq!(code(&negative(CheckName::Progress), &found, &deaths), (Status::Violation, 1));
+            }
+        }
+        assert_eq!(code(&negative(CheckName::LeaseSafety), &fine, &[unknown()]), (Status::Unknown, FAILED));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use checker::{
 
 use super::{Carried, Run};
 use crate::{
+    cluster::{Cause, Death},
     plan::Plan,
     report::{Check, Facts, Figures, Report, Status},
     script::ScriptReport,
@@ -39,6 +40,7 @@ pub async fn report(run: &Arc<Run>, carried: Carried, folder: PathBuf) -> Result
     };
     let plan = Arc::clone(&run.plan);
     let stalls = run.stalls.windows();
+    let deaths = run.cluster.deaths();
     let changes = run.cluster.leader_changes();
     // the checks compute for seconds; Ctrl-C is still heard
     tokio::task::spawn_blocking(move || {
@@ -49,7 +51,10 @@ pub async fn report(run: &Arc<Run>, carried: Carried, folder: PathBuf) -> Result
                 Evidence { plan: &plan, history: &history, leader_changes: &changes, stalls: &stalls };
             checks.push(stated(&evidence));
         }
-        Ok(Report::new(&plan, folder, checks, facts, figures))
+        hear_assertions(&mut checks, &deaths);
+        let mut report = Report::new(&plan, folder, checks, facts, figures, deaths);
+        report.missing.extend(carried.cut_short.map(|why| format!("the end of the run: {why}")));
+        Ok(report)
     })
     .await
     .context("a check ended early")?
@@ -63,7 +68,7 @@ fn all(plan: &Plan, folder: &Path, carried: &Carried, facts: &mut Facts) -> Resu
     if plan.checks.lease_safety {
         checks.push(lease_safe(folder, facts)?);
     }
-    if plan.checks.progress && plan.phases.final_reads {
+    if plan.checks.progress && plan.phases.final_reads && carried.cut_short.is_none() {
         checks.push(progress(plan, carried, facts));
     }
     checks.extend(carried.script.as_ref().map(script));
@@ -140,6 +145,28 @@ fn lease_safe(folder: &Path, facts: &mut Facts) -> Result<Check> {
     };
     let findings = report.violations.iter().map(ToString::to_string).collect();
     Ok(Check { name: CheckName::LeaseSafety, status, words, findings })
+}
+
+/// An assertion of a core that fails is a finding of lease safety, as in simulated time: it states what must always hold.
+fn hear_assertions(checks: &mut Vec<Check>, deaths: &[Death]) {
+    let is_assertion = |death: &&Death| matches!(death.cause, Cause::Assertion(_));
+    let findings: Vec<String> = deaths.iter().filter(is_assertion).map(ToString::to_string).collect();
+    let Some(first) = findings.first().and_then(|finding| finding.lines().next()).map(str::to_owned) else {
+        return;
+    };
+    match checks.iter_mut().find(|check| check.name == CheckName::LeaseSafety) {
+        Some(check) => {
+            check.status = Status::Violation;
+            check.words = format!("{first}; {}", check.words);
+            check.findings.splice(0..0, findings);
+        }
+        None => checks.push(Check {
+            name: CheckName::LeaseSafety,
+            status: Status::Violation,
+            words: first,
+            findings,
+        }),
+    }
 }
 
 fn progress(plan: &Plan, carried: &Carried, facts: &Facts) -> Check {

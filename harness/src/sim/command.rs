@@ -7,7 +7,6 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Result;
 use clap::Args;
 
 use super::{
@@ -17,7 +16,7 @@ use super::{
 use crate::{
     clock::boottime_ns,
     plan::{Cause, Plan},
-    report::{NEVER_REACHED, name_of},
+    report::{FAILED, NEVER_REACHED, name_of, severity},
     workload::{self, ExpectedVerdict, Time, Workload},
 };
 
@@ -60,9 +59,6 @@ pub struct SimArguments {
     pub out: PathBuf,
 }
 
-/// Exit code when something could not be written.
-const FAILED: u8 = 4;
-
 /// What the seeds of one workload came to.
 struct Row {
     verdict: &'static str,
@@ -96,27 +92,29 @@ pub fn main(arguments: &SimArguments) -> ExitCode {
     let began = boottime_ns();
     let mut rows = Vec::new();
     for case in cases {
-        let row = match simulate(&case, arguments) {
-            Ok(row) => row,
-            Err(error) => {
-                eprintln!("error: {error:#}");
-                return ExitCode::from(FAILED);
-            }
-        };
+        let row = simulate(&case, arguments);
         println!("{}: {}", case.plan.workload, row.words);
         rows.push(row);
     }
     let totals = rows.iter().fold(Stats::default(), |sum, row| sum.and(row.totals));
     let runs = rows.iter().map(|row| row.runs).sum();
     print_totals(&totals, runs, boottime_ns() - began);
-    let severity = |row: &&Row| match row.exit_code {
-        1 => 2,
-        3 => 1,
-        _ => 0,
+    let Some(worst) = rows.iter().rev().max_by_key(|row| severity(row.exit_code)) else {
+        return ExitCode::SUCCESS;
     };
-    let Some(worst) = rows.iter().rev().max_by_key(severity) else { return ExitCode::SUCCESS };
     println!("VERDICT {} {runs} simulated runs: {}", worst.verdict, worst.words);
     ExitCode::from(worst.exit_code)
+}
+
+impl Row {
+    /// The harness has failed; a violation says more than that.
+    fn fail(&mut self, why: &str) {
+        if severity(self.exit_code) > severity(FAILED) {
+            self.words = format!("{}; {why}", self.words);
+        } else {
+            (self.verdict, self.exit_code, self.words) = ("unknown", FAILED, why.to_owned());
+        }
+    }
 }
 
 impl Case {
@@ -154,7 +152,7 @@ impl Case {
     }
 }
 
-fn simulate(case: &Case, arguments: &SimArguments) -> Result<Row> {
+fn simulate(case: &Case, arguments: &SimArguments) -> Row {
     let options = Options { tale: arguments.tale, planted: None };
     let jobs = arguments
         .jobs
@@ -171,7 +169,7 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Result<Row> {
     };
     let enough = |outcome: &Outcome| found(&case.plan, outcome).is_some();
     let outcomes = run_seeds(case.seeds.clone(), jobs, one, enough);
-    let row = judge(&case.plan, &outcomes, (boottime_ns() - began) as f64 / 1e9);
+    let mut row = judge(&case.plan, &outcomes, (boottime_ns() - began) as f64 / 1e9);
     let failing = outcomes.iter().filter(|outcome| outcome.diverged || !outcome.findings.is_empty());
     for (outcome, place) in failing.take(SHOWN).zip(1..) {
         let seed = outcome.seed;
@@ -179,13 +177,28 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Result<Row> {
         let found = if outcome.diverged { "two runs of this seed differ" } else { found };
         println!("seed {seed}: {}\n    again: {}", found.replace('\n', "\n    "), case.again(seed));
         if row.exit_code != 0 && place <= KEPT {
-            println!("    kept: {}", keep(&arguments.out, &case.plan(seed))?.display());
+            match keep(&arguments.out, &case.plan(seed)) {
+                Ok(folder) => println!("    kept: {}", folder.display()),
+                Err(error) => {
+                    eprintln!("error: {error:#}");
+                    row.fail(&format!("seed {seed} could not be kept: {error:#}"));
+                }
+            }
         }
     }
     for outcome in outcomes.iter().filter(|outcome| !outcome.undecided.is_empty()).take(SHOWN) {
         println!("seed {}: undecided: {}", outcome.seed, outcome.undecided.join("; "));
     }
-    Ok(row)
+    for outcome in &outcomes {
+        if let Some(why) = &outcome.failed {
+            println!(
+                "seed {}: the simulator failed: {why}\n    again: {}",
+                outcome.seed,
+                case.again(outcome.seed)
+            );
+        }
+    }
+    row
 }
 
 /// What a negative workload expects of its seeds: a finding of the check that it names, in a run in which the planted bug,
@@ -199,6 +212,15 @@ pub fn found<'a>(plan: &Plan, outcome: &'a Outcome) -> Option<&'a Finding> {
 }
 
 fn judge(plan: &Plan, outcomes: &[Outcome], seconds: f64) -> Row {
+    let mut row = judge_runs(plan, outcomes, seconds);
+    let failed = outcomes.iter().filter(|outcome| outcome.failed.is_some()).count();
+    if failed > 0 {
+        row.fail(&format!("the simulator failed in {failed} of {} seeds", outcomes.len()));
+    }
+    row
+}
+
+fn judge_runs(plan: &Plan, outcomes: &[Outcome], seconds: f64) -> Row {
     let totals = outcomes.iter().fold(Stats::default(), |sum, outcome| sum.and(outcome.stats));
     let runs = outcomes.len() as u64;
     let row = |verdict, exit_code, words| Row { verdict, exit_code, words, totals, runs };
@@ -333,6 +355,8 @@ mod tests {
         assert_eq!(judged(&bug, &[outcome(0, None), outcome(1, yes)]), ("violation", 0));
         assert_eq!(judged(&bug, &[outcome(1, None), outcome(0, yes)]), ("violation", 1), "another bug");
         assert_eq!(judged(&bug, &[outcome(1, other)]), ("violation", 1), "another check");
+        let broken = Outcome { failed: Some("so".to_owned()), ..Outcome::default() };
+        assert_eq!(judged(&bug, &[broken, outcome(1, yes)]), ("unknown", 4));
         let control = plan("mutant = 'control-prepare-twice'", "");
         assert_eq!(judged(&control, &[outcome(0, None)]), ("unknown", 3));
         assert_eq!(judged(&control, &[outcome(1, None)]), ("valid", 0));
@@ -354,6 +378,10 @@ mod tests {
             ("unknown", 3),
             "too few operations"
         );
+        let broken = Outcome { failed: Some("so".to_owned()), ..Outcome::default() };
+        assert_eq!(judged(&plan, &[broken.clone(), outcome(0, None)]), ("unknown", 4));
+        let progress = outcome(0, Some(CheckName::Progress));
+        assert_eq!(judged(&plan, &[broken, progress]), ("violation", 1), "a violation says more");
         let diverged = Outcome { diverged: true, ..outcome(0, None) };
         assert_eq!(judged(&plan, &[diverged]), ("violation", 1));
     }
