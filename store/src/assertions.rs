@@ -1,7 +1,7 @@
 //! Tells an assertion of the core that fails from every other panic. The one shows that the protocol went wrong, and is found
 //! like a violation of an invariant; any other shows that whatever runs the core has failed.
 //!
-//! Whoever runs the core calls it through [`core`], has a panic hook that asks [`heed`], and asks for the [`last_words`] when
+//! Whoever runs the core calls it through [`core()`], has a panic hook that asks [`heed`], and asks for the [`last_words`] when
 //! a call has unwound.
 
 use std::{
