@@ -279,10 +279,12 @@ impl Threads {
     /// Seconds of processor time so far. What cannot be read is left out.
     fn times(&self) -> BTreeMap<String, f64> {
         let mut times = BTreeMap::new();
-        let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-        for stat in tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok()) {
-            if let Some((name, seconds)) = used(&stat) {
-                let who = if name.starts_with("recording") { "clients" } else { name };
+        let main = std::process::id().to_string();
+        for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+            if let Ok(stat) = std::fs::read_to_string(task.path().join("stat"))
+                && let Some((name, seconds)) = used(&stat)
+            {
+                let who = if task.file_name() == *main { "clients" } else { name };
                 *times.entry(who.to_owned()).or_default() += seconds;
             }
         }
