@@ -16,8 +16,8 @@ use store::{
 };
 
 use crate::workload::{
-    Checks, Entry, Expect, ExpectedVerdict, FaultSpec, NodeClock, Operations, Phases, Require, Step, Time,
-    Trigger, When, Workload,
+    Checks, Delays, Entry, Expect, ExpectedVerdict, FaultSpec, NodeClock, Operations, Phases, Require, Step,
+    Time, Trigger, When, Workload,
 };
 
 /// What one run does.
@@ -55,6 +55,9 @@ pub struct Plan {
     pub expect: Expect,
     /// What clients do at random.
     pub operations: Option<Operations>,
+    /// How long messages between nodes travel without any fault.
+    #[serde(default)]
+    pub network: Delays,
     /// Each node's clock, where it differs from the machine's.
     pub clocks: Vec<NodeClock>,
     /// The clients that do so.
@@ -151,6 +154,7 @@ impl Plan {
             require: workload.require,
             expect: workload.expect,
             operations: workload.operations,
+            network: workload.network,
             clocks: workload.clocks,
             clients,
             faults,
@@ -293,6 +297,9 @@ mod tests {
         keys = { count = 12 }
         distribution = "zipf"
         rate = 1000
+        [network]
+        delay = { shortest = "1ms", longest = "2ms" }
+        links = [{ from = 1, to = 2, delay = "5ms" }]
         [clocks]
         2 = { rate_ppm = -40000, offset_ms = 5 }
         [[nemesis]]

@@ -90,6 +90,15 @@ fn keys_go_with_their_actions() {
     golden("no-end", &with("action = \"kill\"", "action = \"wipe\""));
     golden("cut-without-peer", &fault("action = \"cut\"\ntarget = \"leader(1)\""));
     golden("unknown-peer", &fault("action = \"cut\"\ntarget = \"leader(1)\"\npeer = \"node 7\""));
+    golden(
+        "frames-of-clients",
+        &fault("action = \"frame-drop\"\ntarget = \"leader(1)\"\npeer = \"clients\""),
+    );
+    golden(
+        "refuse-of-answers",
+        &fault("action = \"refuse\"\ntarget = \"leader(1)\"\npeer = \"clients\"\ndirection = \"out\""),
+    );
+    golden("clients-as-target", &with("leader(1)", "clients"));
     golden("split-without-parts", &fault("action = \"split\""));
     golden("ring-of-three", &fault("action = \"majorities-ring\""));
     golden(
@@ -152,6 +161,11 @@ fn names_must_exist() {
     golden("unknown-node", &with("leader(1)", "node 4"));
     golden("unknown-client", &with("client = 1", "client = 3"));
     golden("clock-of-unknown-node", &format!("{RIGHT}\n[clocks]\n4 = {{ rate_ppm = 100 }}\n"));
+    let network = |link: &str| format!("{RIGHT}\n[network]\nlinks = [{link}]\n");
+    golden("delay-of-unknown-node", &network("{ from = 1, to = 4, delay = \"5ms\" }"));
+    golden("delay-to-itself", &network("{ from = 1, to = 1, delay = \"5ms\" }"));
+    let link = "{ from = 1, to = 2, delay = \"5ms\" }";
+    golden("delay-twice", &network(&format!("{link}, {link}")));
     golden("unknown-step", &format!("{RIGHT}\n[[step]]\nname = \"cut\"\nheal = \"cutt\"\n"));
 }
 

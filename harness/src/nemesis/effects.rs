@@ -8,8 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use store::{api::NodeId, config::ClockSkew, node::control::DiskFault};
 
-use super::shapes::{Ground, links};
+use super::{
+    LATE, late_effect,
+    shapes::{Ground, links},
+};
 use crate::{
+    plan::Plan,
     proxy::{Conditions, Link},
     workload::{ClockChange, FaultAction, FaultSpec, LinkRule, Shape, Time},
 };
@@ -25,6 +29,8 @@ pub struct Active {
     pub peers: Vec<NodeId>,
     /// All nodes, in the order in which it chooses among them.
     pub order: Vec<NodeId>,
+    /// How many clients there are; they are numbered from 1.
+    pub clients: u64,
 }
 
 /// What a fault asks for while it lasts.
@@ -45,6 +51,8 @@ pub enum Effect {
 /// The effects of all faults, by their numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Effects {
+    /// What links are like without faults, where they are not open.
+    base: BTreeMap<Link, Conditions>,
     all: BTreeMap<u64, Effect>,
     /// Those of permanent faults, which nothing outweighs.
     permanent: BTreeSet<u64>,
@@ -97,7 +105,7 @@ impl Active {
 
     /// What it chooses its links among.
     pub fn ground(&self) -> Ground<'_> {
-        Ground { target: &self.nodes, peers: &self.peers, order: &self.order }
+        Ground { target: &self.nodes, peers: &self.peers, order: &self.order, clients: self.clients }
     }
 
     /// The nodes that it is recorded with.
@@ -111,6 +119,18 @@ impl Active {
 }
 
 impl Effects {
+    /// Those of the beginning: the delays that the plan gives to links, and what keeps late nodes away.
+    pub fn new(plan: &Plan) -> Self {
+        let nodes = plan.node_ids();
+        let pairs = nodes.iter().flat_map(|from| nodes.iter().map(move |to| (*from, *to)));
+        let delays = pairs.filter(|(from, to)| from != to).filter_map(|(from, to)| {
+            Some((Link::between(from, to), Conditions::from(plan.network.of(from, to)?)))
+        });
+        let mut effects = Self { base: delays.collect(), ..Self::default() };
+        effects.set(LATE, late_effect(plan));
+        effects
+    }
+
     /// A fault asks for this from now on.
     pub fn set(&mut self, fault: u64, effect: Effect) {
         self.all.insert(fault, effect);
@@ -179,7 +199,7 @@ impl Effects {
 
     /// What happens to each link: what all faults do to it, added up. A link that is not listed is open.
     pub fn conditions(&self) -> BTreeMap<Link, Conditions> {
-        let mut conditions: BTreeMap<Link, Conditions> = BTreeMap::new();
+        let mut conditions = self.base.clone();
         for (fault, effect) in &self.all {
             let Effect::Links(links, rule) = effect else { continue };
             for link in links {

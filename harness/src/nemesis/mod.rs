@@ -50,7 +50,7 @@ pub(crate) const LATE: u64 = 0;
 pub(crate) fn late_effect(plan: &Plan) -> Effect {
     let order = plan.node_ids();
     let shape = Shape::Between { peer: None, direction: Direction::Both };
-    let ground = Ground { target: &plan.late, peers: &[], order: &order };
+    let ground = Ground { target: &plan.late, peers: &[], order: &order, clients: 0 };
     Effect::Links(links(&shape, ground, 0).unwrap_or_default(), LinkRule::Rule(Rule::Hold))
 }
 
@@ -82,6 +82,7 @@ pub(crate) fn suits(spec: &FaultSpec, state: State) -> bool {
 pub(crate) fn in_words(active: &Active) -> (String, Vec<NodeId>) {
     let peer = match &active.spec.action {
         FaultAction::Links { shape: Shape::Between { peer: Some(peer), .. }, .. } => format!(" and {peer}"),
+        FaultAction::Links { shape: Shape::Clients { .. }, .. } => " and clients".to_owned(),
         _ => String::new(),
     };
     (format!("{}{peer}", active.spec.target), active.touched())

@@ -17,9 +17,7 @@ use store::{
 };
 use tokio::sync::watch;
 
-use super::{
-    Active, Effect, Effects, IDLE, LATE, Roles, Wanted, in_words, late_effect, schedule::wants_peers, suits,
-};
+use super::{Active, Effect, Effects, IDLE, LATE, Roles, Wanted, in_words, schedule::wants_peers, suits};
 use crate::{
     cluster::{Cluster, ControlError, StartError},
     history_writer::History,
@@ -89,8 +87,7 @@ impl Nemesis {
         history: Arc<History>,
         roles: Arc<Roles>,
     ) -> Self {
-        let mut ledger = Ledger::default();
-        ledger.effects.set(LATE, late_effect(&plan));
+        let ledger = Ledger { effects: Effects::new(&plan), ..Ledger::default() };
         let places = plan.node_ids().into_iter().map(|node| {
             (
                 node,
@@ -163,7 +160,13 @@ impl Nemesis {
         if wants_peers(action) && peers.is_empty() {
             nodes.clear();
         }
-        let active = Active { spec: wanted.spec.clone(), nodes, peers, order: wanted.order.to_vec() };
+        let active = Active {
+            spec: wanted.spec.clone(),
+            nodes,
+            peers,
+            order: wanted.order.to_vec(),
+            clients: self.plan.last_client(),
+        };
         let nobody = active.nodes.is_empty() && *action != FaultAction::Heal;
         let fault = {
             let mut ledger = self.ledger();

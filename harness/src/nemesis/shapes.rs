@@ -16,11 +16,13 @@ pub struct Ground<'a> {
     pub peers: &'a [NodeId],
     /// All nodes, in the order in which the fault chooses among them.
     pub order: &'a [NodeId],
+    /// How many clients there are.
+    pub clients: u64,
 }
 
 /// The links of a shape after so many of its periods; none: it has come to its end.
 pub fn links(shape: &Shape, ground: Ground<'_>, tick: u64) -> Option<Vec<Link>> {
-    let Ground { target, peers, order } = ground;
+    let Ground { target, peers, order, clients } = ground;
     let of = |is_cut: &dyn Fn(NodeId, NodeId) -> bool| Some(among(order, is_cut));
     match shape {
         Shape::Between { peer, direction } => {
@@ -31,6 +33,15 @@ pub fn links(shape: &Shape, ground: Ground<'_>, tick: u64) -> Option<Vec<Link>> 
                 Direction::In => out(to, from),
                 Direction::Both => out(from, to) || out(to, from),
             })
+        }
+        Shape::Clients { direction } => {
+            let pairs = target.iter().flat_map(|node| (1..=clients).map(move |client| (client, *node)));
+            let ways = pairs.flat_map(|(client, node)| match direction {
+                Direction::In => vec![Link::client(client, node)],
+                Direction::Out => vec![Link::answers(node, client)],
+                Direction::Both => vec![Link::client(client, node), Link::answers(node, client)],
+            });
+            Some(ways.collect())
         }
         Shape::Halves => {
             let side = smaller_half(target, order);
@@ -72,7 +83,9 @@ pub fn touched(shape: &Shape, ground: Ground<'_>) -> Vec<NodeId> {
         Shape::Halves => smaller_half(ground.target, ground.order),
         Shape::Split { .. } | Shape::MajoritiesRing | Shape::Swizzle { .. } => ground.order.to_vec(),
         Shape::Chain => row_around(ground.target, ground.order),
-        Shape::Between { .. } | Shape::Bridge | Shape::Flap { .. } => ground.target.to_vec(),
+        Shape::Between { .. } | Shape::Clients { .. } | Shape::Bridge | Shape::Flap { .. } => {
+            ground.target.to_vec()
+        }
     };
     nodes.extend(ground.peers.iter().filter(|peer| !ground.target.contains(peer)));
     nodes
@@ -134,7 +147,7 @@ mod tests {
     const ORDER: [NodeId; 5] = [3, 5, 1, 4, 2];
 
     fn shown(shape: &Shape, target: &[NodeId], peers: &[NodeId], order: &[NodeId], tick: u64) -> String {
-        let ground = Ground { target, peers, order };
+        let ground = Ground { target, peers, order, clients: 0 };
         let Some(links) = links(shape, ground, tick) else { return "over".to_owned() };
         let arrow = |link: Link| {
             let (from, to) = link.nodes().expect("between nodes");
@@ -168,6 +181,15 @@ mod tests {
     }
 
     #[test]
+    fn clients_ask_one_way_and_are_answered_the_other() {
+        let ground = Ground { target: &[2], peers: &[], order: &ORDER, clients: 2 };
+        let of = |direction| links(&Shape::Clients { direction }, ground, 0).expect("it begins");
+        assert_eq!(of(Direction::In), [Link::client(1, 2), Link::client(2, 2)]);
+        assert_eq!(of(Direction::Out), [Link::answers(2, 1), Link::answers(2, 2)]);
+        assert_eq!(of(Direction::Both).len(), 4);
+    }
+
+    #[test]
     fn halves_stay_connected_within_and_the_smaller_one_holds_the_target() {
         assert_eq!(shown(&Shape::Halves, &[1], &[], &[1, 2, 3, 4], 0), "1-3 1-4 2-3 2-4 3-1 3-2 4-1 4-2");
         assert_eq!(smaller_half(&[3], &[5, 3, 1, 2, 4]), [3, 5]);
@@ -183,7 +205,7 @@ mod tests {
 
     /// Whom each node still reaches.
     fn views(shape: &Shape, target: &[NodeId], order: &[NodeId]) -> Vec<Vec<NodeId>> {
-        let ground = Ground { target, peers: &[], order };
+        let ground = Ground { target, peers: &[], order, clients: 0 };
         let cut = links(shape, ground, 0).expect("it begins");
         let sees = |node: NodeId| {
             let mut seen: Vec<NodeId> =

@@ -32,7 +32,7 @@ use crate::{
     cluster::{Cluster, ClusterEvent, ClusterSpec, NodeEvent},
     history_writer::History,
     leaders::Leaders,
-    nemesis::{Effects, LATE, Nemesis, OBSERVER, Roles, late_effect},
+    nemesis::{Effects, Nemesis, OBSERVER, Roles},
     plan::Plan,
     proxy::{Network, Protocol},
     report::{Report, Status},
@@ -172,9 +172,7 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
         .await
         .context("the network did not start")?;
     let network = Arc::new(network);
-    let mut effects = Effects::default();
-    effects.set(LATE, late_effect(&plan));
-    network.switch(effects.conditions()).await;
+    network.switch(Effects::new(&plan).conditions()).await;
     let initial = plan.cluster.preset.iter().map(|(key, value)| (history_key(key), value.clone())).collect();
     let path = folder.path().join("history.jsonl");
     let history = History::create(&path, &plan.workload, plan.seed, initial)

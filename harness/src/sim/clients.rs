@@ -12,6 +12,7 @@ use store::{
 };
 
 use super::{
+    client_links::Passage,
     events::{Attempt, Event},
     machine::{Incoming, Process},
     world::World,
@@ -20,6 +21,7 @@ use crate::{
     generator::{Generator, Knowledge},
     history_writer::Ended,
     plan::{Plan, PlannedEntry},
+    proxy::Link,
     run::{READERS, all_keys},
     worker::{BACKOFF, operation_of, result_of},
 };
@@ -38,6 +40,8 @@ pub struct Clients {
     pub readers: Vec<Reader>,
     /// Every key of the run.
     pub keys: Vec<Key>,
+    /// What waits for a link to change.
+    pub parked: Vec<(Link, Event)>,
     stride: u64,
 }
 
@@ -49,6 +53,8 @@ struct Session {
     /// The life of each node that it is connected to; 0: it is not.
     connected: Vec<u64>,
     flight: Option<Flight>,
+    /// What it waits for no longer, and what may yet arrive at its node.
+    given_up: Vec<Flight>,
 }
 
 /// An operation that was asked and has not ended.
@@ -59,6 +65,8 @@ struct Flight {
     function: Function,
     /// The request has left on a connection.
     sent: bool,
+    /// The life of the node when it was asked.
+    life: u64,
     /// The node has taken it in.
     delivered: bool,
     response: Option<Response>,
@@ -98,6 +106,7 @@ impl Clients {
             stopping: false,
             readers: Vec::new(),
             keys: all_keys(plan),
+            parked: Vec::new(),
             stride: last + 1,
         }
     }
@@ -105,6 +114,19 @@ impl Clients {
     /// Whether workers still wait for answers.
     pub fn workers_wait(&self) -> bool {
         self.sessions[1..=self.workers.len()].iter().any(|session| session.flight.is_some())
+    }
+
+    /// The operation that a client has asked a node and waits for.
+    pub fn asks(&self, client: u64, node: NodeId) -> Option<u64> {
+        let flight = self.sessions[client as usize].flight.as_ref();
+        flight.filter(|flight| flight.node == node).map(|flight| flight.number)
+    }
+
+    /// A client's connection to a node is gone, and what was on its way on it.
+    pub fn forget_connection(&mut self, client: u64, node: NodeId) {
+        let session = &mut self.sessions[client as usize];
+        session.connected[node as usize - 1] = 0;
+        session.given_up.retain(|flight| flight.node != node);
     }
 
     /// Keys that the final readers have yet to read.
@@ -178,13 +200,17 @@ impl World<'_> {
         let life = self.machine(node).life;
         let known = self.watch.known_version(function.key());
         let mut delay = self.weather.message.draw(&mut self.dice);
+        let number = self.clients.sessions[client as usize].asked + 1;
+        let (there, back) = (Link::client(client, node), Link::answers(node, client));
+        let (there, back) = (self.client_delay(there, number), self.client_delay(back, number));
+        delay += there;
         let session = &mut self.clients.sessions[client as usize];
-        session.asked += 1;
-        let number = session.asked;
+        session.asked = number;
         let sent = session.connected[node as usize - 1] == life;
         if !sent {
             // a new connection: there and back once more
             delay += self.weather.message.draw(&mut self.dice) + self.weather.message.draw(&mut self.dice);
+            delay += there + back;
         }
         let process = session.process;
         session.flight = Some(Flight {
@@ -192,6 +218,7 @@ impl World<'_> {
             node,
             function: function.clone(),
             sent,
+            life,
             delivered: false,
             response: None,
             known,
@@ -213,9 +240,16 @@ impl World<'_> {
 
     /// A request reaches its node, or finds nobody there.
     pub(super) fn request_arrives(&mut self, attempt: Attempt) {
-        let Some(flight) = self.flight(attempt).filter(|flight| !flight.delivered) else { return };
-        let (node, sent) = (flight.node, flight.sent);
+        let waited_for = self.flight(attempt).is_some();
+        let Some(flight) = self.undelivered(attempt) else { return };
+        let (node, sent, dialed) = (flight.node, flight.sent, flight.life);
         let operation = operation_of(&flight.function);
+        match self.request_passes(attempt.client, node, sent) {
+            Passage::Passes => {}
+            Passage::Waits(link) => return self.clients.parked.push((link, Event::Request(attempt))),
+            Passage::Lost => return,
+            Passage::Breaks => return self.connection_lost(attempt),
+        }
         let machine = self.machine(node);
         let life = machine.life;
         match machine.process {
@@ -230,14 +264,15 @@ impl World<'_> {
         }
         let session = &mut self.clients.sessions[attempt.client as usize];
         let connected = &mut session.connected[node as usize - 1];
-        if sent && *connected != life {
+        if sent && (dialed != life || waited_for && *connected != life) {
             return;
         }
-        *connected = life;
-        if let Some(flight) = &mut session.flight {
+        if let Some(flight) = session.flight.as_mut().filter(|_| waited_for) {
+            *connected = life;
             flight.sent = true;
             flight.delivered = true;
         }
+        session.given_up.retain(|flight| flight.number != attempt.number);
         let client = ClientId { connection: attempt.client, request: attempt.number };
         self.deliver(node, Incoming::Input(Input::Request { client, operation }));
     }
@@ -261,6 +296,7 @@ impl World<'_> {
             if session.connected[index] == life {
                 session.connected[index] = 0;
             }
+            session.given_up.retain(|flight| flight.node != node);
         }
     }
 
@@ -268,15 +304,27 @@ impl World<'_> {
     pub(super) fn replied(&mut self, client: ClientId, response: Response) {
         let attempt = Attempt { client: client.connection, number: client.request };
         let delay = self.weather.message.draw(&mut self.dice);
-        let session = &mut self.clients.sessions[attempt.client as usize];
-        if let Some(flight) = session.flight.as_mut().filter(|flight| flight.number == attempt.number) {
+        if let Some(flight) = self.flight(attempt) {
+            let link = Link::answers(flight.node, attempt.client);
             flight.response = Some(response);
+            let delay = delay + self.client_delay(link, attempt.number);
             self.agenda.add(self.now + delay, Event::Reply(attempt));
         }
     }
 
     /// The answer is there.
     pub(super) fn reply_arrives(&mut self, attempt: Attempt) {
+        let Some(flight) = self.flight(attempt).filter(|flight| flight.response.is_some()) else { return };
+        let node = flight.node;
+        match self.answer_passes(attempt.client, node) {
+            Passage::Passes => {}
+            Passage::Waits(link) => return self.clients.parked.push((link, Event::Reply(attempt))),
+            Passage::Lost => return,
+            Passage::Breaks => {
+                self.clients.forget_connection(attempt.client, node);
+                return self.connection_lost(attempt);
+            }
+        }
         let Some(response) = self.flight(attempt).and_then(|flight| flight.response.take()) else { return };
         let ended = match response {
             Ok(answer) => Ended::Ok(result_of(&answer)),
@@ -301,7 +349,10 @@ impl World<'_> {
     pub(super) fn time_is_up(&mut self, attempt: Attempt) {
         let Some(flight) = self.flight(attempt) else { return };
         let (node, sent) = (flight.node, flight.sent);
-        self.clients.sessions[attempt.client as usize].connected[node as usize - 1] = 0;
+        let late = Some(flight.clone()).filter(|flight| flight.sent && !flight.delivered);
+        let session = &mut self.clients.sessions[attempt.client as usize];
+        session.connected[node as usize - 1] = 0;
+        session.given_up.extend(late);
         let ended = if sent {
             Ended::Info("no answer in time".to_owned())
         } else {
@@ -313,6 +364,13 @@ impl World<'_> {
     fn flight(&mut self, attempt: Attempt) -> Option<&mut Flight> {
         let flight = self.clients.sessions[attempt.client as usize].flight.as_mut();
         flight.filter(|flight| flight.number == attempt.number)
+    }
+
+    /// What has not arrived at its node, be it waited for or not.
+    fn undelivered(&mut self, attempt: Attempt) -> Option<&Flight> {
+        let session = &self.clients.sessions[attempt.client as usize];
+        let all = session.flight.iter().chain(&session.given_up);
+        all.filter(|flight| !flight.delivered).find(|flight| flight.number == attempt.number)
     }
 
     fn attempts(&self, fits: impl Fn(&Flight) -> bool) -> Vec<Attempt> {

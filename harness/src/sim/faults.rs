@@ -17,7 +17,7 @@ use crate::{
     history_writer::{Ended, is_acknowledged_write},
     nemesis::{
         Active, Effect, Effects, IDLE, LATE, LOOK_AGAIN, Member, Scene, State, VACANCY, in_words, is_fixed,
-        late_effect, suits, wants_peers,
+        suits, wants_peers,
     },
     plan::{Cause, Plan},
     proxy::{Conditions, Link},
@@ -67,10 +67,8 @@ struct Waiting {
 impl Nemesis {
     /// Everything is whole, but for the nodes that come late: those are cut off.
     pub fn new(plan: &Plan) -> Self {
-        let mut effects = Effects::default();
-        effects.set(LATE, late_effect(plan));
         Self {
-            effects,
+            effects: Effects::new(plan),
             conditions: BTreeMap::new(),
             active: BTreeMap::new(),
             last_fault: 0,
@@ -79,6 +77,11 @@ impl Nemesis {
             closed: false,
             outside: BTreeSet::new(),
         }
+    }
+
+    /// What is done to a link; none: nothing.
+    pub fn conditions(&self, link: Link) -> Option<&Conditions> {
+        self.conditions.get(&link)
     }
 
     /// Faults whose trigger has not come.
@@ -165,7 +168,7 @@ impl World<'_> {
             return self.agenda.add(now + LOOK_AGAIN.as_nanos() as u64, Event::Fault(index));
         }
         let nodes = if somebody { nodes } else { Vec::new() };
-        let fault = self.begin_fault(&Active { spec, nodes, peers, order });
+        let fault = self.begin_fault(&Active { spec, nodes, peers, order, clients: self.plan.last_client() });
         self.nemesis.wanted[index].began = Some(fault);
         if scripted {
             self.look(now);
@@ -454,8 +457,12 @@ impl World<'_> {
         let before = std::mem::replace(&mut self.nemesis.conditions, conditions.clone());
         let links: BTreeSet<Link> = before.keys().chain(conditions.keys()).copied().collect();
         for link in links {
-            let Some(ends) = link.nodes() else { continue };
+            let was = before.get(&link).cloned().unwrap_or_default();
             let conditions = conditions.get(&link).cloned().unwrap_or_default();
+            let Some(ends) = link.nodes() else {
+                self.client_link_changed(link, &was, &conditions);
+                continue;
+            };
             let again = self.network.set(ends, conditions, self.now, &mut self.agenda, &mut self.dice);
             if let Some(again) = again {
                 self.dial(again);

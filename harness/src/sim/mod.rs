@@ -12,6 +12,7 @@
 //! | `machine`, `turns` | a process with its core: inbox, turns, persists, death in the middle of a turn, pauses |
 //! | `clock`, `disk`, `network` | clocks with rate and offset; group syncs and lost batches; links that are held or severed |
 //! | `clients`, `script` | sessions, workers, final readers; the steps of a script |
+//! | `client_links` | faults between clients and nodes |
 //! | `faults`, `phases` | the nemesis; boot to final reads, with bounds for progress |
 //! | `watch`, `verdict` | the invariants at every turn; the checks at the end |
 //! | `seeds`, `keep` | many runs side by side; what is kept of those that fail |
@@ -23,6 +24,7 @@
 //! open, silent) makes no difference to a node, which is not told.
 
 mod chance;
+mod client_links;
 mod clients;
 mod clock;
 pub mod command;

@@ -231,7 +231,7 @@ impl Network {
 }
 
 /// Whether connections break under this rule. How they do makes no difference to a node here, which is not told.
-fn ends_connections(rule: Rule) -> bool {
+pub(super) fn ends_connections(rule: Rule) -> bool {
     match rule {
         Rule::Open | Rule::Hold => false,
         Rule::Silence | Rule::HalfOpen | Rule::Close | Rule::Sever => true,

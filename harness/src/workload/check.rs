@@ -9,8 +9,10 @@ use store::{
 use toml::Spanned;
 
 use super::{
-    Action, Clients, Distribution, Entry, Expect, ExpectedVerdict, Fault, FaultSpec, Mix, NemesisEntry,
-    NodeClock, Operations, Word, Workload, faults, file, history_key, permanent, random,
+    Action, Clients, Delays, Distribution, Entry, Expect, ExpectedVerdict, Fault, FaultSpec, LinkDelay, Mix,
+    NemesisEntry, NodeClock, Operations, Word, Workload,
+    faults::{self, distribution},
+    file, history_key, permanent, random,
     scalar::{FileKey, Target},
     script, statement, store_key,
 };
@@ -39,6 +41,7 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
     for node in &late {
         scope.node(*node.get_ref(), node.span())?;
     }
+    let network = check_network(&scope, &file.network)?;
     let clocks = check_clocks(&scope, &file.clocks)?;
     let clients = check_clients(&scope, file.clients)?;
     let operations = file.operations.map(|table| check_operations(&scope, table)).transpose()?;
@@ -98,6 +101,7 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
         nodes,
         late: late.into_iter().map(Spanned::into_inner).collect(),
         test,
+        network,
         clocks,
         clients,
         operations,
@@ -285,6 +289,31 @@ fn check_replicas(replicas: &[Spanned<u64>], nodes: u64) -> Result<Vec<NodeId>, 
         }
     }
     Ok(replicas.iter().map(|replica| *replica.get_ref()).collect())
+}
+
+fn check_network(scope: &Scope, network: &file::Network) -> Result<Delays, Fault> {
+    let delay = network.delay.as_ref().map(distribution).transpose()?;
+    let mut links: Vec<LinkDelay> = Vec::new();
+    for link in &network.links {
+        let file::LinkDelay { from, to, delay } = link.get_ref();
+        scope.node(*from.get_ref(), from.span())?;
+        scope.node(*to.get_ref(), to.span())?;
+        let (from, to) = (*from.get_ref(), *to.get_ref());
+        if from == to {
+            return Err(Fault::new(link.span(), "a node has no link to itself", "here")
+                .help("name two nodes: `{ from = 1, to = 2, delay = \"20ms\" }`"));
+        }
+        if links.iter().any(|other| (other.from, other.to) == (from, to)) {
+            return Err(Fault::new(
+                link.span(),
+                format!("the link from {from} to {to} has a delay already"),
+                "again",
+            )
+            .help("name each link once"));
+        }
+        links.push(LinkDelay { from, to, delay: distribution(delay)? });
+    }
+    Ok(Delays { delay, links })
 }
 
 fn check_clocks(

@@ -11,7 +11,7 @@ use super::{
     check::{Scope, at_least},
     file, permanent,
     problem::suggestion,
-    scalar::Target,
+    scalar::{Peer, Target},
 };
 use crate::proxy::{Connect, Deed, Delay, Match, Rule, Strikes};
 
@@ -47,9 +47,10 @@ pub fn check_entry(
             ));
         }
     };
-    for target in fault.target.iter().chain(&fault.peer) {
-        if let Target::Answered(_) = target.get_ref() {
-            return Err(Fault::new(target.span(), "no step has answered here", "only in a step")
+    let target = fault.target.as_ref().map(|target| (target.get_ref(), target.span()));
+    for (target, span) in target.into_iter().chain(peer_nodes(&fault)) {
+        if let Target::Answered(_) = target {
+            return Err(Fault::new(span, "no step has answered here", "only in a step")
                 .help("write `node 3`, `leader(1)`, `follower(1)` or `random`"));
         }
     }
@@ -152,6 +153,7 @@ fn value<T: Copy>(of: Option<&Spanned<T>>) -> Option<T> {
 pub fn check_fault(scope: &Scope, span: Range<usize>, fault: &file::Fault) -> Result<FaultSpec, Fault> {
     let word = *fault.action.get_ref();
     only_its_keys(word, fault)?;
+    suits_clients(word, fault)?;
     let target = target(scope, &span, fault)?;
     let action = action(scope, &span, word, fault)?;
     let memory = scope.cluster.storage == StorageKind::Memory;
@@ -183,8 +185,8 @@ pub fn check_fault(scope: &Scope, span: Range<usize>, fault: &file::Fault) -> Re
 }
 
 fn target(scope: &Scope, span: &Range<usize>, fault: &file::Fault) -> Result<Target, Fault> {
-    if let Some(peer) = &fault.peer {
-        scope.target(peer.get_ref(), peer.span())?;
+    if let Some((peer, span)) = peer_nodes(fault) {
+        scope.target(peer, span)?;
     }
     match (&fault.target, *fault.action.get_ref()) {
         (Some(target), _) => {
@@ -200,12 +202,25 @@ fn target(scope: &Scope, span: &Range<usize>, fault: &file::Fault) -> Result<Tar
     }
 }
 
+/// The nodes at the other end, with their place.
+fn peer_nodes(fault: &file::Fault) -> Option<(&Target, Range<usize>)> {
+    let peer = fault.peer.as_ref()?;
+    match peer.get_ref() {
+        Peer::Clients => None,
+        Peer::Nodes(target) => Some((target, peer.span())),
+    }
+}
+
 fn action(scope: &Scope, span: &Range<usize>, word: Word, fault: &file::Fault) -> Result<FaultAction, Fault> {
     let cut = || fault.links.as_ref().map(|links| *links.get_ref()).unwrap_or_default().into();
     let direction = |otherwise| fault.direction.as_ref().map_or(otherwise, |way| *way.get_ref());
     let between = |otherwise| {
-        let peer = fault.peer.as_ref().map(|peer| peer.get_ref().clone());
-        Shape::Between { peer, direction: direction(otherwise) }
+        let direction = direction(otherwise);
+        match fault.peer.as_ref().map(Spanned::get_ref) {
+            None => Shape::Between { peer: None, direction },
+            Some(Peer::Nodes(peer)) => Shape::Between { peer: Some(peer.clone()), direction },
+            Some(Peer::Clients) => Shape::Clients { direction },
+        }
     };
     let shaped = |shape| FaultAction::Links { shape, rule: cut() };
     let on_links = |rule| FaultAction::Links { shape: between(Direction::Both), rule };
@@ -287,7 +302,7 @@ fn action(scope: &Scope, span: &Range<usize>, word: Word, fault: &file::Fault) -
 /// How long a message is kept back at most for others to pass, unless the file says so.
 const REORDERED: Duration = Duration::from_millis(50);
 
-fn distribution(delay: &Spanned<file::DelayTable>) -> Result<Delay, Fault> {
+pub fn distribution(delay: &Spanned<file::DelayTable>) -> Result<Delay, Fault> {
     let table = match *delay.get_ref() {
         file::DelayTable::Constant(time) => return Ok(Delay::Constant(time.0)),
         file::DelayTable::Distribution(table) => table,
@@ -408,6 +423,29 @@ pub fn keys_of(word: Word) -> &'static [&'static str] {
 /// Whether an action has an end, so that `for` says when.
 fn may_last(word: Word) -> bool {
     !matches!(word, Word::Wipe | Word::Restart | Word::Resume | Word::Release | Word::Reset | Word::Heal)
+}
+
+/// The actions that may be about links to clients.
+const ON_CLIENT_LINKS: &[Word] =
+    &[Word::Cut, Word::CutOneway, Word::Hold, Word::Refuse, Word::HalfOpen, Word::Delay];
+
+fn suits_clients(word: Word, fault: &file::Fault) -> Result<(), Fault> {
+    let Some(peer) = fault.peer.as_ref().filter(|peer| *peer.get_ref() == Peer::Clients) else {
+        return Ok(());
+    };
+    if !ON_CLIENT_LINKS.contains(&word) {
+        let words: Vec<String> = ON_CLIENT_LINKS.iter().map(|word| format!("`{}`", word.text())).collect();
+        let title = format!("`{}` is not done to the links of clients", word.text());
+        let help = format!("{} are; or name nodes", words.join(", "));
+        return Err(Fault::new(peer.span(), title, "here").help(help));
+    }
+    match &fault.direction {
+        Some(direction) if word == Word::Refuse => {
+            Err(Fault::new(direction.span(), "nodes do not connect to clients", "has no meaning here")
+                .help("remove it: clients connect to nodes, and are refused"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn only_its_keys(word: Word, fault: &file::Fault) -> Result<(), Fault> {

@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use super::{
     CheckName, Checks, Direction, Distribution, ExpectedVerdict, LinkFault, Mix, Phases, Require, Word,
-    scalar::{Entry, FileKey, Target, Time, Via, Wait, Who},
+    scalar::{Entry, FileKey, Peer, Target, Time, Via, Wait, Who},
 };
 
 /// A whole workload file.
@@ -25,6 +25,8 @@ pub struct File {
     #[serde(default)]
     pub clients: Clients,
     pub operations: Option<Spanned<Operations>>,
+    #[serde(default)]
+    pub network: Network,
     #[serde(default)]
     pub clocks: BTreeMap<Spanned<String>, Spanned<Clock>>,
     #[serde(default)]
@@ -141,6 +143,23 @@ pub struct Keys {
     pub list: Vec<Spanned<FileKey>>,
 }
 
+/// `[network]`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    pub delay: Option<Spanned<DelayTable>>,
+    pub links: Vec<Spanned<LinkDelay>>,
+}
+
+/// One entry of `links` in `[network]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkDelay {
+    pub from: Spanned<u64>,
+    pub to: Spanned<u64>,
+    pub delay: Spanned<DelayTable>,
+}
+
 /// One entry of `[clocks]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -165,7 +184,7 @@ macro_rules! fault_table {
             pub lasts: Option<Spanned<Time>>,
             pub links: Option<Spanned<LinkFault>>,
             pub direction: Option<Spanned<Direction>>,
-            pub peer: Option<Spanned<Target>>,
+            pub peer: Option<Spanned<Peer>>,
             pub parts: Option<Spanned<u64>>,
             pub period: Option<Spanned<Time>>,
             pub slow: Option<Spanned<Time>>,
@@ -255,7 +274,7 @@ pub struct Fault {
     pub lasts: Option<Spanned<Time>>,
     pub links: Option<Spanned<LinkFault>>,
     pub direction: Option<Spanned<Direction>>,
-    pub peer: Option<Spanned<Target>>,
+    pub peer: Option<Spanned<Peer>>,
     pub parts: Option<Spanned<u64>>,
     pub period: Option<Spanned<Time>>,
     pub slow: Option<Spanned<Time>>,

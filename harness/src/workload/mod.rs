@@ -12,6 +12,8 @@ use store::{
     config::{ClockSkew, ClusterConfig, TestOptions},
 };
 
+use crate::proxy::Delay;
+
 pub use problem::{Fault, Problem};
 pub use random::{Choice, RandomFaults};
 pub use scalar::{Entry, Target, Time, Via, Wait, Who};
@@ -50,6 +52,8 @@ pub struct Workload {
     pub cluster: ClusterConfig,
     /// Planted bugs and what else only tests ask for.
     pub test: TestOptions,
+    /// How long messages between nodes travel without any fault.
+    pub network: Delays,
     /// Each node's clock, where it differs from the machine's.
     pub clocks: Vec<NodeClock>,
     /// The clients.
@@ -70,6 +74,36 @@ pub struct Workload {
     pub require: Require,
     /// How it should end.
     pub expect: Expect,
+}
+
+/// How long messages between nodes travel without any fault.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delays {
+    /// On every link; none: as long as the machine takes.
+    pub delay: Option<Delay>,
+    /// On single links, instead of that.
+    pub links: Vec<LinkDelay>,
+}
+
+/// How long messages travel on one link.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkDelay {
+    /// The sender.
+    pub from: NodeId,
+    /// The receiver.
+    pub to: NodeId,
+    /// How long.
+    pub delay: Delay,
+}
+
+impl Delays {
+    /// Those of a link from one node to another.
+    pub fn of(&self, from: NodeId, to: NodeId) -> Option<Delay> {
+        let single = self.links.iter().find(|link| (link.from, link.to) == (from, to));
+        single.map(|link| link.delay).or(self.delay)
+    }
 }
 
 /// A node's clock.

@@ -140,6 +140,9 @@ fn vocabulary(nodes: u64, cluster: &ClusterConfig) -> Vec<Choice> {
             let shape = Shape::Between { peer: None, direction: Direction::Both };
             add(word, leader.clone(), 900, FaultAction::Links { shape, rule });
         }
+        for (word, target, direction, rule) in client_faults(partition) {
+            add(word, target, 900, FaultAction::Links { shape: Shape::Clients { direction }, rule });
+        }
         add(Word::Reset, leader.clone(), 0, FaultAction::Reset);
         for ppm in cluster.lease.iter().flat_map(|lease| [-(lease.drift_ppm as i64), lease.drift_ppm as i64])
         {
@@ -171,6 +174,21 @@ fn link_faults(partition: PartitionId, nodes: u64) -> Vec<(Word, Target, Shape, 
         faults.push((Word::MajoritiesRing, Target::All, Shape::MajoritiesRing, LinkFault::Hold));
     }
     faults
+}
+
+/// Faults between clients and nodes.
+fn client_faults(partition: PartitionId) -> Vec<(Word, Target, Direction, LinkRule)> {
+    let (leader, follower) = (Target::Leader(partition), Target::Follower(partition));
+    vec![
+        (Word::CutOneway, leader.clone(), Direction::In, LinkFault::Hold.into()),
+        (Word::CutOneway, leader.clone(), Direction::Out, LinkFault::Hold.into()),
+        (Word::CutOneway, follower, Direction::Out, LinkFault::Sever.into()),
+        (Word::Cut, leader.clone(), Direction::Both, LinkFault::Sever.into()),
+        (Word::Cut, Target::Random, Direction::Both, LinkFault::Silence.into()),
+        (Word::HalfOpen, leader.clone(), Direction::In, LinkRule::Rule(Rule::HalfOpen)),
+        (Word::Refuse, Target::Random, Direction::Both, LinkRule::Connect(Connect::Refuse)),
+        (Word::Delay, leader, Direction::Both, LinkRule::Delay(Delay::Exponential { mean: millis(20).0 })),
+    ]
 }
 
 /// Messages that mean the same when they come twice. A doubled `forward` is carried out twice: connections do not double, and

@@ -42,6 +42,15 @@ pub enum Target {
     Answered(String),
 }
 
+/// The other end of a fault of links.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// `clients`: every client, whatever it does.
+    Clients,
+    /// Nodes.
+    Nodes(Target),
+}
+
 /// Where an operation of a step enters the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Via {
@@ -174,6 +183,23 @@ impl fmt::Display for Target {
     }
 }
 
+impl FromStr for Peer {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if text == "clients" { Ok(Self::Clients) } else { text.parse().map(Self::Nodes) }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clients => f.write_str("clients"),
+            Self::Nodes(target) => target.fmt(f),
+        }
+    }
+}
+
 impl FromStr for Wait {
     type Err = ();
 
@@ -240,6 +266,7 @@ as_text!(
      \"lagging(1)\", \"minority\", \"majority\", \"minority(1)\", \"majority(1)\", \"random\", \"all\" or, in a step, \
      \"answered(step name)\""
 );
+as_text!(Peer, "\"clients\", or nodes such as \"node 3\", \"follower(1)\" or \"leader(2)\"");
 as_text!(Wait, "what to wait for: \"250ms\", \"open\", \"leader(1)\" or \"leader-change(1)\"");
 
 /// Serde for a value that is a word, a number or a list of numbers.

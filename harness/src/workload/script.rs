@@ -11,7 +11,7 @@ use super::{
     check::Scope,
     faults::check_fault,
     file, history_key,
-    scalar::{Target, Via, Wait, Who},
+    scalar::{Peer, Target, Via, Wait, Who},
 };
 
 /// One step.
@@ -287,8 +287,10 @@ impl Checking<'_> {
             }
             let name = step.name.as_ref().map(|name| name.get_ref().clone());
             let fault = fault.get_ref().fault(name);
-            if let Some(peer) = &fault.peer {
-                self.target(peer.get_ref(), peer.span())?;
+            if let Some(peer) = &fault.peer
+                && let Peer::Nodes(target) = peer.get_ref()
+            {
+                self.target(target, peer.span())?;
             }
             return check_fault(self.scope, span.clone(), &fault).map(Action::Fault);
         }

@@ -80,7 +80,7 @@ pub enum Death {
     TearsLog,
 }
 
-/// Which links a fault is about. A link is directed; links to clients are never among them.
+/// Which links a fault is about. A link is directed; links to clients are among them only where the shape says so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shape {
@@ -89,6 +89,11 @@ pub enum Shape {
         /// The peers; none: all other nodes.
         peer: Option<Target>,
         /// Which way.
+        direction: Direction,
+    },
+    /// Between the target and every client.
+    Clients {
+        /// Which way: requests go in, answers out.
         direction: Direction,
     },
     /// Between two halves of the nodes, the target in the smaller one.

@@ -59,6 +59,23 @@ fn a_leader_that_gets_no_promises_gives_up() {
     assert!(last.is_some_and(|ballot| ballot > spent), "{last:?} after {spent}");
 }
 
+/// Without leases no refusal is waited for: the limit is five election timeouts, so that it grows with slow links.
+#[test]
+fn without_leases_a_leader_that_gets_no_promises_gives_up_too() {
+    let mut world = started(false, Box::new(Constant));
+    world.run(600 * MS).expect("the first election");
+    world.crash(3);
+    world.mute(1, 2, "Promise", true);
+    let preparing = |world: &World| role(world, 2) == "preparing";
+    assert!(world.run_until(600 * MS, preparing).expect("no invariant breaks"));
+    world.run(1490 * MS).expect("no invariant breaks");
+    assert_eq!(role(&world, 2), "preparing");
+    assert!(world.run_until(20 * MS, |world| !preparing(world)).expect("no invariant breaks"));
+    world.mute(1, 2, "Promise", false);
+    let leads = |world: &World| [1, 2].into_iter().any(|node| role(world, node) == "leader");
+    assert!(world.run_until(1500 * MS, leads).expect("no invariant breaks"));
+}
+
 /// A leader that cannot persist stops extending its lease, also while its followers decide without it.
 #[test]
 fn a_leader_whose_disk_stalls_is_replaced_while_its_followers_go_on_deciding() {

@@ -155,7 +155,13 @@ pub const FAULT: &[Key] = &[
         Optional("\"out\""),
         "which way, seen from the target; \"out\" for `cut-oneway`, else \"both\"",
     ),
-    key("peer", Target, Optional("\"follower(1)\""), "the other end; all other nodes if left out"),
+    key(
+        "peer",
+        Target,
+        Optional("\"follower(1)\""),
+        "the other end; all other nodes if left out. \"clients\": every client, of `cut`, `cut-oneway`, `hold`, `refuse`, \
+                `half-open` and `delay`; requests go \"in\", answers \"out\"",
+    ),
     key("parts", Integer(2), Optional("3"), "of `split`"),
     key("period", Time, Optional("\"200ms\""), "of `swizzle` and `flap`: from change to change"),
     key(
@@ -352,6 +358,24 @@ pub const TABLES: &[Table] = &[
                 Optional("1000"),
                 "operations a second of all clients; without it each asks as soon as \
                 it is answered",
+            ),
+        ],
+    },
+    Table {
+        header: "[network]",
+        about: "How long messages between nodes travel without any fault; what faults add comes on top.",
+        keys: &[
+            key(
+                "delay",
+                DELAY,
+                Optional("{ shortest = \"1ms\", longest = \"5ms\" }"),
+                "on every link, written as for `delay`; as long as the machine takes if left out",
+            ),
+            key(
+                "links",
+                List(&Inline(&[("from", Integer(1)), ("to", Integer(1)), ("delay", DELAY)], 3)),
+                Default("[]"),
+                "on single links, instead: `{ from = 1, to = 2, delay = \"20ms\" }`",
             ),
         ],
     },
