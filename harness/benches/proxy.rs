@@ -1,11 +1,12 @@
-//! What the proxy costs: round trips and throughput through it beside a plain echo without it, measured alternately, and how
-//! long a switch of the network takes under load. The echo is a process of its own, the proxy and the load are threads.
+//! What the proxy costs: round trips and throughput through it, beside a plain echo without it and beside two proxies that do
+//! nothing but read and write, measured in turn, and how long a switch of the network takes under load. The echo is a process of its own,
+//! the proxies and the load are threads. What the bare proxies lose is lost to the machine: three parties share its processors.
 //!
 //!     scripts/bench proxy [--json] [--rounds N] [--seconds S]
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read, Write},
     net::SocketAddr,
     process::{Child, Command, Stdio},
 };
@@ -113,6 +114,66 @@ async fn echo() -> Result<()> {
     }
 }
 
+/// A proxy that only reads and writes: two threads for each connection, which block.
+fn copy_with_threads(echo: SocketAddr) -> Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let copy = |mut from: std::net::TcpStream, mut to: std::net::TcpStream| {
+        std::thread::spawn(move || {
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(read @ 1..) = from.read(&mut buffer) {
+                if to.write_all(&buffer[..read]).is_err() {
+                    break;
+                }
+            }
+            // the other thread still holds the socket
+            let _ = to.shutdown(std::net::Shutdown::Both);
+        })
+    };
+    std::thread::spawn(move || -> io::Result<()> {
+        for near in listener.incoming() {
+            let (near, far) = (near?, std::net::TcpStream::connect(echo)?);
+            near.set_nodelay(true)?;
+            far.set_nodelay(true)?;
+            copy(near.try_clone()?, far.try_clone()?);
+            copy(far, near);
+        }
+        Ok(())
+    });
+    Ok(address)
+}
+
+/// A proxy that only reads and writes: two tasks for each connection, all on one thread.
+fn copy_with_tasks(echo: SocketAddr) -> Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let copy = |mut from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp::OwnedWriteHalf| {
+        tokio::spawn(async move {
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(read @ 1..) = from.read(&mut buffer).await {
+                if to.write_all(&buffer[..read]).await.is_err() {
+                    break;
+                }
+            }
+        })
+    };
+    let serve = async move {
+        let listener = TcpListener::from_std(listener)?;
+        loop {
+            let (near, far) = (listener.accept().await?.0, TcpStream::connect(echo).await?);
+            near.set_nodelay(true)?;
+            far.set_nodelay(true)?;
+            let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
+            copy(from_near, to_far);
+            copy(from_far, to_near);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || -> io::Result<()> { runtime.block_on(serve) });
+    Ok(address)
+}
+
 /// What one load came to, in one round.
 struct Measured {
     per_second: f64,
@@ -120,24 +181,23 @@ struct Measured {
     p50: f64,
 }
 
+/// The ways to the echo: none between, ours, and the bare ones.
+const WAYS: [&str; 4] = ["direct", "proxy", "bare, threads", "bare, tasks"];
+
 async fn measure_all(arguments: &Arguments, echo: SocketAddr) -> Result<Report> {
     let network = Network::start(&[1], &[1, 2], Protocol::Frames, 1).await?;
     network.set_target(1, Some(echo));
     let proxied = network.address(Link::client(1, 1));
+    let ways = [echo, proxied, copy_with_threads(echo)?, copy_with_tasks(echo)?];
     let mut rows: Vec<Row> = LOADS.iter().map(|load| Row::new(*load)).collect();
     let mut switches = Vec::new();
     for round in 0..arguments.rounds {
         for (row, load) in rows.iter_mut().zip(LOADS) {
-            let mut both = Vec::new();
             // whoever comes first has the machine in another state
-            let order = if round % 2 == 0 { [echo, proxied] } else { [proxied, echo] };
-            for address in order {
-                both.push(measure(address, load, arguments.seconds).await?);
+            for turn in 0..ways.len() {
+                let way = (turn + round) % ways.len();
+                row.add(way, &measure(ways[way], load, arguments.seconds).await?);
             }
-            if round % 2 == 1 {
-                both.reverse();
-            }
-            row.add(&both[0], &both[1]);
         }
         switches.extend(time_switches(&network).await?);
     }
@@ -145,7 +205,8 @@ async fn measure_all(arguments: &Arguments, echo: SocketAddr) -> Result<Report> 
     switches.sort_by(f64::total_cmp);
     Ok(Report {
         rounds: arguments.rounds,
-        rows: rows.into_iter().map(Row::medians).collect(),
+        seconds: arguments.seconds,
+        rows: rows.iter().map(Row::medians).collect(),
         switches: switches.len(),
         switch_p50_ms: switches[switches.len() / 2],
         switch_p99_ms: switches[switches.len() * 99 / 100],
@@ -242,42 +303,46 @@ async fn time_switches(network: &Network) -> Result<Vec<f64>> {
     }
 }
 
-/// The rounds of one load.
+/// The rounds of one load, by way.
 struct Row {
     load: (usize, usize),
-    direct: Vec<f64>,
-    proxied: Vec<f64>,
-    direct_p50: Vec<f64>,
-    proxied_p50: Vec<f64>,
+    per_second: [Vec<f64>; WAYS.len()],
+    p50: [Vec<f64>; WAYS.len()],
 }
 
 impl Row {
     fn new(load: (usize, usize)) -> Self {
-        let (direct, proxied, direct_p50, proxied_p50) = Default::default();
-        Self { load, direct, proxied, direct_p50, proxied_p50 }
+        Self { load, per_second: Default::default(), p50: Default::default() }
     }
 
-    fn add(&mut self, direct: &Measured, proxied: &Measured) {
-        self.direct.push(direct.per_second);
-        self.proxied.push(proxied.per_second);
-        self.direct_p50.push(direct.p50);
-        self.proxied_p50.push(proxied.p50);
+    fn add(&mut self, way: usize, measured: &Measured) {
+        self.per_second[way].push(measured.per_second);
+        self.p50[way].push(measured.p50);
     }
 
-    fn medians(self) -> Medians {
-        let pairs = |a: &[f64], b: &[f64], of: fn(f64, f64) -> f64| {
-            median(a.iter().zip(b).map(|(a, b)| of(*a, *b)).collect())
-        };
+    fn medians(&self) -> Medians {
+        let ways = WAYS.iter().enumerate().map(|(way, name)| {
+            let pairs = |values: &[Vec<f64>], of: fn(f64, f64) -> f64| {
+                median(values[way].iter().zip(&values[0]).map(|(some, direct)| of(*some, *direct)).collect())
+            };
+            let medians = Way {
+                per_second: median(self.per_second[way].clone()),
+                throughput_ratio: pairs(&self.per_second, |some, direct| some / direct),
+                p50_us: median(self.p50[way].clone()),
+                round_trip_ratio: pairs(&self.p50, |some, direct| some / direct),
+                added_us: pairs(&self.p50, |some, direct| some - direct),
+            };
+            (*name, medians)
+        });
+        let beside_bare = self.per_second[1]
+            .iter()
+            .enumerate()
+            .map(|(round, ours)| ours / self.per_second[2][round].max(self.per_second[3][round]));
         Medians {
             connections: self.load.0,
             in_flight: self.load.0 * self.load.1,
-            throughput_ratio: pairs(&self.proxied, &self.direct, |proxied, direct| proxied / direct),
-            round_trip_ratio: pairs(&self.proxied_p50, &self.direct_p50, |proxied, direct| proxied / direct),
-            added_us: pairs(&self.proxied_p50, &self.direct_p50, |proxied, direct| proxied - direct),
-            direct_per_second: median(self.direct),
-            proxied_per_second: median(self.proxied),
-            direct_p50_us: median(self.direct_p50),
-            proxied_p50_us: median(self.proxied_p50),
+            beside_bare: median(beside_bare.collect()),
+            ways: ways.collect(),
         }
     }
 }
@@ -287,16 +352,23 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Medians over the rounds; ratios are medians of the rounds' ratios.
+/// Medians over the rounds; ratios and differences are medians of the rounds'.
 #[derive(Debug, Serialize)]
 struct Medians {
     connections: usize,
     in_flight: usize,
-    direct_per_second: f64,
-    proxied_per_second: f64,
+    /// Throughput through the proxy over that of the better bare one, round by round.
+    beside_bare: f64,
+    ways: BTreeMap<&'static str, Way>,
+}
+
+/// One way to the echo; ratios and differences are to the direct one.
+#[derive(Debug, Serialize)]
+struct Way {
+    per_second: f64,
     throughput_ratio: f64,
-    direct_p50_us: f64,
-    proxied_p50_us: f64,
+    /// With one in flight; null otherwise.
+    p50_us: f64,
     round_trip_ratio: f64,
     added_us: f64,
 }
@@ -304,6 +376,7 @@ struct Medians {
 #[derive(Debug, Serialize)]
 struct Report {
     rounds: usize,
+    seconds: f64,
     rows: Vec<Medians>,
     switches: usize,
     switch_p50_ms: f64,
@@ -312,28 +385,33 @@ struct Report {
 
 impl Report {
     fn print(&self) {
-        println!("in flight       direct/s      proxied/s   ratio   goal");
+        println!("messages a second, and the ratio to direct");
+        print!("in flight    ");
+        for name in WAYS {
+            print!(" {name:>18}");
+        }
+        println!("   goal      proxy / better bare");
         for (row, goal) in self.rows.iter().zip(["-", ">= 0.50", ">= 0.30"]) {
-            println!(
-                "{:>3} ({:>2} x {:>2}) {:>12.0} {:>14.0} {:>7.2}   {goal}",
-                row.in_flight,
-                row.connections,
-                row.in_flight / row.connections,
-                row.direct_per_second,
-                row.proxied_per_second,
-                row.throughput_ratio,
-            );
+            let (all, connections) = (row.in_flight, row.connections);
+            print!("{all:>3} ({connections:>2} x {:>2})", all / connections);
+            for name in WAYS {
+                let way = &row.ways[name];
+                print!(" {:>11.0} ({:.2})", way.per_second, way.throughput_ratio);
+            }
+            println!("   {goal:<7}   {:.2}", row.beside_bare);
         }
         if let Some(row) = self.rows.first() {
-            println!(
-                "round trip p50  {:.1} us direct, {:.1} us proxied: {:.1} us added (goal < 60), ratio {:.2} (goal <= 1.60)",
-                row.direct_p50_us, row.proxied_p50_us, row.added_us, row.round_trip_ratio
-            );
+            println!("round trip p50, and what is added to direct (goal < 60 us and <= 1.60x)");
+            for name in WAYS {
+                let way = &row.ways[name];
+                let (p50, added, ratio) = (way.p50_us, way.added_us, way.round_trip_ratio);
+                println!("  {name:<14} {p50:>7.1} us {added:>+7.1} us {ratio:>6.2}x");
+            }
         }
         println!(
-            "switch          p50 {:.3} ms, p99 {:.3} ms of {} under load (goal p99 < 5)",
+            "switch of the network under load: p50 {:.3} ms, p99 {:.3} ms of {} (goal p99 < 5)",
             self.switch_p50_ms, self.switch_p99_ms, self.switches
         );
-        println!("{} rounds, medians", self.rounds);
+        println!("{} rounds of {} s each, in turn; medians", self.rounds, self.seconds);
     }
 }

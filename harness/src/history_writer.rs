@@ -3,18 +3,22 @@
 //! Every record takes its time stamp under the lock that also orders the lines. An operation's invocation is recorded before
 //! its request leaves and its completion after the answer has come, so that recorded intervals contain the real ones.
 
+mod file;
+mod line;
+
 use std::{
     fs::File,
-    io::{self, BufWriter, Write},
+    io,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use checker::history::{Function, Header, Kind, Nemesis, Op, OpResult, Phase, Record};
-
+use checker::history::{Function, Header, Kind, Nemesis, OpResult, Phase, Record};
 use tokio::sync::watch;
 
 use crate::clock::boottime_ns;
+use file::LineFile;
+use line::put_op;
 
 /// The history of a run, while it is written.
 #[derive(Debug)]
@@ -27,13 +31,14 @@ pub struct History {
 
 #[derive(Debug)]
 struct Inner {
-    file: BufWriter<File>,
+    /// `None`: nothing is recorded, only counted.
+    file: Option<LineFile>,
     /// Time stamp of the last line.
     last: u64,
+    /// Operations that have ended.
+    count: usize,
     completed: Vec<Completed>,
     faults: Vec<Nemesis>,
-    /// Why the file could not be written, once that has happened.
-    failure: Option<io::Error>,
 }
 
 /// Who asks whom for what.
@@ -84,18 +89,22 @@ impl History {
         initial: Vec<(checker::history::Key, String)>,
     ) -> io::Result<Self> {
         let origin = boottime_ns();
-        let inner = Inner {
-            file: BufWriter::with_capacity(1 << 16, File::create_new(path)?),
-            last: 0,
-            completed: Vec::new(),
-            faults: Vec::new(),
-            failure: None,
-        };
-        let history = Self { origin, inner: Mutex::new(inner), writes: watch::Sender::new(0) };
+        let history = Self::new(origin, Some(LineFile::start(File::create_new(path)?)?));
         let header = Header { workload: workload.to_owned(), seed, origin, initial };
         history.lock().write(&Record::Header(header));
         history.flush()?;
         Ok(history)
+    }
+
+    /// Counts operations and records nothing: for measuring what recording costs.
+    pub fn unrecorded() -> Self {
+        Self::new(boottime_ns(), None)
+    }
+
+    fn new(origin: u64, file: Option<LineFile>) -> Self {
+        let (completed, faults) = Default::default();
+        let inner = Inner { file, last: 0, count: 0, completed, faults };
+        Self { origin, inner: Mutex::new(inner), writes: watch::Sender::new(0) }
     }
 
     /// The machine's clock at time 0.
@@ -112,7 +121,7 @@ impl History {
     pub fn invoke(&self, asked: &Asked) -> u64 {
         let mut inner = self.lock();
         let time = self.stamp(&mut inner);
-        inner.write(&Record::Op(asked.op(time, Kind::Invoke)));
+        inner.append(|line| put_op(line, time, asked, None));
         time
     }
 
@@ -120,15 +129,13 @@ impl History {
     pub fn complete(&self, asked: &Asked, invoked: u64, ended: &Ended) {
         let mut inner = self.lock();
         let time = self.stamp(&mut inner);
-        let mut op = asked.op(time, ended.kind());
-        match ended {
-            Ended::Ok(result) => op.result = Some(result.clone()),
-            Ended::Fail(error) | Ended::Info(error) => op.error = Some(error.clone()),
+        inner.count += 1;
+        if inner.file.is_some() {
+            inner.append(|line| put_op(line, time, asked, Some(ended)));
+            let fast = matches!(ended, Ended::Ok(result) if result.fast);
+            let name = name_of(&asked.function);
+            inner.completed.push(Completed { invoked, ended: time, name, kind: ended.kind(), fast });
         }
-        inner.write(&Record::Op(op));
-        let fast = matches!(ended, Ended::Ok(result) if result.fast);
-        let name = name_of(&asked.function);
-        inner.completed.push(Completed { invoked, ended: time, name, kind: ended.kind(), fast });
         drop(inner);
         if is_acknowledged_write(&asked.function, ended) {
             self.writes.send_modify(|writes| *writes += 1);
@@ -146,7 +153,6 @@ impl History {
         nemesis.time = self.stamp(&mut inner);
         inner.write(&Record::Nemesis(nemesis.clone()));
         inner.faults.push(nemesis);
-        inner.flush();
     }
 
     /// Records that a phase begins; returns when.
@@ -154,7 +160,6 @@ impl History {
         let mut inner = self.lock();
         let time = self.stamp(&mut inner);
         inner.write(&Record::Phase(Phase { time, name: name.to_owned() }));
-        inner.flush();
         time
     }
 
@@ -165,7 +170,7 @@ impl History {
 
     /// How many operations have ended so far.
     pub fn completed_count(&self) -> usize {
-        self.lock().completed.len()
+        self.lock().count
     }
 
     /// The faults so far.
@@ -173,14 +178,22 @@ impl History {
         self.lock().faults.clone()
     }
 
-    /// Hands everything so far to the operating system. An error, now or earlier, means that the record has a gap.
+    /// Has everything so far written soon. An error, now or earlier, means that the record has ended before this.
+    pub fn hand_over(&self) -> io::Result<()> {
+        let mut inner = self.lock();
+        inner.file.as_mut().map_or(Ok(()), |file| {
+            file.hand_over();
+            written(file)
+        })
+    }
+
+    /// Waits until everything so far is in the operating system's hands. Errors as [`hand_over`](Self::hand_over).
     pub fn flush(&self) -> io::Result<()> {
         let mut inner = self.lock();
-        inner.flush();
-        match &inner.failure {
-            Some(error) => Err(io::Error::new(error.kind(), format!("cannot write the history: {error}"))),
-            None => Ok(()),
-        }
+        inner.file.as_mut().map_or(Ok(()), |file| {
+            file.wait();
+            written(file)
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -195,37 +208,28 @@ impl History {
 }
 
 impl Inner {
+    fn append(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(file) = &mut self.file {
+            file.append(put);
+        }
+    }
+
+    /// A line that is rare, and that must not wait for others.
     fn write(&mut self, record: &Record) {
-        let written = serde_json::to_writer(&mut self.file, record)
-            .map_err(io::Error::from)
-            .and_then(|()| self.file.write_all(b"\n"));
-        self.note(written);
-    }
-
-    fn flush(&mut self) {
-        let flushed = self.file.flush();
-        self.note(flushed);
-    }
-
-    fn note(&mut self, result: io::Result<()>) {
-        if let Err(error) = result {
-            self.failure.get_or_insert(error);
+        self.append(|line| {
+            serde_json::to_writer(&mut *line, record).expect("plain data");
+            line.push(b'\n');
+        });
+        if let Some(file) = &mut self.file {
+            file.hand_over();
         }
     }
 }
 
-impl Asked {
-    fn op(&self, time: u64, kind: Kind) -> Op {
-        Op {
-            time,
-            process: self.process,
-            client: self.client,
-            node: self.node,
-            kind,
-            function: self.function.clone(),
-            result: None,
-            error: None,
-        }
+fn written(file: &LineFile) -> io::Result<()> {
+    match file.failure() {
+        Some(error) => Err(io::Error::new(error.kind(), format!("cannot write the history: {error}"))),
+        None => Ok(()),
     }
 }
 
@@ -332,17 +336,41 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_reported() {
-        let inner = Inner {
-            file: BufWriter::new(File::options().write(true).open("/dev/full").expect("/dev/full")),
-            last: 0,
-            completed: Vec::new(),
-            faults: Vec::new(),
-            failure: None,
-        };
-        let history = History { origin: 0, inner: Mutex::new(inner), writes: watch::Sender::new(0) };
+        let full = File::options().write(true).open("/dev/full").expect("/dev/full");
+        let history = History::new(0, Some(LineFile::start(full).expect("a thread")));
         history.invoke(&asked(1));
         let error = history.flush().expect_err("no space");
         assert!(error.to_string().contains("cannot write the history"), "{error}");
-        assert!(history.flush().is_err(), "the gap is not forgotten");
+        assert!(history.flush().is_err() && history.hand_over().is_err(), "the gap is not forgotten");
+    }
+
+    #[test]
+    fn what_was_recorded_before_a_panic_is_in_the_file() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("history.jsonl");
+        let history = History::create(&path, "test", 1, Vec::new()).expect("history");
+        let ended = std::thread::spawn(move || {
+            for client in 0..10_000 {
+                history.invoke(&asked(client));
+            }
+            panic!("planned");
+        })
+        .join();
+        ended.expect_err("it has panicked");
+        let text = std::fs::read_to_string(&path).expect("read");
+        let clients = text.lines().skip(1).map(|line| match serde_json::from_str(line).expect("a record") {
+            Record::Op(op) => op.client,
+            other => panic!("{other:?}"),
+        });
+        assert!(clients.eq(0..10_000), "all of it, in order");
+    }
+
+    #[test]
+    fn without_a_record_operations_are_only_counted() {
+        let history = History::unrecorded();
+        let invoked = history.invoke(&asked(1));
+        history.complete(&asked(1), invoked, &Ended::Info("lost".to_owned()));
+        history.flush().expect("nothing to write");
+        assert_eq!((history.completed_count(), history.completed_since(0).len()), (1, 0));
     }
 }

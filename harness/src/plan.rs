@@ -38,6 +38,9 @@ pub struct Plan {
     pub script_clients: u64,
     /// After how long an operation without an answer counts as unknown.
     pub timeout_ms: u64,
+    /// So many clients share one connection to each node.
+    #[serde(default = "one")]
+    pub share: u64,
     /// The cluster.
     pub cluster: ClusterConfig,
     /// Planted bugs and what else only tests ask for.
@@ -63,6 +66,11 @@ pub struct Plan {
     pub faults: Vec<PlannedFault>,
     /// The script.
     pub steps: Vec<Step>,
+}
+
+/// Plans that were written before clients could share do not say so.
+fn one() -> u64 {
+    1
 }
 
 /// A client and its stream of operations.
@@ -138,6 +146,7 @@ impl Plan {
             late: workload.late,
             script_clients,
             timeout_ms: workload.clients.timeout_ms,
+            share: workload.clients.share,
             cluster: workload.cluster,
             test: workload.test,
             phases: workload.phases,

@@ -1,11 +1,17 @@
 //! Clients: each is a logical process after another, asks one thing at a time and records all of it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use checker::history::{Function, OpResult};
 use store::{
     api::{Answer, NodeId, Operation, Outcome},
     client::{Client, ClientError},
+    pipeline::Pipeline,
 };
 use tokio::{
     sync::watch,
@@ -16,7 +22,6 @@ use crate::{
     generator::{Generator, Knowledge},
     history_writer::{Asked, Ended, History},
     leaders::Leaders,
-    proxy::{Link, Network},
     workload::store_key,
 };
 
@@ -26,8 +31,8 @@ pub(crate) const BACKOFF: Duration = Duration::from_millis(20);
 /// What all clients share.
 #[derive(Clone)]
 pub struct Surroundings {
-    /// The proxies that they connect to.
-    pub network: Arc<Network>,
+    /// Where each client reaches each node.
+    pub addresses: Arc<BTreeMap<(u64, NodeId), SocketAddr>>,
     /// Where everything is recorded.
     pub history: Arc<History>,
     /// Who leads which partition, as far as the harness knows.
@@ -38,24 +43,86 @@ pub struct Surroundings {
     pub stride: u64,
 }
 
-/// A client: its connections, one to each node that it asks, and its present process number.
+/// Connections of one client, or of several that share them: one to each node that they ask.
+pub struct Connections(BTreeMap<NodeId, Connection>);
+
+struct Connection {
+    address: String,
+    present: Mutex<Option<Pipeline>>,
+    /// One client connects while the others wait.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+impl Connections {
+    /// Connections on the links of `client`, none of them made yet.
+    pub fn new(client: u64, surroundings: &Surroundings) -> Self {
+        let links = surroundings.addresses.range((client, NodeId::MIN)..=(client, NodeId::MAX));
+        let connection = |address: &SocketAddr| Connection {
+            address: address.to_string(),
+            present: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+        };
+        Self(links.map(|((_, node), address)| (*node, connection(address))).collect())
+    }
+
+    fn to(&self, node: NodeId) -> &Connection {
+        self.0.get(&node).unwrap_or_else(|| panic!("no client has a link to node {node}"))
+    }
+}
+
+impl Connection {
+    /// What is there, or else a new one.
+    async fn reach(&self, cluster: &str) -> Result<Pipeline, ClientError> {
+        if let Some(pipeline) = self.present() {
+            return Ok(pipeline);
+        }
+        let _only_one = self.connecting.lock().await;
+        if let Some(pipeline) = self.present() {
+            return Ok(pipeline);
+        }
+        let pipeline = Pipeline::new(Client::connect(&self.address, cluster).await?);
+        *self.lock() = Some(pipeline.clone());
+        Ok(pipeline)
+    }
+
+    fn present(&self) -> Option<Pipeline> {
+        self.lock().as_ref().filter(|pipeline| !pipeline.is_lost()).cloned()
+    }
+
+    /// Nobody asks anything more on this one; who waits for it already goes on waiting.
+    fn give_up(&self, pipeline: &Pipeline) {
+        self.lock().take_if(|present| present.is_same(pipeline));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Pipeline>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client: its connections and its present process number.
 pub struct Session {
     surroundings: Surroundings,
     client: u64,
     process: u64,
-    connections: BTreeMap<NodeId, Client>,
+    connections: Arc<Connections>,
 }
 
 impl Session {
-    /// A client that has not asked anything.
+    /// A client that has not asked anything, with connections of its own.
     pub fn new(client: u64, surroundings: Surroundings) -> Self {
-        Self { surroundings, client, process: client, connections: BTreeMap::new() }
+        let connections = Arc::new(Connections::new(client, &surroundings));
+        Self::sharing(connections, client, surroundings)
+    }
+
+    /// A client that has not asked anything, and uses connections that others use too.
+    pub fn sharing(connections: Arc<Connections>, client: u64, surroundings: Surroundings) -> Self {
+        Self { surroundings, client, process: client, connections }
     }
 
     /// Asks `node`, once, and records it. The operation is never sent again, whatever comes of it.
     pub async fn ask(&mut self, node: NodeId, function: Function, limit: Duration) -> Ended {
         let asked = Asked { process: self.process, client: self.client, node, function };
-        let history = Arc::clone(&self.surroundings.history);
+        let history = &self.surroundings.history;
         let invoked = history.invoke(&asked);
         let ended = self.attempt(&asked, Instant::now() + limit).await;
         history.complete(&asked, invoked, &ended);
@@ -68,36 +135,23 @@ impl Session {
         ended
     }
 
-    async fn attempt(&mut self, asked: &Asked, deadline: Instant) -> Ended {
-        let mut client = match self.connection(asked.node, deadline).await {
-            Ok(client) => client,
-            Err(ended) => return ended,
-        };
-        match time::timeout_at(deadline, client.call(operation_of(&asked.function))).await {
-            Ok(Ok(answer)) => {
-                self.connections.insert(asked.node, client);
-                Ended::Ok(result_of(&answer))
-            }
-            Ok(Err(error @ ClientError::Store(_))) => {
-                self.connections.insert(asked.node, client);
-                failed(&error)
-            }
-            // the connection is dropped: a late answer must not be taken for that of the next operation
-            Ok(Err(error)) => failed(&error),
-            Err(_) => Ended::Info("no answer in time".to_owned()),
-        }
-    }
-
     /// Until the request is sent, every failure is definite.
-    async fn connection(&mut self, node: NodeId, deadline: Instant) -> Result<Client, Ended> {
-        if let Some(client) = self.connections.remove(&node) {
-            return Ok(client);
-        }
-        let address = self.surroundings.network.address(Link::client(self.client, node)).to_string();
-        match time::timeout_at(deadline, Client::connect(&address, &self.surroundings.cluster)).await {
-            Ok(Ok(client)) => Ok(client),
-            Ok(Err(error)) => Err(failed(&error)),
-            Err(_) => Err(Ended::Fail("no connection in time".to_owned())),
+    async fn attempt(&self, asked: &Asked, deadline: Instant) -> Ended {
+        let connection = self.connections.to(asked.node);
+        let reached = time::timeout_at(deadline, connection.reach(&self.surroundings.cluster));
+        let pipeline = match reached.await {
+            Ok(Ok(pipeline)) => pipeline,
+            Ok(Err(error)) => return failed(&error),
+            Err(_) => return Ended::Fail("no connection in time".to_owned()),
+        };
+        match time::timeout_at(deadline, pipeline.call(operation_of(&asked.function))).await {
+            Ok(Ok(answer)) => Ended::Ok(result_of(&answer)),
+            Ok(Err(error)) => failed(&error),
+            Err(_) => {
+                // whatever is wrong with it must not keep the next operation waiting, too
+                connection.give_up(&pipeline);
+                Ended::Info("no answer in time".to_owned())
+            }
         }
     }
 }
@@ -124,18 +178,14 @@ impl Worker {
             ticks
         });
         loop {
-            let due = async {
-                match &mut ticks {
-                    Some(ticks) => {
-                        ticks.tick().await;
-                    }
-                    None => tokio::task::yield_now().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                _ = stop.wait_for(|stop| *stop) => return,
-                () = due => {}
+            match &mut ticks {
+                None if *stop.borrow() || stop.has_changed().is_err() => return,
+                None => {}
+                Some(ticks) => tokio::select! {
+                    biased;
+                    _ = stop.wait_for(|stop| *stop) => return,
+                    _ = ticks.tick() => {}
+                },
             }
             let choice = self.generator.choose();
             let function = choice.ask.resolve(&knowledge);

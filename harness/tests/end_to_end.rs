@@ -2,7 +2,7 @@
 //! record; Ctrl-C; bad input.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::Read,
     path::{Path, PathBuf},
@@ -15,6 +15,7 @@ use checker::{
     linearizability::{self, Budget, Verdict},
     trace::{TraceEvent, TraceLine},
 };
+use harness::proxy::{Endpoint, LinkCounters};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -175,6 +176,29 @@ fn a_run_with_a_kill_is_valid_and_tampered_copies_of_its_record_are_not() {
         "a lease beyond its grants passes: {:?}",
         report.counts
     );
+}
+
+#[test]
+fn clients_that_share_connections_survive_a_kill_like_others() {
+    let place = Place::new(&WORKLOAD.replace("count = 6", "count = 6\nshare = 3"));
+    let output = place.run();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let run = place.latest();
+    let links = fs::read_to_string(run.join("links.json")).expect("links");
+    let links: Vec<LinkCounters> = serde_json::from_str(&links).expect("counters");
+    let dialer = |link: &LinkCounters| match link.link.from {
+        Endpoint::Client(client @ 1..=6) if link.connections > 0 => Some(client),
+        _ => None,
+    };
+    let dialers: BTreeSet<u64> = links.iter().filter_map(dialer).collect();
+    assert_eq!(dialers, BTreeSet::from([1, 4]), "the first client of each three dials");
+    let answered = |record: &Record| match record {
+        Record::Op(op) if op.kind == Kind::Ok => Some(op.client),
+        _ => None,
+    };
+    let clients: BTreeSet<u64> = history(&run).iter().filter_map(answered).collect();
+    assert!((1..=6).all(|client| clients.contains(&client)), "{clients:?}");
 }
 
 #[test]

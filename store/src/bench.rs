@@ -1,5 +1,7 @@
 //! `store bench`: a first measure of a cluster on this machine, straight to the leader.
 
+mod leases;
+
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
@@ -20,7 +22,10 @@ use tokio::{net::TcpListener, time::timeout};
 
 /// What is measured.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Comparison>,
     /// Clients, each with one connection and one operation in flight.
     #[arg(long, default_value_t = 16)]
     clients: u64,
@@ -36,6 +41,13 @@ pub struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What is compared instead.
+#[derive(Debug, clap::Subcommand)]
+enum Comparison {
+    /// The same reads with leases and without, in turn.
+    Leases(leases::Arguments),
 }
 
 const NODES: NodeId = 3;
@@ -56,6 +68,9 @@ struct Figures {
 
 /// Runs the benchmark.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if let Some(Comparison::Leases(arguments)) = &arguments.command {
+        return leases::run(arguments);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut figures = Vec::new();
     for lease in [true, false] {

@@ -83,6 +83,11 @@ impl Client {
         }
     }
 
+    /// The connection, and the number of the next request.
+    pub(crate) fn into_parts(self) -> (Framed<TcpStream, wire::Frames>, u64) {
+        (self.connection, self.next_id)
+    }
+
     /// Carries out one operation.
     pub async fn call(&mut self, operation: Operation) -> Result<Answer, ClientError> {
         match self.request(RequestBody::Operation(operation)).await? {

@@ -121,6 +121,15 @@ impl Network {
         *self.addresses.get(&link).unwrap_or_else(|| panic!("nobody dials on a link {link:?}"))
     }
 
+    /// Where each client reaches each node.
+    pub fn client_addresses(&self) -> BTreeMap<(u64, u64), SocketAddr> {
+        let client = |(link, address): (&Link, &SocketAddr)| match (link.from, link.to) {
+            (Endpoint::Client(client), Endpoint::Node(node)) => Some(((client, node), *address)),
+            _ => None,
+        };
+        self.addresses.iter().filter_map(client).collect()
+    }
+
     /// Where `node` reaches every other node, as its configuration wants it.
     pub fn peers_of(&self, node: u64) -> BTreeMap<u64, String> {
         let peer = |(link, address): (&Link, &SocketAddr)| match link.nodes() {

@@ -206,7 +206,7 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
         Arc::clone(&roles),
     );
     let surroundings = Surroundings {
-        network: Arc::clone(&network),
+        addresses: Arc::new(network.client_addresses()),
         history: Arc::clone(&history),
         leaders: Arc::new(Leaders::new(plan.cluster.clone())),
         cluster: plan.cluster.name.as_str().into(),
@@ -260,7 +260,7 @@ pub(crate) fn all_keys(plan: &Plan) -> Vec<Key> {
 async fn flush(history: &History) -> anyhow::Error {
     loop {
         time::sleep(FLUSH).await;
-        if let Err(error) = history.flush() {
+        if let Err(error) = history.hand_over() {
             return error.into();
         }
     }

@@ -21,7 +21,7 @@ use crate::{
     nemesis::{FaultError, follow_plan},
     plan::{PlannedEntry, PlannedFault},
     script::{Script, ScriptReport},
-    worker::{Session, Worker},
+    worker::{Connections, Session, Worker},
     workload::FINAL_READS,
 };
 
@@ -154,10 +154,15 @@ impl Phases {
         let clients = plan.clients.len() as u32;
         // the rate is divided among the clients, which begin one after the other within one interval
         let interval = operations.rate.map(|rate| Duration::from_secs_f64(f64::from(clients) / rate as f64));
-        for (index, client) in plan.clients.iter().enumerate() {
+        let surroundings = &self.run.surroundings;
+        let sharing = plan.clients.chunks(plan.share.max(1) as usize).flat_map(|group| {
+            let connections = Arc::new(Connections::new(group[0].client, surroundings));
+            group.iter().map(move |client| (client, Arc::clone(&connections)))
+        });
+        for (index, (client, connections)) in sharing.enumerate() {
             let first = interval.unwrap_or_default() * index as u32 / clients;
             let worker = Worker {
-                session: Session::new(client.client, self.run.surroundings.clone()),
+                session: Session::sharing(connections, client.client, surroundings.clone()),
                 generator: Generator::new(client.clone(), plan.nodes, Arc::clone(&operations)),
                 interval,
                 limit: Duration::from_millis(plan.timeout_ms),

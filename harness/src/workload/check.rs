@@ -338,6 +338,7 @@ fn check_clocks(
 fn check_clients(scope: &Scope, clients: file::Clients) -> Result<Clients, Fault> {
     let count = at_least(&clients.count, 1, "clients")?;
     let timeout_ms = at_least(&clients.timeout_ms, 1, "milliseconds")?;
+    let share = at_least(&clients.share, 1, "clients to a connection")?;
     let span = clients.entry.span();
     let entry = clients.entry.into_inner();
     if let Entry::Nodes(nodes) = &entry {
@@ -348,7 +349,7 @@ fn check_clients(scope: &Scope, clients: file::Clients) -> Result<Clients, Fault
             scope.node(*node, span.clone())?;
         }
     }
-    Ok(Clients { count, entry, timeout_ms })
+    Ok(Clients { count, entry, timeout_ms, share })
 }
 
 fn check_operations(scope: &Scope, table: Spanned<file::Operations>) -> Result<Operations, Fault> {

@@ -115,6 +115,7 @@ pub struct Clients {
     pub count: Spanned<u64>,
     pub entry: Spanned<Entry>,
     pub timeout_ms: Spanned<u64>,
+    pub share: Spanned<u64>,
 }
 
 /// `[operations]`
@@ -454,6 +455,7 @@ impl Default for Clients {
             count: Spanned::new(0..0, 3),
             entry: Spanned::new(0..0, Entry::Any),
             timeout_ms: Spanned::new(0..0, 2000),
+            share: Spanned::new(0..0, 1),
         }
     }
 }

@@ -124,6 +124,8 @@ pub struct Clients {
     pub entry: Entry,
     /// After how long an operation without an answer counts as unknown.
     pub timeout_ms: u64,
+    /// So many of them share one connection to each node.
+    pub share: u64,
 }
 
 /// What clients do at random.

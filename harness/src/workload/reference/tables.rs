@@ -313,6 +313,13 @@ pub const TABLES: &[Table] = &[
                 Default("2000"),
                 "after which an operation without an answer counts as unknown",
             ),
+            key(
+                "share",
+                Integer(1),
+                Default("1"),
+                "so many of them share one connection to each node, for more operations a second: what they ask at the same \
+                moment travels together, and is lost together. Not clients of the script; in simulated time each has its own",
+            ),
         ],
     },
     Table {

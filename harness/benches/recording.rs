@@ -1,0 +1,347 @@
+//! What recording costs: the same load with and without a history, in turn, on the same processes.
+//!
+//! First the clients and the recorder alone, against a stub that answers at once; then `workloads/load.toml` as a run carries
+//! it out: real nodes with their traces, every connection through the proxy. And where the processors' time goes.
+//!
+//!     scripts/bench recording [--json] [--rounds N] [--seconds S]
+
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use futures::{SinkExt, StreamExt};
+use harness::{
+    clock::boottime_ns,
+    cluster::{Cluster, ClusterSpec},
+    generator::Generator,
+    history_writer::History,
+    leaders::Leaders,
+    plan::{Plan, PlannedClient},
+    proxy::{Network, Protocol},
+    worker::{Connections, Session, Surroundings, Worker},
+    workload,
+};
+use serde::Serialize;
+use store::{
+    api::{Answer, Ballot, ClientReply, ClientRequest, NodeId, Operation, Outcome, ReplyBody, RequestBody},
+    config::{ClockSkew, NodeConfig},
+    node::wire::{self, Handshake, Verdict},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time::sleep,
+};
+use tokio_util::codec::Framed;
+
+/// What a run must hold.
+const GOAL: f64 = 50_000.0;
+
+/// How much of the load must be left with recording.
+const RATIO_GOAL: f64 = 0.9;
+
+/// How long the clients run before they are counted.
+const WARM_UP: Duration = Duration::from_millis(300);
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// One line of JSON instead of the table.
+    #[arg(long)]
+    json: bool,
+    /// How often everything is measured; medians are shown.
+    #[arg(long, default_value_t = 9)]
+    rounds: usize,
+    /// How long one measurement takes.
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Cargo says so.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(measure_all(&arguments))?;
+    if arguments.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        report.print();
+    }
+    Ok(())
+}
+
+async fn measure_all(arguments: &Arguments) -> Result<Report> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../workloads/load.toml");
+    let plan = Plan::new(workload::load(&path).map_err(|problem| anyhow::anyhow!("{problem}"))?, 0);
+    let folder = tempfile::tempdir()?;
+    let stub = start_stub()?;
+    let node = |client: &PlannedClient| ((client.client, 1), stub);
+    let addresses = Arc::new(plan.clients.iter().map(node).collect());
+    let ids = Threads { nodes: BTreeMap::new() };
+    let alone =
+        Side::measure("clients and recorder alone", arguments, &plan, &addresses, &ids, folder.path());
+    let alone = alone.await?;
+    let (network, cluster) = boot(&plan, folder.path()).await?;
+    let addresses = Arc::new(network.client_addresses());
+    let id = |node: NodeId| Some((cluster.process_id(node)?, format!("node {node}")));
+    let ids = Threads { nodes: plan.node_ids().into_iter().filter_map(id).collect() };
+    let whole = Side::measure("a whole run", arguments, &plan, &addresses, &ids, folder.path()).await?;
+    cluster.shutdown().await;
+    network.shutdown().await;
+    Ok(Report { rounds: arguments.rounds, seconds: arguments.seconds, sides: vec![alone, whole] })
+}
+
+/// The cluster of the plan behind its proxies, as a run starts it.
+async fn boot(plan: &Plan, folder: &Path) -> Result<(Arc<Network>, Cluster)> {
+    let nodes = plan.node_ids();
+    let clients: Vec<u64> = plan.clients.iter().map(|client| client.client).collect();
+    let network = Arc::new(Network::start(&nodes, &clients, Protocol::Frames, plan.seed).await?);
+    for name in ["data", "logs", "trace"] {
+        std::fs::create_dir_all(folder.join(name))?;
+    }
+    let config = |node: NodeId| NodeConfig {
+        node,
+        listen: "127.0.0.1:0".to_owned(),
+        peers: network.peers_of(node),
+        data: folder.join("data").join(format!("node-{node}")),
+        trace: Some(folder.join("trace").join(format!("node-{node}.jsonl"))),
+        clock: ClockSkew::default(),
+        cluster: plan.cluster.clone(),
+        test: plan.test.clone(),
+    };
+    let spec = ClusterSpec {
+        command: vec![env!("CARGO_BIN_EXE_harness").to_owned(), "node".to_owned()],
+        configs: nodes.iter().map(|node| (*node, config(*node))).collect(),
+        run_dir: folder.to_owned(),
+        start_deadline: Duration::from_secs(20),
+    };
+    let cluster = Cluster::start(spec, Arc::clone(&network)).await?;
+    cluster.wait_open(Duration::from_secs(20)).await?;
+    while cluster.leaders().len() < plan.cluster.partitions.len() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    Ok((network, cluster))
+}
+
+/// A node that answers everything at once, on a thread of its own.
+fn start_stub() -> Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let serve = async move {
+        let listener = TcpListener::from_std(listener)?;
+        loop {
+            tokio::spawn(answer_all(listener.accept().await?.0));
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new()
+        .name("stub".to_owned())
+        .spawn(move || -> std::io::Result<()> { runtime.block_on(serve) })?;
+    Ok(address)
+}
+
+async fn answer_all(stream: TcpStream) -> Result<()> {
+    stream.set_nodelay(true)?;
+    let mut frames = Framed::new(stream, wire::frames());
+    let hello = frames.next().await.context("gone")??;
+    wire::decode::<Handshake>(&hello)?;
+    frames.send(wire::encode(&Verdict::Welcome { node: 1 })).await?;
+    let ballot = Ballot { config: 0, number: 1, priority: 0, node: 1 };
+    while let Some(frame) = frames.next().await {
+        let ClientRequest { id, body } = wire::decode(&frame?)?;
+        let (outcome, fast) = match body {
+            RequestBody::Operation(Operation::Get { .. }) => {
+                (Outcome::Value(Some("c1-1............".into())), true)
+            }
+            _ => (Outcome::Written, false),
+        };
+        let body = ReplyBody::Operation(Ok(Answer { outcome, version: 1, leader: 1, ballot, fast }));
+        frames.feed(wire::encode(&ClientReply { id, body })).await?;
+        // all that came together is answered together
+        if frames.read_buffer().is_empty() {
+            SinkExt::<bytes::Bytes>::flush(&mut frames).await?;
+        }
+    }
+    Ok(())
+}
+
+/// One kind of measurement.
+#[derive(Debug, Serialize)]
+struct Side {
+    name: &'static str,
+    recorded_per_second: f64,
+    unrecorded_per_second: f64,
+    ratio: f64,
+    /// Share of one processor with recording, in percent, by who used it.
+    processor: BTreeMap<String, f64>,
+}
+
+impl Side {
+    async fn measure(
+        name: &'static str,
+        arguments: &Arguments,
+        plan: &Plan,
+        addresses: &Arc<BTreeMap<(u64, NodeId), SocketAddr>>,
+        threads: &Threads,
+        folder: &Path,
+    ) -> Result<Self> {
+        let (mut recorded, mut unrecorded, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        let mut shares: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for round in 0..arguments.rounds {
+            let mut rates = [0.0; 2];
+            // whoever comes first has the machine in another state
+            for records in if round % 2 == 0 { [true, false] } else { [false, true] } {
+                let history = if records {
+                    let path = folder.join(format!("{name} {round}.jsonl"));
+                    History::create(&path, &plan.workload, plan.seed, Vec::new())?
+                } else {
+                    History::unrecorded()
+                };
+                let history = Arc::new(history);
+                let before = threads.times();
+                let began = boottime_ns();
+                let rate = load(plan, addresses, &history, arguments.seconds).await?;
+                rates[usize::from(records)] = rate;
+                history.flush()?;
+                if records {
+                    let took = (boottime_ns() - began) as f64 / 1e9;
+                    for (who, after) in threads.times() {
+                        let used = after - before.get(&who).copied().unwrap_or_default();
+                        shares.entry(who).or_default().push(100.0 * used / took);
+                    }
+                }
+            }
+            let [without, with] = rates;
+            unrecorded.push(without);
+            recorded.push(with);
+            ratios.push(with / without);
+        }
+        let processor = shares.into_iter().map(|(who, shares)| (who, median(shares)));
+        Ok(Self {
+            name,
+            recorded_per_second: median(recorded),
+            unrecorded_per_second: median(unrecorded),
+            ratio: median(ratios),
+            processor: processor.collect(),
+        })
+    }
+}
+
+/// The plan's clients for so many seconds; how many operations a second ended.
+async fn load(
+    plan: &Plan,
+    addresses: &Arc<BTreeMap<(u64, NodeId), SocketAddr>>,
+    history: &Arc<History>,
+    seconds: f64,
+) -> Result<f64> {
+    let surroundings = Surroundings {
+        addresses: Arc::clone(addresses),
+        history: Arc::clone(history),
+        leaders: Arc::new(Leaders::new(plan.cluster.clone())),
+        cluster: plan.cluster.name.as_str().into(),
+        stride: plan.last_client() + 1,
+    };
+    let operations = Arc::new(plan.operations.clone().context("the workload has no operations")?);
+    let stop = watch::Sender::new(false);
+    let mut workers = JoinSet::new();
+    for group in plan.clients.chunks(plan.share.max(1) as usize) {
+        let connections = Arc::new(Connections::new(group[0].client, &surroundings));
+        for client in group {
+            let worker = Worker {
+                session: Session::sharing(Arc::clone(&connections), client.client, surroundings.clone()),
+                generator: Generator::new(client.clone(), plan.nodes, Arc::clone(&operations)),
+                interval: None,
+                limit: Duration::from_millis(plan.timeout_ms),
+            };
+            workers.spawn(worker.run(Duration::ZERO, stop.subscribe()));
+        }
+    }
+    sleep(WARM_UP).await;
+    let before = (boottime_ns(), history.completed_count());
+    sleep(Duration::from_secs_f64(seconds)).await;
+    let after = (boottime_ns(), history.completed_count());
+    stop.send_replace(true);
+    while let Some(ended) = workers.join_next().await {
+        ended?;
+    }
+    Ok((after.1 - before.1) as f64 * 1e9 / (after.0 - before.0) as f64)
+}
+
+/// Who uses the processors: the threads of this process and the nodes'.
+struct Threads {
+    nodes: BTreeMap<u32, String>,
+}
+
+impl Threads {
+    /// Seconds of processor time so far. What cannot be read is left out.
+    fn times(&self) -> BTreeMap<String, f64> {
+        let mut times = BTreeMap::new();
+        let main = std::process::id().to_string();
+        for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+            if let Ok(stat) = std::fs::read_to_string(task.path().join("stat"))
+                && let Some((name, seconds)) = used(&stat)
+            {
+                let who = if task.file_name() == *main { "clients" } else { name };
+                *times.entry(who.to_owned()).or_default() += seconds;
+            }
+        }
+        for (id, name) in &self.nodes {
+            if let Ok(stat) = std::fs::read_to_string(format!("/proc/{id}/stat"))
+                && let Some((_, seconds)) = used(&stat)
+            {
+                times.insert(name.clone(), seconds);
+            }
+        }
+        times
+    }
+}
+
+/// Name and processor time of a line of `/proc/…/stat`, whose times are hundredths of a second.
+fn used(stat: &str) -> Option<(&str, f64)> {
+    let (head, rest) = stat.rsplit_once(") ")?;
+    let (_, name) = head.split_once('(')?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
+    Some((name, (ticks(11)? + ticks(12)?) / 100.0))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Medians over the rounds; ratios are medians of the rounds' ratios.
+#[derive(Debug, Serialize)]
+struct Report {
+    rounds: usize,
+    seconds: f64,
+    sides: Vec<Side>,
+}
+
+impl Report {
+    fn print(&self) {
+        println!(
+            "operations per second        recorded   unrecorded   ratio   goals: >= {GOAL:.0}, >= {RATIO_GOAL:.2}"
+        );
+        for side in &self.sides {
+            let (recorded, ratio) = (side.recorded_per_second, side.ratio);
+            let reached = if recorded >= GOAL && ratio >= RATIO_GOAL { "reached" } else { "missed" };
+            let name = side.name;
+            println!(
+                "{name:<27} {recorded:>9.0} {:>12.0} {ratio:>7.3}   {reached}",
+                side.unrecorded_per_second
+            );
+        }
+        for side in &self.sides {
+            let mut shares: Vec<_> = side.processor.iter().filter(|(_, share)| **share >= 0.5).collect();
+            shares.sort_by(|a, b| b.1.total_cmp(a.1));
+            let shares: Vec<String> =
+                shares.iter().map(|(who, share)| format!("{who} {share:.0}%")).collect();
+            println!("{}, recorded, of one processor: {}", side.name, shares.join(", "));
+        }
+        println!("{} rounds of {} s each, in turn; medians", self.rounds, self.seconds);
+    }
+}
