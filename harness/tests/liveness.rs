@@ -78,8 +78,9 @@ fn what_is_dead_when_it_is_to_die_for_good_does_not_come_back() {
     assert!(told.findings.is_empty(), "{:?}", told.findings);
 }
 
-/// A leader that stays broken: dead, asleep, deaf, mute, cut off, coming and going, or with a clock that is as slow as allowed.
-const LEADERS: [&str; 9] = [
+/// A leader that stays broken: dead, asleep, deaf, mute, cut off, coming and going, with a clock that is as slow as allowed, or with a disk
+/// that does not sync.
+const LEADERS: [&str; 10] = [
     "action = 'kill'",
     "action = 'pause'",
     "action = 'cut-oneway'\ndirection = 'in'",
@@ -89,6 +90,7 @@ const LEADERS: [&str; 9] = [
     "action = 'isolate'",
     "action = 'isolate'\nlinks = 'sever'",
     "action = 'clock-rate'\nrate_ppm = -100000",
+    "action = 'stall-disk'",
 ];
 
 #[test]

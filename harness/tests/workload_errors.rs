@@ -182,10 +182,16 @@ fn a_permanent_fault_lasts_and_leaves_a_core() {
     let deaf =
         "[[nemesis]]\nat = \"1s\"\naction = \"cut-oneway\"\ntarget = \"leader(2)\"\npermanent = true\n";
     golden("permanent-without-a-core", &permanent(&format!("{dies}\n{deaf}")));
-    let from_all = "at = \"1s\"\naction = \"cut\"\ntarget = \"node 1\"\npeer = \"nodes 2, 3\"\npermanent = true\n";
+    let from_all =
+        "at = \"1s\"\naction = \"cut\"\ntarget = \"node 1\"\npeer = \"nodes 2, 3\"\npermanent = true\n";
     golden("permanent-from-all-peers", &permanent(from_all));
     golden("wipe-wanders", &permanent("every = \"1s\"\naction = \"wipe\"\ntarget = \"random\"\n"));
-    golden("wipe-at-random", &format!("{RIGHT}\n[random]\nevery = \"1s\"\n[[random.fault]]\naction = \"wipe\"\ntarget = \"random\"\n"));
+    golden(
+        "wipe-at-random",
+        &format!(
+            "{RIGHT}\n[random]\nevery = \"1s\"\n[[random.fault]]\naction = \"wipe\"\ntarget = \"random\"\n"
+        ),
+    );
     let step = "\n[[step]]\nfault = { action = \"wipe\", target = \"all\" }\n";
     golden("wipe-of-all-in-a-step", &format!("{RIGHT}{step}"));
 }

@@ -9,7 +9,6 @@ use std::{
 };
 
 use checker::history;
-use futures::{StreamExt, stream::FuturesUnordered};
 use store::{
     api::NodeId,
     config::{ClockSkew, StorageKind},
@@ -62,6 +61,8 @@ struct Ledger {
     last_fault: u64,
     /// Nodes that permanent faults have hit.
     outside: BTreeSet<NodeId>,
+    /// How much each fault struck at its beginning.
+    struck: BTreeMap<u64, u64>,
 }
 
 /// What a node's process has been told.
@@ -126,7 +127,7 @@ impl Nemesis {
 
     /// Whom a fault comes down to at this moment: its target, and its peer.
     pub(super) async fn whom(&self, wanted: Wanted<'_>) -> (Vec<NodeId>, Vec<NodeId>) {
-        let Wanted { spec, order, answered } = wanted;
+        let Wanted { spec, order, answered, .. } = wanted;
         if spec.action == FaultAction::Heal {
             return (Vec::new(), Vec::new());
         }
@@ -163,7 +164,13 @@ impl Nemesis {
         if wants_peers(action) && peers.is_empty() {
             nodes.clear();
         }
-        let active = Active { spec: wanted.spec.clone(), nodes, peers, order: wanted.order.to_vec() };
+        let active = Active {
+            spec: wanted.spec.clone(),
+            planned: wanted.planned,
+            nodes,
+            peers,
+            order: wanted.order.to_vec(),
+        };
         let nobody = active.nodes.is_empty() && *action != FaultAction::Heal;
         let fault = {
             let mut ledger = self.ledger();
@@ -182,7 +189,8 @@ impl Nemesis {
             fault
         };
         if !nobody {
-            self.act(&active).await?;
+            let struck = self.act(&active).await?;
+            self.ledger().struck.insert(fault, struck);
             if let Some(effect) = active.effect(0) {
                 self.settle(&effect).await?;
             }
@@ -226,6 +234,15 @@ impl Nemesis {
         Ok(())
     }
 
+    /// The run is over: what is still in effect, since it is permanent, ends with it and says what it has struck.
+    pub fn close(&self) {
+        let active = std::mem::take(&mut self.ledger().active);
+        let requested = self.history.now();
+        for (fault, active) in active {
+            self.record(fault, false, &active, requested);
+        }
+    }
+
     /// The nodes that no permanent fault has hit.
     pub fn core(&self) -> Vec<NodeId> {
         let ledger = self.ledger();
@@ -247,13 +264,14 @@ impl Nemesis {
         self.settle_nodes(&self.plan.node_ids()).await
     }
 
-    /// What a fault does once, at its beginning.
-    async fn act(&self, active: &Active) -> Result<(), FaultError> {
+    /// What a fault does once, at its beginning; returns how much it has struck, if it counts that.
+    async fn act(&self, active: &Active) -> Result<u64, FaultError> {
         let nodes = &active.nodes;
         match &active.spec.action {
             FaultAction::Kill(death) => {
                 let deaths = nodes.iter().map(|node| self.kill(*node, *death));
-                futures::future::try_join_all(deaths).await?;
+                let caught = futures::future::try_join_all(deaths).await?;
+                return Ok(caught.into_iter().filter(|caught| *caught).count() as u64);
             }
             FaultAction::Wipe => {
                 futures::future::try_join_all(nodes.iter().map(|node| self.wipe(*node))).await?;
@@ -280,9 +298,10 @@ impl Nemesis {
                         .map(|(fault, _)| *fault)
                         .collect()
                 };
-                for fault in held {
-                    self.end(fault).await?;
+                for fault in &held {
+                    self.end(*fault).await?;
                 }
+                return Ok(held.len() as u64);
             }
             FaultAction::Reset => self.reset(nodes).await,
             FaultAction::Heal => self.heal().await?,
@@ -291,17 +310,18 @@ impl Nemesis {
             | FaultAction::StallDisk { .. }
             | FaultAction::Clock(_) => {}
         }
-        Ok(())
+        Ok(0)
     }
 
-    async fn kill(&self, node: NodeId, death: Death) -> Result<(), FaultError> {
+    /// Returns whether the node was caught in the act in which it was to die.
+    async fn kill(&self, node: NodeId, death: Death) -> Result<bool, FaultError> {
         let _place = self.places[&node].lock().await;
         if !self.cluster.is_running(node) {
-            return Ok(());
+            return Ok(false);
         }
         match death {
             Death::DuringWrite if !self.cluster.is_paused(node) => {
-                self.cluster.kill_in_write(node, IDLE).await?;
+                return Ok(self.cluster.kill_in_write(node, IDLE).await?);
             }
             Death::Now | Death::LosesUnsynced | Death::DuringWrite => {
                 self.cluster.kill(node).await?;
@@ -312,11 +332,10 @@ impl Nemesis {
             }
             Death::DuringRecovery => {
                 self.cluster.kill(node).await?;
-                self.cluster.restart(node).await?;
-                self.cluster.kill(node).await?;
+                return Ok(self.cluster.die_in_recovery(node).await?);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     async fn wipe(&self, node: NodeId) -> Result<(), FaultError> {
@@ -414,6 +433,10 @@ impl Nemesis {
 
     fn record(&self, fault: u64, begins: bool, active: &Active, requested: u64) {
         let (target, nodes) = in_words(active);
+        let struck = active.spec.word.strikes().map(|_| {
+            let at_first = self.ledger().struck.get(&fault).copied().unwrap_or_default();
+            at_first + self.network.struck(fault)
+        });
         self.history.nemesis(history::Nemesis {
             time: 0,
             requested,
@@ -423,6 +446,8 @@ impl Nemesis {
             target,
             nodes,
             name: active.spec.name.clone(),
+            planned: active.planned,
+            struck,
         });
         if let Some(name) = &active.spec.name {
             self.triggers.faults.send_modify(|faults| {
@@ -467,15 +492,9 @@ impl Triggers {
                     let is = |end: &Option<NodeId>, node| end.is_none_or(|end| end == node);
                     link.nodes().is_some_and(|(sender, receiver)| is(from, sender) && is(to, receiver))
                 };
-                let mut sightings = FuturesUnordered::new();
-                // any of these links may bring all of them
-                for link in self.network.links().filter(meant) {
-                    for nth in 1..=count {
-                        sightings.push(self.network.watch(link, matching.clone(), nth).await);
-                    }
-                }
-                for _ in 0..count {
-                    sightings.next().await;
+                let links: Vec<Link> = self.network.links().filter(meant).collect();
+                if self.network.watch(&links, matching.clone(), count).await.await.is_none() {
+                    std::future::pending::<()>().await;
                 }
             }
         }

@@ -82,6 +82,8 @@ impl Phases {
             self.tolerated(ended.context("a permanent fault ended early")?)
                 .context("a permanent fault could not be carried out")?;
         }
+        self.permanent.shutdown().await;
+        self.run.nemesis.close();
         carried.keys_read = self.run.keys_read.load(Ordering::Relaxed);
         carried.ended = self.enter("end");
         Ok(carried)
@@ -95,8 +97,8 @@ impl Phases {
     /// The script, if there is one, beside the faults by the clock; without a script, for as long as the phase takes.
     async fn faults(&mut self) -> Result<Option<ScriptReport>> {
         let plan = Arc::clone(&self.run.plan);
-        let (permanent, passing): (Vec<PlannedFault>, Vec<PlannedFault>) =
-            plan.faults.iter().cloned().partition(|fault| fault.spec.permanent);
+        let (permanent, passing): (Vec<(u64, PlannedFault)>, Vec<(u64, PlannedFault)>) =
+            (1..).zip(plan.faults.iter().cloned()).partition(|(_, fault)| fault.spec.permanent);
         let nemesis = Arc::clone(&self.run.nemesis);
         let end = Instant::now() + plan.phases.end();
         self.permanent.spawn(async move { follow_plan(&nemesis, &permanent, end).await });
@@ -202,11 +204,14 @@ async fn read_all(
         Some(PlannedEntry::Node(node)) => node,
         _ => 1,
     };
-    let mut nodes = core.iter().copied().cycle().skip((first + reader) as usize % core.len());
+    let mut nodes = core.iter().copied().cycle().skip((first + reader) as usize % core.len().max(1));
     let mut unread = Vec::new();
     for key in keys {
         loop {
-            let node = nodes.next().expect("a core is never empty");
+            let Some(node) = nodes.next() else {
+                unread.push(format!("key {key:?}: no node is left in the core"));
+                break;
+            };
             let ended = session.ask(node, Function::Get { key: key.clone() }, limit).await;
             match ended {
                 Ended::Ok(_) => {

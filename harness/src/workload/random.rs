@@ -53,8 +53,12 @@ pub fn check(scope: &Scope, table: Spanned<file::Random>) -> Result<RandomFaults
         let weight = choice.weight.as_ref().map_or(Ok(1), |weight| at_least(weight, 1, "weight"))? as u32;
         let fault = check_fault(scope, span.clone(), &choice.fault(None))?;
         if fault.action == FaultAction::Wipe {
-            return Err(Fault::new(span, "a node that lost its disk never comes back", "may be drawn for each node")
-                .help("remove it here, and write a `[[nemesis]]` with `action = \"wipe\"` and `at`"));
+            return Err(Fault::new(
+                span,
+                "a node that lost its disk never comes back",
+                "may be drawn for each node",
+            )
+            .help("remove it here, and write a `[[nemesis]]` with `action = \"wipe\"` and `at`"));
         }
         choices.push(Choice { weight, fault });
     }
