@@ -294,8 +294,8 @@ fn a_fault_that_comes_to_nothing_leaves_the_run_undecided() {
 #[test]
 fn a_node_that_writes_nothing_does_not_die_in_a_write() {
     let reads = CLUSTER.replace("mix = { get = 5, put = 5 }", "mix = { get = 5 }");
-    let dies = fault("kill-during-write", "target = \"follower(1)\"\nfor = \"2s\"");
-    let outcome = simulated(&reads, &dies, 1);
+    let idle = fault("kill-during-write", "target = \"follower(1)\"\nfor = \"2s\"");
+    let outcome = simulated(&reads, &idle, 1);
     let (begun, at) = when(&outcome, 0, "fault 1 kill-during-write");
     let (_, died) = when(&outcome, begun, "is killed");
     assert!((0.999..1.001).contains(&(died - at)), "after a second without a write: {at} {died}");

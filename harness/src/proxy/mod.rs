@@ -173,7 +173,9 @@ impl Network {
     /// Looks out for the matching frame with this number, from 1, among those that are sent on any of `links` from when this
     /// returns: they count together. The look-out goes on across switches. Panics when the network has no such link.
     pub async fn watch(&self, links: &[Link], matching: Match, nth: u64) -> Watch {
-        links.iter().for_each(|link| self.expect(*link));
+        for link in links {
+            self.expect(*link);
+        }
         self.board.watch(links, matching, nth).await
     }
 

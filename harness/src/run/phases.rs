@@ -97,8 +97,9 @@ impl Phases {
     /// The script, if there is one, beside the faults by the clock; without a script, for as long as the phase takes.
     async fn faults(&mut self) -> Result<Option<ScriptReport>> {
         let plan = Arc::clone(&self.run.plan);
-        let (permanent, passing): (Vec<(u64, PlannedFault)>, Vec<(u64, PlannedFault)>) =
-            (1..).zip(plan.faults.iter().cloned()).partition(|(_, fault)| fault.spec.permanent);
+        let numbered = (1..).zip(plan.faults.iter().cloned());
+        let (permanent, passing): (Vec<_>, Vec<_>) =
+            numbered.partition(|(_, fault): &(u64, PlannedFault)| fault.spec.permanent);
         let nemesis = Arc::clone(&self.run.nemesis);
         let end = Instant::now() + plan.phases.end();
         self.permanent.spawn(async move { follow_plan(&nemesis, &permanent, end).await });

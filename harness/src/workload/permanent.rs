@@ -71,7 +71,9 @@ pub fn check_core(scope: &Scope, faults: &[(Range<usize>, &FaultSpec)]) -> Resul
     for partition in &scope.cluster.partitions {
         let may_fail = partition.replication - (partition.replication / 2 + 1);
         let mut hit = Hit::default();
-        permanent.iter().for_each(|(_, fault)| hit.add(scope, fault));
+        for (_, fault) in &permanent {
+            hit.add(scope, fault);
+        }
         let failing = hit.of(partition).min(partition.replication);
         if failing > may_fail {
             let (number, replicas) = (partition.partition, partition.replication);
