@@ -65,8 +65,9 @@ impl Ran {
 
 /// Every action that can be undone or ends by itself, with what it needs.
 const LASTING: &[(&str, &str)] = &[
-    ("kill", "target = \"leader(1)\""),
+    // first, while a leader that nothing has happened to yet writes all the time
     ("kill-during-write", "target = \"leader(1)\""),
+    ("kill", "target = \"leader(1)\""),
     ("kill-during-recovery", "target = \"follower(1)\""),
     ("lose-unsynced", "target = \"leader(1)\""),
     ("corrupt-tail", "target = \"leader(1)\""),
