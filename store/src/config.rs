@@ -124,6 +124,10 @@ pub struct TestOptions {
     /// A planted bug.
     #[serde(default)]
     pub mutant: Option<Mutant>,
+    /// Die, as of SIGKILL, in the middle of starting on a disk: what is on it was read, the new boot's number is written and not yet
+    /// synced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub die_in_recovery: bool,
 }
 
 /// Planted bugs, chosen at run time, so that the checks can be shown to find them. Each changes a line or two, and tells in

@@ -158,6 +158,9 @@ pub enum ControlError {
     },
 }
 
+/// The end of a process that SIGKILL has ended, in words.
+const KILLED: &str = "was killed by signal 9";
+
 /// Something that a node said, or its end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClusterEvent {
@@ -276,10 +279,9 @@ impl Cluster {
         Ok(Effective { requested, effective: exit.at })
     }
 
-    /// Lets `node` die in its next write to disk, or kills it when it has not written for as long as `idle`; in effect when its
-    /// process was reaped.
-    pub async fn kill_in_write(&self, node: NodeId, idle: Duration) -> Result<Effective, ControlError> {
-        let requested = boottime_ns();
+    /// Lets `node` die in its next write to disk, or kills it when it has not written for as long as `idle`; returns when its
+    /// process was reaped, and whether it died in a write.
+    pub async fn kill_in_write(&self, node: NodeId, idle: Duration) -> Result<bool, ControlError> {
         let process = self.running(node)?;
         process.expect_end();
         let died = async {
@@ -287,13 +289,30 @@ impl Cluster {
             let _ = process.command(&Command::DieInWrite).await;
             process.exited().await
         };
-        let exit = if let Ok(exit) = timeout(idle, died).await {
-            exit
-        } else {
+        let in_write = timeout(idle, died).await.is_ok();
+        if !in_write {
             process.kill();
-            process.exited().await
-        };
-        Ok(Effective { requested, effective: exit.at })
+            process.exited().await;
+        }
+        Ok(in_write)
+    }
+
+    /// Starts a dead `node`, which dies in the middle of reading its disk, before it listens; returns when its process was
+    /// reaped, and whether it did. Should it come to listen nevertheless, it is killed.
+    pub async fn die_in_recovery(&self, node: NodeId) -> Result<bool, StartError> {
+        let dies = |dies: bool| lock(&self.nodes[&node].config).test.die_in_recovery = dies;
+        dies(true);
+        let started = self.start_node(node).await;
+        dies(false);
+        match started {
+            Err(StartError::Exited { status, .. }) if status == KILLED => Ok(true),
+            Err(error) => Err(error),
+            Ok(()) => {
+                // an error says that it has just died
+                let _ = self.kill(node).await;
+                Ok(false)
+            }
+        }
     }
 
     /// Takes a dead node's disk away. What it writes from then on is no record of the member that it was: it is not traced.
@@ -438,6 +457,7 @@ impl Cluster {
             command: &self.spec.command,
             config,
             log: self.spec.run_dir.join("logs").join(format!("node-{node}.log")),
+            doomed: lock(&place.config).test.die_in_recovery,
         };
         let process =
             Process::start(start, &self.spawner, Arc::clone(&self.watch), Arc::clone(&self.network)).await?;

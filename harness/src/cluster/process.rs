@@ -36,6 +36,8 @@ pub(super) struct Start<'a> {
     pub(super) command: &'a [String],
     pub(super) config: PathBuf,
     pub(super) log: PathBuf,
+    /// It is to die by itself.
+    pub(super) doomed: bool,
 }
 
 /// A process, running or ended.
@@ -90,7 +92,7 @@ impl Process {
         watch: Arc<Watch>,
         network: Arc<Network>,
     ) -> Result<Arc<Self>, StartError> {
-        let Start { node, command, config, log } = start;
+        let Start { node, command, config, log, doomed } = start;
         let log_file = OpenOptions::new().create(true).append(true).open(&log);
         let log_file = log_file.map_err(|source| StartError::File { path: log.clone(), source })?;
         let (program, arguments) =
@@ -106,7 +108,7 @@ impl Process {
         };
         let (says, said) = watch::channel(Said::default());
         let input = Mutex::new(Input { pipe, sent: 0 });
-        let (paused, killed) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (paused, killed) = (AtomicBool::new(false), AtomicBool::new(doomed));
         let process = Arc::new(Self { node, id, handle, log, input, paused, killed, said });
         let minder = Minder { process: Arc::clone(&process), says: Arc::new(says), watch, network };
         tokio::spawn(minder.mind(child, output));

@@ -9,7 +9,7 @@ use std::{
 };
 
 use checker::history;
-use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
+use futures::future::join_all;
 use store::{
     api::NodeId,
     config::{ClockSkew, StorageKind},
@@ -41,11 +41,17 @@ pub enum FaultError {
 }
 
 impl FaultError {
-    /// What went wrong, if something did.
-    fn of(done: impl IntoIterator<Item = Result<(), Self>>) -> Result<(), Self> {
-        let mut errors: Vec<Self> = done.into_iter().filter_map(Result::err).collect();
+    /// What came of all of it, or what went wrong with some of it.
+    fn of<T>(done: impl IntoIterator<Item = Result<T, Self>>) -> Result<Vec<T>, Self> {
+        let (mut all, mut errors) = (Vec::new(), Vec::new());
+        for one in done {
+            match one {
+                Ok(one) => all.push(one),
+                Err(error) => errors.push(error),
+            }
+        }
         match errors.len() {
-            0 => Ok(()),
+            0 => Ok(all),
             1 => Err(errors.remove(0)),
             _ => Err(Self::Several(errors)),
         }
@@ -53,9 +59,9 @@ impl FaultError {
 }
 
 /// Does all of this side by side, whatever goes wrong with some of it.
-pub(super) async fn all<F>(works: impl IntoIterator<Item = F>) -> Result<(), FaultError>
+pub(super) async fn all<T, F>(works: impl IntoIterator<Item = F>) -> Result<Vec<T>, FaultError>
 where
-    F: Future<Output = Result<(), FaultError>>,
+    F: Future<Output = Result<T, FaultError>>,
 {
     FaultError::of(join_all(works).await)
 }
@@ -83,6 +89,8 @@ struct Ledger {
     last_fault: u64,
     /// Nodes that permanent faults have hit.
     outside: BTreeSet<NodeId>,
+    /// How much each fault struck at its beginning.
+    struck: BTreeMap<u64, u64>,
 }
 
 /// What a node's process has been told.
@@ -146,7 +154,7 @@ impl Nemesis {
 
     /// Whom a fault comes down to at this moment: its target, and its peer.
     pub(super) async fn whom(&self, wanted: Wanted<'_>) -> (Vec<NodeId>, Vec<NodeId>) {
-        let Wanted { spec, order, answered } = wanted;
+        let Wanted { spec, order, answered, .. } = wanted;
         if spec.action == FaultAction::Heal {
             return (Vec::new(), Vec::new());
         }
@@ -185,6 +193,7 @@ impl Nemesis {
         }
         let active = Active {
             spec: wanted.spec.clone(),
+            planned: wanted.planned,
             nodes,
             peers,
             order: wanted.order.to_vec(),
@@ -208,7 +217,8 @@ impl Nemesis {
             fault
         };
         if !nobody {
-            self.act(&active).await?;
+            let struck = self.act(&active).await?;
+            self.ledger().struck.insert(fault, struck);
             if let Some(effect) = active.effect(0) {
                 self.settle(&effect).await?;
             }
@@ -252,6 +262,15 @@ impl Nemesis {
         Ok(())
     }
 
+    /// The run is over: what is still in effect, since it is permanent, ends with it and says what it has struck.
+    pub fn close(&self) {
+        let active = std::mem::take(&mut self.ledger().active);
+        let requested = self.history.now();
+        for (fault, active) in active {
+            self.record(fault, false, &active, requested);
+        }
+    }
+
     /// The nodes that no permanent fault has hit.
     pub fn core(&self) -> Vec<NodeId> {
         let ledger = self.ledger();
@@ -273,17 +292,18 @@ impl Nemesis {
             done.push(self.end(fault).await);
         }
         done.push(self.settle_nodes(&self.plan.node_ids()).await);
-        FaultError::of(done)
+        FaultError::of(done).map(drop)
     }
 
-    /// What a fault does once, at its beginning.
-    async fn act(&self, active: &Active) -> Result<(), FaultError> {
+    /// What a fault does once, at its beginning; returns how much it has struck, if it counts that.
+    async fn act(&self, active: &Active) -> Result<u64, FaultError> {
         let nodes = &active.nodes;
         match &active.spec.action {
             FaultAction::Kill(death) => {
-                all(nodes.iter().map(|node| self.kill(*node, *death))).await?;
+                let caught = all(nodes.iter().map(|node| self.kill(*node, *death))).await?;
+                return Ok(caught.into_iter().filter(|caught| *caught).count() as u64);
             }
-            FaultAction::Wipe => all(nodes.iter().map(|node| self.wipe(*node))).await?,
+            FaultAction::Wipe => drop(all(nodes.iter().map(|node| self.wipe(*node))).await?),
             FaultAction::Restart => {
                 self.ledger().effects.let_live(nodes);
                 all(nodes.iter().map(|node| self.kill(*node, Death::Now))).await?;
@@ -306,9 +326,10 @@ impl Nemesis {
                         .map(|(fault, _)| *fault)
                         .collect()
                 };
-                for fault in held {
-                    self.end(fault).await?;
+                for fault in &held {
+                    self.end(*fault).await?;
                 }
+                return Ok(held.len() as u64);
             }
             FaultAction::Reset => self.reset(nodes).await,
             FaultAction::Heal => self.heal().await?,
@@ -317,17 +338,18 @@ impl Nemesis {
             | FaultAction::StallDisk { .. }
             | FaultAction::Clock(_) => {}
         }
-        Ok(())
+        Ok(0)
     }
 
-    async fn kill(&self, node: NodeId, death: Death) -> Result<(), FaultError> {
+    /// Returns whether the node was caught in the act in which it was to die.
+    async fn kill(&self, node: NodeId, death: Death) -> Result<bool, FaultError> {
         let _place = self.places[&node].lock().await;
         if !self.cluster.is_running(node) {
-            return Ok(());
+            return Ok(false);
         }
         match death {
             Death::DuringWrite if !self.cluster.is_paused(node) => {
-                self.cluster.kill_in_write(node, IDLE).await?;
+                return Ok(self.cluster.kill_in_write(node, IDLE).await?);
             }
             Death::Now | Death::LosesUnsynced | Death::DuringWrite => {
                 self.cluster.kill(node).await?;
@@ -338,11 +360,10 @@ impl Nemesis {
             }
             Death::DuringRecovery => {
                 self.cluster.kill(node).await?;
-                self.cluster.restart(node).await?;
-                self.cluster.kill(node).await?;
+                return Ok(self.cluster.die_in_recovery(node).await?);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// The node comes back without its disk, unless another fault keeps it dead, and as other faults ask for.
@@ -387,7 +408,7 @@ impl Nemesis {
     }
 
     async fn settle_nodes(&self, nodes: &[NodeId]) -> Result<(), FaultError> {
-        all(nodes.iter().map(|node| self.settle_node(*node))).await
+        all(nodes.iter().map(|node| self.settle_node(*node))).await.map(drop)
     }
 
     async fn settle_node(&self, node: NodeId) -> Result<(), FaultError> {
@@ -445,6 +466,10 @@ impl Nemesis {
 
     fn record(&self, fault: u64, begins: bool, active: &Active, requested: u64) {
         let (target, nodes) = in_words(active);
+        let struck = active.spec.word.strikes().map(|_| {
+            let at_first = self.ledger().struck.get(&fault).copied().unwrap_or_default();
+            at_first + self.network.struck(fault)
+        });
         self.history.nemesis(history::Nemesis {
             time: 0,
             requested,
@@ -454,6 +479,8 @@ impl Nemesis {
             target,
             nodes,
             name: active.spec.name.clone(),
+            planned: active.planned,
+            struck,
         });
         if let Some(name) = &active.spec.name {
             self.triggers.faults.send_modify(|faults| {
@@ -498,15 +525,9 @@ impl Triggers {
                     let is = |end: &Option<NodeId>, node| end.is_none_or(|end| end == node);
                     link.nodes().is_some_and(|(sender, receiver)| is(from, sender) && is(to, receiver))
                 };
-                let mut sightings = FuturesUnordered::new();
-                // any of these links may bring all of them
-                for link in self.network.links().filter(meant) {
-                    for nth in 1..=count {
-                        sightings.push(self.network.watch(link, matching.clone(), nth).await);
-                    }
-                }
-                for _ in 0..count {
-                    sightings.next().await;
+                let links: Vec<Link> = self.network.links().filter(meant).collect();
+                if self.network.watch(&links, matching.clone(), count).await.await.is_none() {
+                    std::future::pending::<()>().await;
                 }
             }
         }

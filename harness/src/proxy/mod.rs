@@ -180,11 +180,13 @@ impl Network {
         self.switch(BTreeMap::<Link, Conditions>::new()).await
     }
 
-    /// Looks out for the matching frame with this number, from 1, among those that are sent on `link` from when this returns.
-    /// The look-out goes on across switches. Panics when the network has no such link.
-    pub async fn watch(&self, link: Link, matching: Match, nth: u64) -> Watch {
-        self.expect(link);
-        self.board.watch(link, matching, nth).await
+    /// Looks out for the matching frame with this number, from 1, among those that are sent on any of `links` from when this
+    /// returns: they count together. The look-out goes on across switches. Panics when the network has no such link.
+    pub async fn watch(&self, links: &[Link], matching: Match, nth: u64) -> Watch {
+        for link in links {
+            self.expect(*link);
+        }
+        self.board.watch(links, matching, nth).await
     }
 
     /// The conditions in effect; links that are not listed are open.
@@ -195,6 +197,11 @@ impl Network {
     /// What has happened so far, by link: whatever a receiver can have read is counted.
     pub fn counters(&self) -> Vec<LinkCounters> {
         self.board.still(|| self.ways.iter().map(|(link, way)| way.counters.read(*link)).collect())
+    }
+
+    /// How many frames the fault of this number has struck so far.
+    pub fn struck(&self, fault: u64) -> u64 {
+        self.ways.values().map(|way| way.struck(fault)).sum()
     }
 
     /// Waits until every socket is closed: after a shutdown, or when the proxies have failed.

@@ -100,6 +100,7 @@ fn faults(text: &mut String, figures: &Figures) {
     for fault in &figures.faults {
         let seconds = |nanos: u64| format!("{:.3} s", nanos as f64 / 1e9);
         let until = fault.to.map(|to| format!(" to {}", seconds(to))).unwrap_or_default();
+        let struck = fault.struck.map(|struck| format!(", struck {struck}")).unwrap_or_default();
         let nodes: Vec<String> = fault.nodes.iter().map(u64::to_string).collect();
         let whom = match nodes.as_slice() {
             [] if fault.action == "heal" => String::new(),
@@ -109,7 +110,7 @@ fn faults(text: &mut String, figures: &Figures) {
         line(
             text,
             &format!(
-                "fault {:<9} {} {}{whom}, {}{until}, {} operations overlap",
+                "fault {:<9} {} {}{whom}, {}{until}{struck}, {} operations overlap",
                 fault.fault,
                 fault.action,
                 fault.target,
@@ -153,6 +154,8 @@ mod tests {
             target: "leader(1)".to_owned(),
             nodes: vec![3],
             name: None,
+            planned: None,
+            struck: (!begins).then_some(1),
         }
     }
 
@@ -203,7 +206,7 @@ latency            count      per s      p50      p90      p99      max
   fast reads           1        1.0     1.00     1.00     1.00     1.00 ms
   log reads            1        1.0     3.00     3.00     3.00     3.00 ms
   writes               1        1.0     2.00     2.00     2.00     2.00 ms
-fault 1         kill leader(1) -> node 3, 0.400 s to 0.600 s, 1 operations overlap
+fault 1         kill leader(1) -> node 3, 0.400 s to 0.600 s, struck 1, 1 operations overlap
 leader changes  partition 1: 2
 node died       node 2 was killed by signal 6, and nobody had killed it
     first of the last words

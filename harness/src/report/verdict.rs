@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use checker::history::Nemesis;
 use serde::Serialize;
 
-use super::{FaultFigures, Figures};
+use super::{FaultFigures, Figures, lacking::lacking};
 use crate::{
     cluster::Death,
     plan::Plan,
@@ -39,10 +40,6 @@ pub struct Check {
 /// What the run contained, beside its figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
-    /// Faults that the plan has.
-    pub planned_faults: usize,
-    /// Of these, faults that were drawn at random.
-    pub random_faults: usize,
     /// Fast reads in the last tenth of a hold; none: traces were not read.
     pub fast_reads_near_expiry: Option<usize>,
     /// Keys of the run.
@@ -84,7 +81,7 @@ pub struct Report {
     pub folder: PathBuf,
 }
 
-/// What a run lacks that it must contain to mean anything.
+/// What a run lacks that it must contain to mean anything, beside faults that took effect.
 pub fn missing(require: &Require, facts: &Facts, figures: &Figures) -> Vec<String> {
     let mut missing = Vec::new();
     let mut at_least = |have: u64, wanted: u64, what: &str| {
@@ -102,15 +99,7 @@ pub fn missing(require: &Require, facts: &Facts, figures: &Figures) -> Vec<Strin
     if require.final_reads {
         at_least(facts.keys_read_at_the_end as u64, facts.keys as u64, "keys read at the end");
     }
-    // of faults at random some may come too late, or find nobody
-    let planned = facts.planned_faults - facts.random_faults / 2;
-    at_least(figures.faults.len() as u64, planned as u64, "faults");
     let is_vacant = |fault: &&FaultFigures| fault.nodes.is_empty() && fault.action != "heal";
-    let vacant = figures.faults.iter().filter(is_vacant).count();
-    if vacant > facts.random_faults / 2 {
-        let vacant = figures.faults.iter().filter(is_vacant);
-        missing.extend(vacant.map(|fault| format!("{} found nobody to break", called(fault))));
-    }
     for fault in figures.faults.iter().filter(|fault| !is_vacant(fault)) {
         let name = called(fault);
         if fault.overlapping < require.operations_per_fault {
@@ -214,16 +203,18 @@ pub fn name_of(name: CheckName) -> &'static str {
 }
 
 impl Report {
-    /// Puts a run's report together.
+    /// Puts a run's report together; `faults` are those of its history.
     pub fn new(
         plan: &Plan,
         folder: PathBuf,
         checks: Vec<Check>,
         facts: Facts,
         figures: Figures,
+        faults: &[Nemesis],
         deaths: Vec<Death>,
     ) -> Self {
         let mut missing = missing(&plan.require, &facts, &figures);
+        missing.extend(lacking(plan, faults));
         if plan.test.mutant.is_some() && facts.mutant_reached == 0 {
             missing.push(NEVER_REACHED.to_owned());
         }
@@ -339,7 +330,7 @@ mod tests {
             final_reads: true,
             ..Require::default()
         };
-        let facts = Facts { keys: 3, keys_read_at_the_end: 2, planned_faults: 1, ..Facts::default() };
+        let facts = Facts { keys: 3, keys_read_at_the_end: 2, ..Facts::default() };
         let lacking = missing(&require, &facts, &Figures::default());
         assert_eq!(
             lacking,
@@ -348,7 +339,6 @@ mod tests {
                 "0 leader changes, 2 are required",
                 "0 fast reads in the last tenth of a hold, 1 are required",
                 "2 keys read at the end, 3 are required",
-                "0 faults, 1 are required",
             ]
         );
         assert_eq!(

@@ -84,6 +84,8 @@ impl Phases {
             self.tolerated(ended.context("the course of a fault ended early")?)
                 .context("a fault could not be carried out to its end")?;
         }
+        self.permanent.shutdown().await;
+        self.run.nemesis.close();
         carried.keys_read = self.run.keys_read.load(Ordering::Relaxed);
         carried.ended = self.enter("end");
         Ok(carried)
@@ -97,8 +99,9 @@ impl Phases {
     /// The script, if there is one, beside the faults by the clock; without a script, for as long as the phase takes.
     async fn faults(&mut self) -> Result<Option<ScriptReport>> {
         let plan = Arc::clone(&self.run.plan);
-        let (permanent, passing): (Vec<PlannedFault>, Vec<PlannedFault>) =
-            plan.faults.iter().cloned().partition(|fault| fault.spec.permanent);
+        let numbered = (1..).zip(plan.faults.iter().cloned());
+        let (permanent, passing): (Vec<_>, Vec<_>) =
+            numbered.partition(|(_, fault): &(u64, PlannedFault)| fault.spec.permanent);
         let nemesis = Arc::clone(&self.run.nemesis);
         let end = Instant::now() + plan.phases.end();
         self.permanent.spawn(async move { follow_plan(&nemesis, &permanent, end).await });
@@ -210,11 +213,14 @@ async fn read_all(
         Some(PlannedEntry::Node(node)) => node,
         _ => 1,
     };
-    let mut nodes = core.iter().copied().cycle().skip((first + reader) as usize % core.len());
+    let mut nodes = core.iter().copied().cycle().skip((first + reader) as usize % core.len().max(1));
     let mut unread = Vec::new();
     for key in keys {
         loop {
-            let node = nodes.next().expect("a core is never empty");
+            let Some(node) = nodes.next() else {
+                unread.push(format!("key {key:?}: no node is left in the core"));
+                break;
+            };
             let ended = session.ask(node, Function::Get { key: key.clone() }, limit).await;
             match ended {
                 Ended::Ok(_) => {

@@ -200,7 +200,7 @@ impl Script {
                     .collect();
                 let order = node_order(self.plan.nodes, self.plan.seed, FIRST_CHOICE + index);
                 let answered = self.shared.answered();
-                let wanted = Wanted { spec, order: &order, answered: &answered };
+                let wanted = Wanted { spec, order: &order, answered: &answered, planned: None };
                 let begun = carry_out(&self.nemesis, wanted, None).await.map_err(Stop::Fault)?;
                 let Some(fault) = begun else { return Ok(()) };
                 let (nemesis, spec) = (Arc::clone(&self.nemesis), spec.clone());

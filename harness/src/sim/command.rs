@@ -1,6 +1,7 @@
 //! `harness sim`: which seeds of which workloads, what is printed of them, and the exit code.
 
 use std::{
+    collections::BTreeMap,
     fmt::Display,
     ops::Range,
     path::{Path, PathBuf},
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     clock::boottime_ns,
-    plan::{Cause, Plan},
+    plan::Plan,
     report::{FAILED, NEVER_REACHED, name_of, severity},
     workload::{self, ExpectedVerdict, Time, Workload},
 };
@@ -25,6 +26,9 @@ const SHOWN: usize = 20;
 
 /// Of these, seeds of which everything is written down.
 const KEPT: usize = 3;
+
+/// Reasons for which seeds are undecided that the verdict names.
+const REASONS: usize = 3;
 
 /// What to simulate.
 #[derive(Debug, Args)]
@@ -186,7 +190,9 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Row {
             }
         }
     }
-    for outcome in outcomes.iter().filter(|outcome| !outcome.undecided.is_empty()).take(SHOWN) {
+    // once a planted bug is found, what other seeds lack does not matter
+    let undecided = outcomes.iter().filter(|outcome| row.exit_code != 0 && !outcome.undecided.is_empty());
+    for outcome in undecided.take(SHOWN) {
         println!("seed {}: undecided: {}", outcome.seed, outcome.undecided.join("; "));
     }
     for outcome in &outcomes {
@@ -233,14 +239,10 @@ fn judge_runs(plan: &Plan, outcomes: &[Outcome], seconds: f64) -> Row {
         return row(verdict, exit_code, words);
     }
     let failing = outcomes.iter().filter(|outcome| !outcome.findings.is_empty()).count();
-    let undecided = outcomes.iter().filter(|outcome| !outcome.undecided.is_empty()).count();
-    let missing = missing(plan, &totals, runs);
     if failing > 0 {
         row("violation", 1, format!("{failing} of {runs} seeds fail"))
-    } else if undecided > 0 {
-        row("unknown", 3, format!("{undecided} of {runs} seeds are undecided"))
-    } else if !missing.is_empty() {
-        row("unknown", 3, format!("the runs lack something: {}", missing.join("; ")))
+    } else if outcomes.iter().any(|outcome| !outcome.undecided.is_empty()) {
+        row("unknown", 3, undecided_in_words(outcomes))
     } else {
         row("valid", 0, format!("nothing is wrong in {runs} seeds"))
     }
@@ -268,34 +270,27 @@ fn judge_negative(
         ("violation", 1, format!("not the expected one, {reached}"))
     } else if plan.test.mutant.is_some() && totals.mutant_reached == 0 {
         ("unknown", 3, format!("{NEVER_REACHED} in {runs} seeds"))
+    } else if outcomes.iter().all(|outcome| !outcome.undecided.is_empty()) {
+        ("unknown", 3, undecided_in_words(outcomes))
     } else {
         ("valid", 1, format!("a violation was expected and not found in {runs} seeds, {reached}"))
     }
 }
 
-/// What the seeds together lack of what the workload requires of one run.
-fn missing(plan: &Plan, totals: &Stats, runs: u64) -> Vec<String> {
-    let require = &plan.require;
-    let mut missing = Vec::new();
-    let mut at_least = |have: u64, wanted: u64, what: &str| {
-        if have < wanted * runs {
-            missing.push(format!("{} {what} a run, {wanted} are required", have / runs.max(1)));
-        }
-    };
-    at_least(totals.answered, require.operations, "answered operations");
-    at_least(totals.fast_reads, require.fast_reads, "fast reads");
-    at_least(totals.leader_changes, require.leader_changes, "leader changes");
-    let waiting = plan.faults.iter().filter(|fault| matches!(fault.cause, Cause::After(_))).count() as u64;
-    if waiting > 0 && totals.untriggered == waiting * runs {
-        missing.push("no fault that waits for something was triggered".to_owned());
+/// How many seeds are undecided, and why most of them are.
+fn undecided_in_words(outcomes: &[Outcome]) -> String {
+    let undecided = outcomes.iter().filter(|outcome| !outcome.undecided.is_empty()).count();
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for reason in outcomes.iter().flat_map(|outcome| &outcome.undecided) {
+        *reasons.entry(reason).or_default() += 1;
     }
-    if require.fast_read_near_expiry && totals.near_expiry == 0 {
-        missing.push("no fast read in the last tenth of a hold".to_owned());
-    }
-    if plan.test.mutant.is_some() && totals.mutant_reached == 0 {
-        missing.push(NEVER_REACHED.to_owned());
-    }
-    missing
+    let mut reasons: Vec<(&str, usize)> = reasons.into_iter().collect();
+    reasons.sort_by_key(|(_, seeds)| std::cmp::Reverse(*seeds));
+    let more = reasons.len().saturating_sub(REASONS);
+    let shown = reasons.iter().take(REASONS).map(|(reason, seeds)| format!("{reason} ({seeds} times)"));
+    let mut shown: Vec<String> = shown.collect();
+    shown.extend((more > 0).then(|| format!("{more} other reasons")));
+    format!("{undecided} of {} seeds undecided: {}", outcomes.len(), shown.join("; "))
 }
 
 fn print_totals(totals: &Stats, runs: u64, nanos: u64) {
@@ -357,8 +352,10 @@ mod tests {
         assert_eq!(judged(&bug, &[outcome(1, other)]), ("violation", 1), "another check");
         let broken = Outcome { failed: Some("so".to_owned()), ..Outcome::default() };
         assert_eq!(judged(&bug, &[broken, outcome(1, yes)]), ("unknown", 4));
+        let lacks = Outcome { undecided: vec!["so".to_owned()], ..outcome(1, None) };
+        assert_eq!(judged(&bug, &[lacks.clone(), lacks.clone()]), ("unknown", 3), "no seed decides anything");
+        assert_eq!(judged(&bug, &[lacks, outcome(1, None)]), ("valid", 1));
         let control = plan("mutant = 'control-prepare-twice'", "");
-        assert_eq!(judged(&control, &[outcome(0, None)]), ("unknown", 3));
         assert_eq!(judged(&control, &[outcome(1, None)]), ("valid", 0));
         assert_eq!(judged(&control, &[outcome(1, other)]), ("violation", 1));
     }
@@ -371,13 +368,11 @@ mod tests {
             judged(&plan, &[outcome(0, None), outcome(0, Some(CheckName::Progress))]),
             ("violation", 1)
         );
-        let undecided = Outcome { undecided: vec!["so".to_owned()], ..outcome(0, None) };
-        assert_eq!(judged(&plan, &[undecided]), ("unknown", 3));
-        assert_eq!(
-            judged(&plan, &[outcome(0, None), Outcome::default()]),
-            ("unknown", 3),
-            "too few operations"
-        );
+        let undecided = |why: &str| Outcome { undecided: vec![why.to_owned()], ..outcome(0, None) };
+        assert_eq!(judged(&plan, &[undecided("so")]), ("unknown", 3));
+        let some = [undecided("so"), outcome(0, None), undecided("otherwise"), undecided("so")];
+        let words = judge(&plan, &some, 0.0).words;
+        assert_eq!(words, "3 of 4 seeds undecided: so (2 times); otherwise (1 times)");
         let broken = Outcome { failed: Some("so".to_owned()), ..Outcome::default() };
         assert_eq!(judged(&plan, &[broken.clone(), outcome(0, None)]), ("unknown", 4));
         let progress = outcome(0, Some(CheckName::Progress));

@@ -54,9 +54,15 @@ pub struct Machine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doom {
     /// In its next sync.
-    InWrite,
+    InWrite {
+        /// The fault that wants it.
+        fault: u64,
+    },
     /// As soon as its core has started.
-    InRecovery,
+    InRecovery {
+        /// The fault that wants it.
+        fault: u64,
+    },
 }
 
 /// What runs on a machine.

@@ -37,7 +37,7 @@ pub struct Outcome {
 /// other panic is the simulator's own, and goes on to the caller.
 pub fn run(plan: &Plan, options: &Options) -> Outcome {
     let mut world = carry_out(plan, options);
-    let mut judgement = Judgement::default();
+    let mut judgement = Judgement { findings: std::mem::take(&mut world.findings), ..Judgement::default() };
     let records = std::mem::take(&mut world.watch.records);
     match History::from_records(records) {
         Ok(history) => {
@@ -50,14 +50,15 @@ pub fn run(plan: &Plan, options: &Options) -> Outcome {
             if let Some(traces) = world.watch.take_traces() {
                 judgement.lease_safe(&traces, &history);
             }
+            if judgement.findings.is_empty() {
+                judgement.contained(&world.stats, &evidence);
+            }
         }
         Err(error) => judgement.undecided.push(format!("the history is malformed: {error}")),
     }
-    let mut findings = std::mem::take(&mut world.findings);
-    findings.extend(judgement.findings);
     Outcome {
         seed: plan.seed,
-        findings,
+        findings: judgement.findings,
         undecided: judgement.undecided,
         failed: None,
         diverged: false,

@@ -130,7 +130,7 @@ fn open_storage(config: &NodeConfig) -> anyhow::Result<(Option<Box<dyn Storage>>
     }
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("cannot make the data folder {}", config.data.display()))?;
-    let (durable, found) = Durable::open(&config.data, fresh_disk)
+    let (durable, found) = Durable::open(&config.data, fresh_disk, config.test.die_in_recovery)
         .with_context(|| format!("cannot open the data folder {}", config.data.display()))?;
     let storage: Box<dyn Storage> =
         if config.test.lose_unsynced { Box::new(LosesUnsynced::new(durable)) } else { Box::new(durable) };
