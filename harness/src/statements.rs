@@ -13,7 +13,7 @@ use crate::{
     report::Status,
     run::all_keys,
     stall::Stall,
-    workload::{Event, Moment, Says, Statement, store_key},
+    workload::{Event, Moment, Often, Says, Statement, store_key},
 };
 
 /// What a run shows of a statement.
@@ -34,6 +34,8 @@ pub struct Evidence<'a> {
     pub history: &'a History,
     /// How often each partition got another leader.
     pub leader_changes: &'a BTreeMap<PartitionId, u64>,
+    /// How often a node took a partition over and never came to lead under that ballot; none: there are no traces.
+    pub failed_elections: Option<&'a BTreeMap<PartitionId, u64>>,
     /// When the harness itself did not run: what it timed then decides nothing.
     pub stalls: &'a [Stall],
 }
@@ -64,8 +66,16 @@ type Not = (Status, String);
 
 impl Evidence<'_> {
     fn statement(&self, statement: &Statement) -> Result<(), Not> {
-        if let Says::LeaderChanges { at_least } = statement.says {
-            return self.leader_changes(statement.partition, at_least);
+        match statement.says {
+            Says::LeaderChanges(often) => {
+                return self.so_often(statement.partition, often, self.leader_changes, "leader changes");
+            }
+            Says::FailedElections(often) => {
+                let untraced = || (Status::Unknown, "there are no traces: see `lease_safety`".to_owned());
+                let failed = self.failed_elections.ok_or_else(untraced)?;
+                return self.so_often(statement.partition, often, failed, "failed elections");
+            }
+            _ => {}
         }
         let windows = self.windows(statement);
         if windows.is_empty() {
@@ -89,7 +99,7 @@ impl Evidence<'_> {
             Says::Progress { within } => {
                 self.progress(partition, window.from, window.from + within.0.as_nanos() as u64)
             }
-            Says::LeaderChanges { .. } => Ok(()),
+            Says::LeaderChanges(_) | Says::FailedElections(_) => Ok(()),
         }
     }
 
@@ -153,12 +163,17 @@ impl Evidence<'_> {
         Err((self.unless_stalled(from, to), words))
     }
 
-    fn leader_changes(&self, partition: Option<PartitionId>, at_least: u64) -> Result<(), Not> {
+    fn so_often(
+        &self,
+        partition: Option<PartitionId>,
+        often: Often,
+        counts: &BTreeMap<PartitionId, u64>,
+        what: &str,
+    ) -> Result<(), Not> {
         for partition in self.partitions(partition) {
-            let changes = self.leader_changes.get(&partition).copied().unwrap_or_default();
-            if changes < at_least {
-                let words =
-                    format!("partition {partition} got another leader {changes} times, not {at_least}");
+            let count = counts.get(&partition).copied().unwrap_or_default();
+            if !often.allows(count) {
+                let words = format!("partition {partition} had {count} {what}, not {often}");
                 return Err((Status::Violation, words));
             }
         }

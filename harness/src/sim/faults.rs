@@ -39,6 +39,8 @@ pub struct Nemesis {
     pub closed: bool,
     /// Nodes that permanent faults have hit.
     outside: BTreeSet<NodeId>,
+    /// Faults of steps that found nobody to break: the script went on without them, and shows nothing.
+    pub vacant: Vec<String>,
 }
 
 /// A fault that was asked for.
@@ -78,6 +80,7 @@ impl Nemesis {
             waiting: Vec::new(),
             closed: false,
             outside: BTreeSet::new(),
+            vacant: Vec::new(),
         }
     }
 
@@ -163,6 +166,10 @@ impl World<'_> {
         let hopeless = is_fixed(&spec.target) || spec.action == FaultAction::Heal;
         if !somebody && !hopeless && now < deadline {
             return self.agenda.add(now + LOOK_AGAIN.as_nanos() as u64, Event::Fault(index));
+        }
+        if scripted && !somebody && spec.action != FaultAction::Heal {
+            let name = spec.name.as_deref().unwrap_or("without a name");
+            self.nemesis.vacant.push(format!("the fault `{name}` found nobody to break"));
         }
         let nodes = if somebody { nodes } else { Vec::new() };
         let fault = self.begin_fault(&Active { spec, nodes, peers, order });

@@ -35,18 +35,22 @@ pub struct Outcome {
 pub fn run(plan: &Plan, options: &Options) -> Outcome {
     let mut world = carry_out(plan, options);
     let mut judgement = Judgement::default();
+    judgement.undecided.append(&mut world.nemesis.vacant);
     let records = std::mem::take(&mut world.watch.records);
     match History::from_records(records) {
         Ok(history) => {
             if plan.checks.linearizable {
                 judgement.linearizable(&history);
             }
-            let leader_changes = world.leaders.changes();
-            let evidence = Evidence { plan, history: &history, leader_changes: &leader_changes, stalls: &[] };
-            judgement.stated(&evidence);
-            if let Some(traces) = world.watch.take_traces() {
-                judgement.lease_safe(&traces, &history);
-            }
+            let traces = world.watch.take_traces();
+            let failed_elections = traces.map(|traces| judgement.lease_safe(&traces, &history));
+            judgement.stated(&Evidence {
+                plan,
+                history: &history,
+                leader_changes: &world.leaders.changes(),
+                failed_elections: failed_elections.as_ref(),
+                stalls: &[],
+            });
         }
         Err(error) => judgement.undecided.push(format!("the history is malformed: {error}")),
     }

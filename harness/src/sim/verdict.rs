@@ -1,10 +1,13 @@
 //! The checks at the end of a simulated run, on the history and the traces in memory.
 
+use std::collections::BTreeMap;
+
 use checker::{
     history::History,
     lease_safety::{self, Traces},
     linearizability::{self, Budget, Verdict},
 };
+use store::api::PartitionId;
 
 use super::watch::Finding;
 use crate::{
@@ -56,10 +59,11 @@ impl Judgement {
         }
     }
 
-    /// Judges the traces.
-    pub fn lease_safe(&mut self, traces: &Traces, history: &History) {
+    /// Judges the traces, and says how many elections of each partition failed.
+    pub fn lease_safe(&mut self, traces: &Traces, history: &History) -> BTreeMap<PartitionId, u64> {
         let report = lease_safety::check_traces(traces, history);
         let findings = report.violations.iter().map(ToString::to_string);
         self.findings.extend(findings.map(|text| Finding { by: CheckName::LeaseSafety, text }));
+        report.exercise.failed_elections
     }
 }
