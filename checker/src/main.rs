@@ -160,6 +160,9 @@ fn tell_leases(report: &LeaseReport) {
     for (partition, changes) in &exercise.leader_changes {
         println!("partition {partition}: {changes} leader changes");
     }
+    for (partition, failed) in &exercise.failed_elections {
+        println!("partition {partition}: {failed} take-overs that never led");
+    }
     for (mutant, count) in &exercise.mutants {
         println!("planted bug {mutant} reached {count} times");
     }

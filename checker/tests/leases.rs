@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use checker::history::{Function, History, Key, Kind, OpResult, Record};
@@ -234,6 +234,16 @@ fn a_truthful_run_passes_and_its_exercise_is_counted() {
     assert_eq!((exercise.boots, exercise.fast_answers_without_event), (4, 0));
     assert_eq!(exercise.leader_changes.get(&P), Some(&1));
     assert_eq!(exercise.entries_compared, 6);
+    assert!(exercise.failed_elections.is_empty());
+}
+
+#[test]
+fn a_take_over_that_never_leads_is_a_failed_election() {
+    let third = Ballot { number: SECOND.number + 1, node: 3, ..SECOND };
+    let elected = |ballot| TraceEvent::Elected { partition: P, ballot };
+    // node 1 only follows it
+    let run = Run::truthful().with(3, 3_000_000, elected(third)).with(1, 3_000_100, elected(third));
+    assert_eq!(run.judge().exercise.failed_elections, BTreeMap::from([(P, 1)]));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::{
     report::{Status, took_effect},
     run::all_keys,
     stall::Stall,
-    workload::{Event, Moment, Says, Statement, Time, store_key},
+    workload::{Event, Moment, Often, Says, Statement, Time, store_key},
 };
 
 /// What a run shows of a statement.
@@ -35,6 +35,8 @@ pub struct Evidence<'a> {
     pub history: &'a History,
     /// How often each partition got another leader.
     pub leader_changes: &'a BTreeMap<PartitionId, u64>,
+    /// How often a node took a partition over and never came to lead under that ballot; none: there are no traces.
+    pub failed_elections: Option<&'a BTreeMap<PartitionId, u64>>,
     /// When the harness itself did not run: what it timed then decides nothing.
     pub stalls: &'a [Stall],
 }
@@ -67,8 +69,16 @@ type Not = (Status, String);
 
 impl Evidence<'_> {
     fn statement(&self, statement: &Statement) -> Result<(), Not> {
-        if let Says::LeaderChanges { at_least } = statement.says {
-            return self.leader_changes(statement.partition, at_least);
+        match statement.says {
+            Says::LeaderChanges(often) => {
+                return self.so_often(statement.partition, often, self.leader_changes, "leader changes");
+            }
+            Says::FailedElections(often) => {
+                let untraced = || (Status::Unknown, "there are no traces: see `lease_safety`".to_owned());
+                let failed = self.failed_elections.ok_or_else(untraced)?;
+                return self.so_often(statement.partition, often, failed, "failed elections");
+            }
+            _ => {}
         }
         let windows = self.windows(statement);
         if windows.is_empty() {
@@ -90,7 +100,7 @@ impl Evidence<'_> {
             Says::FastReads => self.fast_reads(partition, window),
             Says::OtherLeader { within } => self.other_leader(partition, self.within(window.from, within)),
             Says::Progress { within } => self.progress(partition, self.within(window.from, within)),
-            Says::LeaderChanges { .. } => Ok(()),
+            Says::LeaderChanges(_) | Says::FailedElections(_) => Ok(()),
         }
     }
 
@@ -161,12 +171,17 @@ impl Evidence<'_> {
         Err((self.unless_stalled(from, to), words))
     }
 
-    fn leader_changes(&self, partition: Option<PartitionId>, at_least: u64) -> Result<(), Not> {
+    fn so_often(
+        &self,
+        partition: Option<PartitionId>,
+        often: Often,
+        counts: &BTreeMap<PartitionId, u64>,
+        what: &str,
+    ) -> Result<(), Not> {
         for partition in self.partitions(partition) {
-            let changes = self.leader_changes.get(&partition).copied().unwrap_or_default();
-            if changes < at_least {
-                let words =
-                    format!("partition {partition} got another leader {changes} times, not {at_least}");
+            let count = counts.get(&partition).copied().unwrap_or_default();
+            if !often.allows(count) {
+                let words = format!("partition {partition} had {count} {what}, not {often}");
                 return Err((Status::Violation, words));
             }
         }
@@ -336,8 +351,13 @@ mod tests {
             }
         }
         let history = History::parse(&(records.join("\n") + "\n")).unwrap_or_else(|error| panic!("{error}"));
-        let evidence =
-            Evidence { plan: &plan, history: &history, leader_changes: &BTreeMap::new(), stalls: &[] };
+        let evidence = Evidence {
+            plan: &plan,
+            history: &history,
+            leader_changes: &BTreeMap::new(),
+            failed_elections: None,
+            stalls: &[],
+        };
         let judged = judge(&evidence).remove(0);
         (judged.status, judged.words)
     }

@@ -119,6 +119,7 @@ fn folder(name: &str) -> Vec<Workload> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../workloads").join(name);
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "toml"));
     paths.sort();
     paths.iter().map(|path| workload::load(path).unwrap_or_else(|problem| panic!("{problem}"))).collect()
 }
@@ -146,7 +147,7 @@ fn assert_all_clean(name: &str, at_least: usize, seeds: std::ops::Range<u64>) {
 
 #[test]
 fn every_scenario_is_clean() {
-    assert_all_clean("scenarios", 9, 0..3);
+    assert_all_clean("scenarios", 18, 0..3);
 }
 
 #[test]
@@ -300,4 +301,18 @@ fn a_failing_seed_that_cannot_be_kept_still_has_its_verdict() {
     assert_eq!(output.status.code(), Some(1), "{shown}");
     assert!(last.starts_with("VERDICT violation 3 simulated runs: not the expected one"), "{last}");
     assert!(last.contains("could not be kept"), "{last}");
+}
+
+#[test]
+fn a_step_whose_fault_finds_nobody_decides_nothing() {
+    let undecided = |more: &str| {
+        let text = format!(
+            "[cluster]\nnodes = 3\npartitions = [{{}}]\nlease = \"off\"\n[[step]]\nname = \"slow\"\nfault = {{ action = \
+             \"delay\", target = \"all\", delay = \"5ms\"{more} }}\n"
+        );
+        simulated(&workload::parse(Path::new("steps.toml"), &text).expect("right"), 1).undecided
+    };
+    assert_eq!(undecided(""), [""; 0]);
+    // a peer is somebody else than the target
+    assert_eq!(undecided(", peer = \"all\""), ["the step's delay all found nobody to break"]);
 }

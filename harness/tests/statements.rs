@@ -104,7 +104,16 @@ fn a_leader_is_another_node_than_before() {
 #[test]
 fn leadership_passes_so_often() {
     is_true("says = \"leader-changes\"\nat_least = 1");
-    is_false("says = \"leader-changes\"\nat_least = 50", "not 50");
+    is_true("says = \"leader-changes\"\nat_least = 1\nat_most = 50");
+    is_false("says = \"leader-changes\"\nat_least = 50", "not at least 50");
+    is_false("says = \"leader-changes\"\nat_most = 0", "not at most 0");
+}
+
+#[test]
+fn elections_fail_so_often() {
+    // the leader that is cut off from all others cannot be elected again, and does not even try
+    is_false("says = \"failed-elections\"\nat_least = 50", "failed elections, not at least 50");
+    is_true("says = \"failed-elections\"\nat_most = 50");
 }
 
 #[test]

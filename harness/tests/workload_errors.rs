@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use harness::workload;
+use harness::workload::{self, Action};
 
 /// A small workload that is right.
 const RIGHT: &str = r#"about = "two nodes"
@@ -129,6 +129,45 @@ fn statements_are_about_what_there_is() {
     golden("statement-of-unknown-fault", &that("says = \"silence\"\nafter = { fault = \"cut\" }"));
     golden("statement-of-unknown-phase", &that("says = \"silence\"\nafter = { phase = \"heel\" }"));
     golden("stray-key-of-statement", &that("says = \"silence\"\nwithin = \"5s\""));
+    golden("statement-without-number", &that("says = \"leader-changes\""));
+    golden("statement-of-fewer-than-least", &that("says = \"failed-elections\"\nat_least = 3\nat_most = 2"));
+}
+
+#[test]
+fn keys_and_values_of_many_at_once_make_sense() {
+    let step = |step: &str| with("put = { key = 1, value = \"a\" }", step);
+    let preset = |preset: &str| with("nodes = 3", &format!("nodes = 3\npreset = {preset}"));
+    golden("no-placeholder", &step("put = { key = 1, value = \"{kye*10}\" }"));
+    golden("key-and-keys", &step("get = { key = 1, keys = { from = 1, to = 9 } }"));
+    golden("no-keys", &step("get = { keys = { from = 9, to = 1 } }"));
+    golden("unknown-key-of-keys", &step("get = { keys = { from = 1, to = 9, stpe = 2 } }"));
+    golden("attempts-without-within", &step("get = { key = 1 }\nexpect = { attempts = 2 }"));
+    golden("one-attempt", &step("get = { key = 1 }\nwithin = \"5s\"\nexpect = { attempts = 1 }"));
+    golden("wrong-preset", &preset("\"one\""));
+    golden("unknown-key-of-preset", &preset("[{ keys = { list = [1] }, valeu = \"a\" }]"));
+    let twice = "[{ keys = { from = 1, to = 4 }, value = \"a\" }, { keys = { list = [3] }, value = \"b\" }]";
+    golden("preset-twice", &preset(twice));
+    let texts = |text: &str| {
+        let text = text.replace("[{ upper = 100 }, { lower = 100 }]", "[{}]\nkey_type = \"string\"");
+        text.replace("key = 1,", "keys = { list = [\"1\", \"one\"] },")
+    };
+    golden("no-number", &texts(&with("value = \"a\"", "value = \"{key*10}\"")));
+    workload::parse(Path::new("right.toml"), &texts(&with("value = \"a\"", "value = \"is {key}\"")))
+        .expect("text stands for itself");
+}
+
+#[test]
+fn one_table_presets_and_one_step_asks_for_many_keys() {
+    let presets = "nodes = 3\npreset = [{ keys = { from = -2, to = 3, step = 2 }, value = \"{|key*10|}\" }]";
+    let text = with("nodes = 3", presets)
+        .replace("put = { key = 1, value = \"a\" }", "get = { keys = { from = 1, to = 4 } }\ntimes = 2");
+    let workload = workload::parse(Path::new("right.toml"), &text).expect("right");
+    let preset: Vec<String> =
+        workload.cluster.preset.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(preset, ["-2=20", "0=0", "2=20"]);
+    let Action::Operation(step) = &workload.steps[0].action else { panic!("an operation") };
+    assert_eq!(step.operations(), 6);
+    assert_eq!((0..6).map(|time| step.key(time).to_string()).collect::<String>(), "123123");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! SP2, SP3 and BLE3: decided logs and ballots, which hold with and without leases.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::report::{Findings, Invariant};
 use super::traces::{Place, Traces};
@@ -27,6 +27,9 @@ pub(super) fn check(traces: &Traces, findings: &mut Findings<'_>) {
             }
             _ => {}
         }
+    }
+    for (partition, _) in ballots.taken_over.iter().filter(|ballot| !ballots.led.contains_key(ballot)) {
+        *findings.exercise.failed_elections.entry(*partition).or_default() += 1;
     }
 }
 
@@ -83,6 +86,8 @@ impl DecidedLog {
 struct Ballots {
     /// By partition and ballot: who led it first, and where.
     led: FxHashMap<(u32, Ballot), (u64, Place)>,
+    /// Partitions and ballots with which a node took over.
+    taken_over: FxHashSet<(u32, Ballot)>,
     /// By partition and node: the last ballot that it led, in any incarnation.
     last_led: FxHashMap<(u32, u64), (Ballot, Place)>,
     /// By partition and node: the last ballot that it elected, and in which incarnation.
@@ -98,6 +103,9 @@ impl Ballots {
         place: Place,
         findings: &mut Findings<'_>,
     ) {
+        if ballot.node == line.node {
+            self.taken_over.insert((partition, ballot));
+        }
         let known = self.last_elected.insert((partition, line.node), (line.boot, ballot, place));
         if let Some((.., before)) = known.filter(|&(boot, last, _)| boot == line.boot && ballot <= last) {
             let text = format!(

@@ -94,6 +94,8 @@ pub struct Exercise {
     pub entries_compared: usize,
     /// Changes of leader after the first, by partition.
     pub leader_changes: BTreeMap<u32, usize>,
+    /// Take-overs by a node that never came to lead under that ballot, by partition.
+    pub failed_elections: BTreeMap<u32, u64>,
     /// Planted bugs that were reached, with how often.
     pub mutants: BTreeMap<String, usize>,
 }

@@ -1,6 +1,6 @@
 //! From what the checks say and what the run contained to one verdict and one exit code.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use checker::history::Nemesis;
 use serde::Serialize;
@@ -38,10 +38,12 @@ pub struct Check {
 }
 
 /// What the run contained, beside its figures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
     /// Fast reads in the last tenth of a hold; none: traces were not read.
     pub fast_reads_near_expiry: Option<usize>,
+    /// Take-overs that never came to lead, by partition; none: traces were not read.
+    pub failed_elections: Option<BTreeMap<u32, u64>>,
     /// Keys of the run.
     pub keys: usize,
     /// Of these, keys that were read at the end.

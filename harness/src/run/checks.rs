@@ -43,8 +43,13 @@ pub async fn report(run: &Arc<Run>, carried: Carried, folder: PathBuf) -> Result
         let mut checks = all(&plan, &folder, &carried, &stalls, &mut facts)?;
         if !plan.expect.that.is_empty() {
             let history = read(&folder)?;
-            let evidence =
-                Evidence { plan: &plan, history: &history, leader_changes: &changes, stalls: &stalls };
+            let evidence = Evidence {
+                plan: &plan,
+                history: &history,
+                leader_changes: &changes,
+                failed_elections: facts.failed_elections.as_ref(),
+                stalls: &stalls,
+            };
             checks.push(stated(&evidence));
         }
         hear_assertions(&mut checks, &deaths);
@@ -126,6 +131,7 @@ fn lease_safe(folder: &Path, facts: &mut Facts) -> Result<Check> {
     let report = lease_safety::check(folder).context("the traces cannot be read")?;
     let exercise = &report.exercise;
     facts.fast_reads_near_expiry = Some(exercise.fast_reads_near_expiry);
+    facts.failed_elections = Some(exercise.failed_elections.clone());
     facts.mutant_reached = exercise.mutants.values().sum();
     let exercised = format!(
         "{} holds extended {} times, {} fast reads ({} near their expiry), {} decisions compared",

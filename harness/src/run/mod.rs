@@ -245,9 +245,9 @@ fn node_config(plan: &Plan, network: &Network, folder: &ResultsFolder, node: Nod
 /// Every key that the run knows of: of operations, steps and preset values.
 pub(crate) fn all_keys(plan: &Plan) -> Vec<Key> {
     let random = plan.operations.iter().flat_map(|operations| operations.keys.iter().cloned());
-    let scripted = plan.steps.iter().filter_map(|step| match &step.action {
-        Action::Operation(operation) => Some(operation.ask.key().clone()),
-        _ => None,
+    let scripted = plan.steps.iter().flat_map(|step| match &step.action {
+        Action::Operation(operation) => operation.keys.clone(),
+        _ => Vec::new(),
     });
     let preset = plan.cluster.preset.iter().map(|(key, _)| history_key(key));
     let mut keys: Vec<Key> = random.chain(scripted).chain(preset).collect();

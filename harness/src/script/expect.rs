@@ -1,6 +1,6 @@
 //! An answer held against an expectation.
 
-use checker::history::OpResult;
+use checker::history::{Key, OpResult};
 use store::api::NodeId;
 
 use crate::{
@@ -12,6 +12,8 @@ use crate::{
 pub struct Expected<'a> {
     /// What the step says.
     pub expect: &'a Expectation,
+    /// The key that is asked for.
+    pub key: &'a Key,
     /// The nodes that may have answered; none: any.
     pub leader: Option<Vec<NodeId>>,
     /// The nodes that must not have answered.
@@ -22,6 +24,11 @@ impl Expected<'_> {
     /// True when no answer may come in all the step's time.
     pub fn wants_silence(&self) -> bool {
         matches!(self.expect.outcome, StepOutcome::Timeout | StepOutcome::Unanswered)
+    }
+
+    /// The least number of the attempt that may be answered, if this answer comes earlier.
+    pub fn wants_later(&self, ended: &Ended, attempt: u64) -> Option<u64> {
+        self.expect.attempts.filter(|least| ended.result().is_some() && attempt < *least)
     }
 
     /// Whether the operation ended as expected; if not, what was expected. `time_is_up` says that all the step's time has
@@ -49,8 +56,8 @@ impl Expected<'_> {
 
     fn judge_answer(&self, result: &OpResult) -> Result<(), String> {
         let expect = self.expect;
-        if let Some(value) = &expect.value
-            && result.returned.as_ref() != Some(value)
+        if let Some(value) = expect.value.as_ref().map(|value| value.of(self.key))
+            && result.returned.as_ref() != Some(&value)
         {
             return Err(format!("the value {value:?}"));
         }
@@ -136,12 +143,13 @@ mod tests {
     }
 
     fn judge(expect: &Expectation, ended: &Ended, time_is_up: bool) -> Result<(), String> {
-        Expected { expect, leader: None, not_leader: Some(vec![2]) }.judge(ended, time_is_up)
+        let key = &Key::Integer(1);
+        Expected { expect, key, leader: None, not_leader: Some(vec![2]) }.judge(ended, time_is_up)
     }
 
     #[test]
     fn each_part_of_an_expectation_can_fail() {
-        let expect = Expectation { value: Some("a".to_owned()), fast: Some(true), ..Expectation::default() };
+        let expect = Expectation { value: Some("a".into()), fast: Some(true), ..Expectation::default() };
         assert_eq!(judge(&expect, &answer(Some("a"), true, 1), false), Ok(()));
         assert_eq!(judge(&expect, &answer(Some("b"), true, 1), false), Err("the value \"a\"".to_owned()));
         assert_eq!(judge(&expect, &answer(Some("a"), false, 1), false), Err("a fast read".to_owned()));
@@ -158,6 +166,15 @@ mod tests {
         assert!(judge(&expect, &refused, true).is_ok());
         assert!(judge(&expect, &answer(None, false, 1), true).is_err());
         assert!(judge(&expect, &Ended::Info("late".to_owned()), false).is_ok());
+    }
+
+    #[test]
+    fn an_answer_before_the_least_attempt_comes_too_early() {
+        let expect = Expectation { attempts: Some(3), ..Expectation::default() };
+        let expected = Expected { expect: &expect, key: &Key::Integer(1), leader: None, not_leader: None };
+        assert_eq!(expected.wants_later(&answer(None, false, 1), 2), Some(3));
+        assert_eq!(expected.wants_later(&answer(None, false, 1), 3), None);
+        assert_eq!(expected.wants_later(&Ended::Fail("no leader".to_owned()), 1), None);
     }
 
     #[test]

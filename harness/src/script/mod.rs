@@ -7,7 +7,7 @@ pub(crate) mod expect;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use checker::history::Function;
+use checker::history::{Function, Key};
 use store::api::{NodeId, PartitionId};
 use tokio::{
     sync::Mutex,
@@ -22,7 +22,7 @@ use crate::{
     plan::{Plan, node_order},
     stall::Stalls,
     worker::{Session, Surroundings},
-    workload::{Action, Ask, OperationStep, Step, Via, Wait, Who},
+    workload::{Action, Ask, OperationStep, Step, Template, Via, Wait, Who},
 };
 use expect::{Expected, shown};
 
@@ -325,7 +325,7 @@ impl Task {
         for time in 0.. {
             let again = match self.operation.lasts {
                 Some(lasts) => started.elapsed() < lasts.0,
-                None => time < self.operation.times,
+                None => time < self.operation.operations(),
             };
             if !again {
                 break;
@@ -352,11 +352,12 @@ impl Task {
                 None => Ended::Fail("nobody is there to be asked".to_owned()),
             };
             let time_is_up = self.within.is_none_or(|within| started.elapsed() >= within);
-            let expected = self.expected().await;
+            let expected = self.expected(function.key()).await;
             if let Some(result) = ended.result() {
                 self.shared.remember(&self.step, result.leader);
             }
-            if let Some(verdict) = settled(&expected, &ended, &function, time_is_up, self.within.is_some()) {
+            let attempt = Attempt { number: attempts, time_is_up, timed: self.within.is_some() };
+            if let Some(verdict) = settled(&expected, &ended, &function, attempt) {
                 return verdict.map(|()| ended.result().map(|result| result.leader)).map_err(|wanted| {
                     format!(
                         "expected {wanted}; client {} got {} at attempt {attempts}",
@@ -369,10 +370,10 @@ impl Task {
         }
     }
 
-    async fn expected(&self) -> Expected<'_> {
+    async fn expected<'a>(&'a self, key: &'a Key) -> Expected<'a> {
         let expect = &self.operation.expect;
         let answered = self.shared.answered();
-        let mut expected = Expected { expect, leader: None, not_leader: None };
+        let mut expected = Expected { expect, key, leader: None, not_leader: None };
         let order = node_order(self.shared.plan.nodes, self.shared.plan.seed, FIRST_CHOICE + self.index);
         if let Some(target) = &expect.leader {
             expected.leader = Some(self.shared.roles.resolve(target, &order, &answered).await);
@@ -388,11 +389,23 @@ impl Task {
         let order = node_order(self.shared.plan.nodes, self.shared.plan.seed, choice);
         match &self.operation.via {
             Via::Any => order.first().copied(),
+            Via::Pinned => Some(pinned(self.client, self.shared.plan.nodes)),
             Via::Target(target) => {
                 self.shared.roles.resolve(target, &order, &self.shared.answered()).await.first().copied()
             }
         }
     }
+}
+
+/// One attempt of an operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    /// The first one is 1.
+    pub number: u64,
+    /// All the step's time has passed.
+    pub time_is_up: bool,
+    /// The step has a time, within which there may be more than one.
+    pub timed: bool,
 }
 
 /// What attempt `ended` settles of an operation: that it came as expected, or what was expected. None: it may be attempted
@@ -401,15 +414,22 @@ pub(crate) fn settled(
     expected: &Expected<'_>,
     ended: &Ended,
     function: &Function,
-    time_is_up: bool,
-    timed: bool,
+    attempt: Attempt,
 ) -> Option<Result<(), String>> {
-    let verdict = expected.judge(ended, time_is_up && timed);
+    if let Some(least) = expected.wants_later(ended, attempt.number) {
+        return Some(Err(format!("no answer before attempt {least}")));
+    }
+    let verdict = expected.judge(ended, attempt.time_is_up && attempt.timed);
     let must_stay_silent = expected.wants_silence() && ended.result().is_none();
     let settled = verdict.is_ok() && !must_stay_silent;
     let harmless = matches!(ended, Ended::Fail(_)) || matches!(function, Function::Get { .. });
     let broke_silence = expected.wants_silence() && ended.result().is_some();
-    (settled || time_is_up || !harmless || broke_silence).then_some(verdict)
+    (settled || attempt.time_is_up || !harmless || broke_silence).then_some(verdict)
+}
+
+/// The node that a pinned client keeps to.
+pub(crate) fn pinned(client: u64, nodes: u64) -> NodeId {
+    (client - 1) % nodes + 1
 }
 
 /// What a client asks in step number `index`, counted from 0, for the given time, counted from 0. When several operations
@@ -422,22 +442,24 @@ pub(crate) fn function(
     several: bool,
 ) -> Function {
     let mark = format!("-{client}-{}", time + 1);
-    let value = |given: &Option<String>| match given {
-        Some(given) if several => format!("{given}{mark}"),
-        Some(given) => given.clone(),
+    let key = operation.key(time).clone();
+    let value = |given: &Option<Template>| match given {
+        Some(given) if several => format!("{}{mark}", given.of(&key)),
+        Some(given) => given.of(&key),
         None => format!("s{}{mark}", index + 1),
     };
     match &operation.ask {
-        Ask::Get { key } => Function::Get { key: key.clone() },
-        Ask::Put { key, value: given } => Function::Put { key: key.clone(), value: value(given) },
-        Ask::Cas { key, expected, new } => {
-            Function::Cas { key: key.clone(), expected: expected.clone(), new: value(new) }
+        Ask::Get => Function::Get { key },
+        Ask::Put { value: given } => Function::Put { value: value(given), key },
+        Ask::Cas { expected, new } => {
+            let expected = expected.as_ref().map(|expected| expected.of(&key));
+            Function::Cas { expected, new: value(new), key }
         }
-        Ask::Delete { key } => Function::Delete { key: key.clone() },
+        Ask::Delete => Function::Delete { key },
     }
 }
 
-/// Whether a step asks more than once, of several clients or of one.
+/// Whether a step asks more than once of a key, of several clients or of one.
 pub(crate) fn is_several(clients: usize, operation: &OperationStep) -> bool {
     clients > 1 || operation.times > 1 || operation.lasts.is_some()
 }

@@ -13,9 +13,9 @@ use crate::{
     history_writer::Ended,
     plan::node_order,
     script::{
-        ATTEMPT_PAUSE, AWAIT_LIMIT, FIRST_CHOICE, WAIT_LIMIT,
+        ATTEMPT_PAUSE, AWAIT_LIMIT, Attempt, FIRST_CHOICE, WAIT_LIMIT,
         expect::{Expected, shown},
-        function, is_several, settled,
+        function, is_several, pinned, settled,
     },
     workload::{Action, CheckName, OperationStep, Step, StepOutcome, Via, Wait, Who},
 };
@@ -306,7 +306,7 @@ impl World<'_> {
         let Some(operation) = operation_at(&self.plan.steps, task.step) else { return };
         let again = match operation.lasts {
             Some(lasts) => now - task.began < lasts.0.as_nanos() as u64,
-            None => task.time < operation.times,
+            None => task.time < operation.operations(),
         };
         if !again {
             return self.end_task(number, Ok(()));
@@ -333,6 +333,7 @@ impl World<'_> {
         let order = node_order(self.plan.nodes, self.plan.seed, choice);
         let node = match &operation.via {
             Via::Any => order.first().copied(),
+            Via::Pinned => Some(pinned(client, self.plan.nodes)),
             Via::Target(target) => self.resolve(target, &order).first().copied(),
         };
         if let Some(node) = node {
@@ -362,9 +363,14 @@ impl World<'_> {
         let order = node_order(self.plan.nodes, self.plan.seed, FIRST_CHOICE + task.step as u64);
         let expect = &operation.expect;
         let resolved = |target: &Option<_>| target.as_ref().map(|target| self.resolve(target, &order));
-        let expected =
-            Expected { expect, leader: resolved(&expect.leader), not_leader: resolved(&expect.not_leader) };
-        let verdict = settled(&expected, ended, asked, time_is_up, within.is_some());
+        let expected = Expected {
+            expect,
+            key: asked.key(),
+            leader: resolved(&expect.leader),
+            not_leader: resolved(&expect.not_leader),
+        };
+        let attempt = Attempt { number: task.attempts, time_is_up, timed: within.is_some() };
+        let verdict = settled(&expected, ended, asked, attempt);
         let (client, attempts) = (task.client, task.attempts);
         let task = &mut self.script.tasks[number];
         match verdict {

@@ -45,11 +45,16 @@ pub fn run(plan: &Plan, options: &Options) -> Outcome {
                 judgement.linearizable(&history);
             }
             let leader_changes = world.leaders.changes();
-            let evidence = Evidence { plan, history: &history, leader_changes: &leader_changes, stalls: &[] };
+            let traces = world.watch.take_traces();
+            let failed_elections = traces.map(|traces| judgement.lease_safe(&traces, &history));
+            let evidence = Evidence {
+                plan,
+                history: &history,
+                leader_changes: &leader_changes,
+                failed_elections: failed_elections.as_ref(),
+                stalls: &[],
+            };
             judgement.stated(&evidence);
-            if let Some(traces) = world.watch.take_traces() {
-                judgement.lease_safe(&traces, &history);
-            }
             if judgement.findings.is_empty() {
                 judgement.contained(&world.stats, &evidence);
             }

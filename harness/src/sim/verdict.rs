@@ -1,10 +1,13 @@
 //! The checks at the end of a simulated run, on the history and the traces in memory.
 
+use std::collections::BTreeMap;
+
 use checker::{
     history::History,
     lease_safety::{self, Traces},
     linearizability::{self, Budget, Verdict},
 };
+use store::api::PartitionId;
 
 use super::{Stats, watch::Finding};
 use crate::{
@@ -81,6 +84,7 @@ impl Judgement {
             keys,
             keys_read_at_the_end: if plan.phases.final_reads { keys - stats.keys_unread as usize } else { 0 },
             mutant_reached: stats.mutant_reached as usize,
+            failed_elections: evidence.failed_elections.cloned(),
         };
         self.undecided.extend(missing(&plan.require, &facts, &figures));
         self.undecided.extend(lacking(plan, &history.faults));
@@ -91,10 +95,11 @@ impl Judgement {
         }
     }
 
-    /// Judges the traces.
-    pub fn lease_safe(&mut self, traces: &Traces, history: &History) {
+    /// Judges the traces, and says how many elections of each partition failed.
+    pub fn lease_safe(&mut self, traces: &Traces, history: &History) -> BTreeMap<PartitionId, u64> {
         let report = lease_safety::check_traces(traces, history);
         let findings = report.violations.iter().map(ToString::to_string);
         self.findings.extend(findings.map(|text| Finding { by: CheckName::LeaseSafety, text }));
+        report.exercise.failed_elections
     }
 }

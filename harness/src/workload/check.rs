@@ -12,7 +12,7 @@ use super::{
     Action, Clients, Delays, Distribution, Entry, Expect, ExpectedVerdict, Fault, FaultSpec, LinkDelay, Mix,
     NemesisEntry, NodeClock, Operations, Word, Workload,
     faults::{self, distribution},
-    file, history_key, permanent, random,
+    file, keys, permanent, random,
     scalar::{FileKey, Target},
     script, statement, store_key,
 };
@@ -155,13 +155,7 @@ fn check_cluster(name: &str, table: file::Cluster) -> Result<ClusterConfig, Faul
         storage: table.storage,
         preset: Vec::new(),
     };
-    for (key, value) in table.preset {
-        let parsed = key_type.parse(key.get_ref()).filter(|key| cluster.partition_of(key).is_some());
-        let parsed = parsed.ok_or_else(|| {
-            Fault::new(key.span(), "no partition holds this key", "preset here").help(ranges_of(&cluster))
-        })?;
-        cluster.preset.push((parsed, value));
-    }
+    cluster.preset = keys::check_preset(&cluster, table.preset)?;
     Ok(cluster)
 }
 
@@ -384,56 +378,15 @@ fn check_operations(scope: &Scope, table: Spanned<file::Operations>) -> Result<O
         (Some(skew), _) => *skew.get_ref(),
     };
     let rate = table.rate.as_ref().map(|rate| at_least(rate, 1, "operations per second")).transpose()?;
-    let keys = check_keys(scope, &table.keys)?;
+    let keys = keys::check(scope.cluster, &table.keys)?;
     Ok(Operations {
         mix: table.mix.into_inner(),
         distribution: table.distribution,
         skew,
         value_size: table.value_size,
         rate,
-        keys: keys.iter().map(history_key).collect(),
+        keys,
     })
-}
-
-fn check_keys(scope: &Scope, keys: &Spanned<file::Keys>) -> Result<Vec<Key>, Fault> {
-    let help = "write one of `{ count = 12 }`, `{ from = 1, to = 13 }` and `{ list = [1, 2, 3] }`";
-    match keys.get_ref() {
-        file::Keys { count: Some(count), from: None, to: None, list } if list.is_empty() => {
-            let wanted = at_least(count, 1, "keys")?;
-            spread(scope.cluster, wanted).ok_or_else(|| {
-                Fault::new(count.span(), "the partitions do not hold that many keys", "too many")
-                    .help("name the keys: `keys = { list = […] }`")
-            })
-        }
-        file::Keys { count: None, from: Some(from), to: Some(to), list } if list.is_empty() && from < to => {
-            (*from..*to).map(|number| scope.key(&Key::Integer(number), keys.span())).collect()
-        }
-        file::Keys { count: None, from: None, to: None, list } if !list.is_empty() => {
-            list.iter().map(|key| scope.file_key(key)).collect()
-        }
-        _ => Err(Fault::new(keys.span(), "which keys?", "not one of the three ways to say it").help(help)),
-    }
-}
-
-/// `count` keys, dealt to the partitions in turn.
-fn spread(cluster: &ClusterConfig, count: u64) -> Option<Vec<Key>> {
-    let partitions = cluster.partitions.len() as u64;
-    (0..count)
-        .map(|index| {
-            let partition = &cluster.partitions[(index % partitions) as usize];
-            let offset = (index / partitions) as i64;
-            let key = match (cluster.key_type, &partition.lower, &partition.upper) {
-                (KeyType::Integer, Some(Key::Integer(lower)), _) => Key::Integer(lower.checked_add(offset)?),
-                (KeyType::Integer, _, Some(Key::Integer(upper))) => {
-                    Key::Integer(upper.checked_sub(1 + offset)?)
-                }
-                (KeyType::Integer, ..) => Key::Integer(1 + offset),
-                (KeyType::String, Some(lower), _) => Key::String(format!("{lower}{offset:04}")),
-                (KeyType::String, None, _) => Key::String(format!("{offset:04}")),
-            };
-            partition.contains(&key).then_some(key)
-        })
-        .collect()
 }
 
 impl Scope<'_> {
@@ -474,16 +427,7 @@ impl Scope<'_> {
 
     /// A key of the cluster's kind that a partition holds.
     pub fn file_key(&self, key: &Spanned<FileKey>) -> Result<Key, Fault> {
-        let typed = typed(key, self.cluster.key_type)?;
-        self.key(&typed, key.span())
-    }
-
-    fn key(&self, key: &Key, span: Range<usize>) -> Result<Key, Fault> {
-        if self.cluster.partition_of(key).is_none() {
-            return Err(Fault::new(span, format!("no partition holds the key {key}"), "used here")
-                .help(ranges_of(self.cluster)));
-        }
-        Ok(key.clone())
+        key_in(self.cluster, key)
     }
 
     /// A clock may differ by no more than the leases allow for, or a violation would be nobody's fault.
@@ -500,6 +444,20 @@ impl Scope<'_> {
         }
         Ok(())
     }
+}
+
+/// A key of the cluster's kind that a partition holds.
+pub fn key_in(cluster: &ClusterConfig, key: &Spanned<FileKey>) -> Result<Key, Fault> {
+    held(cluster, typed(key, cluster.key_type)?, key.span())
+}
+
+/// The key, if a partition holds it.
+pub fn held(cluster: &ClusterConfig, key: Key, span: Range<usize>) -> Result<Key, Fault> {
+    if cluster.partition_of(&key).is_none() {
+        return Err(Fault::new(span, format!("no partition holds the key {key}"), "used here")
+            .help(ranges_of(cluster)));
+    }
+    Ok(key)
 }
 
 fn existing_node(node: NodeId, nodes: u64, span: Range<usize>) -> Result<(), Fault> {
@@ -543,7 +501,7 @@ fn at_most(value: &Spanned<u64>, nodes: u64, name: &str, why: &str) -> Result<u6
     Ok(*value.get_ref())
 }
 
-fn ranges_of(cluster: &ClusterConfig) -> String {
+pub fn ranges_of(cluster: &ClusterConfig) -> String {
     let shown = |key: &Option<Key>| key.as_ref().map_or_else(|| "…".to_owned(), Key::to_string);
     let ranges: Vec<String> = cluster
         .partitions

@@ -66,7 +66,21 @@ pub struct Cluster {
     #[serde(default = "request_timeout")]
     pub request_timeout_ms: Spanned<u64>,
     #[serde(default)]
-    pub preset: BTreeMap<Spanned<String>, String>,
+    pub preset: Preset,
+}
+
+/// `preset`: a value for each key, or for the keys of each range.
+pub enum Preset {
+    Keys(BTreeMap<Spanned<String>, String>),
+    Ranges(Vec<PresetRange>),
+}
+
+/// The preset value of some keys.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PresetRange {
+    pub keys: Spanned<Keys>,
+    pub value: Spanned<String>,
 }
 
 /// `key_type`, with the words of this file in its errors.
@@ -132,13 +146,14 @@ pub struct Operations {
     pub rate: Option<Spanned<u64>>,
 }
 
-/// `keys`: exactly one of `count`, `from` with `to`, and `list`.
+/// `keys`: exactly one of `count`, `from` with `to` (and `step`), and `list`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
     pub count: Option<Spanned<u64>>,
     pub from: Option<i64>,
     pub to: Option<i64>,
+    pub step: Option<Spanned<u64>>,
     #[serde(default)]
     pub list: Vec<Spanned<FileKey>>,
 }
@@ -347,6 +362,7 @@ pub struct Statement {
     pub until: Option<Spanned<Moment>>,
     pub within: Option<Spanned<Time>>,
     pub at_least: Option<Spanned<u64>>,
+    pub at_most: Option<Spanned<u64>>,
 }
 
 /// What a statement says.
@@ -357,6 +373,7 @@ pub enum Says {
     FastReads,
     OtherLeader,
     LeaderChanges,
+    FailedElections,
     Progress,
 }
 
@@ -367,6 +384,7 @@ impl Says {
             Self::FastReads => "fast-reads",
             Self::OtherLeader => "other-leader",
             Self::LeaderChanges => "leader-changes",
+            Self::FailedElections => "failed-elections",
             Self::Progress => "progress",
         }
     }
@@ -389,10 +407,10 @@ pub struct Moment {
 #[serde(deny_unknown_fields)]
 pub struct Step {
     pub name: Option<Spanned<String>>,
-    pub get: Option<OfKey>,
-    pub put: Option<Put>,
-    pub cas: Option<Cas>,
-    pub delete: Option<OfKey>,
+    pub get: Option<Spanned<OfKey>>,
+    pub put: Option<Spanned<Put>>,
+    pub cas: Option<Spanned<Cas>>,
+    pub delete: Option<Spanned<OfKey>>,
     pub fault: Option<Spanned<StepFault>>,
     pub heal: Option<Spanned<String>>,
     pub wait: Option<Spanned<Wait>>,
@@ -413,24 +431,27 @@ pub struct Step {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OfKey {
-    pub key: Spanned<FileKey>,
+    pub key: Option<Spanned<FileKey>>,
+    pub keys: Option<Spanned<Keys>>,
 }
 
 /// `put`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Put {
-    pub key: Spanned<FileKey>,
-    pub value: Option<String>,
+    pub key: Option<Spanned<FileKey>>,
+    pub keys: Option<Spanned<Keys>>,
+    pub value: Option<Spanned<String>>,
 }
 
 /// `cas`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cas {
-    pub key: Spanned<FileKey>,
-    pub expected: Option<String>,
-    pub new: Option<String>,
+    pub key: Option<Spanned<FileKey>>,
+    pub keys: Option<Spanned<Keys>>,
+    pub expected: Option<Spanned<String>>,
+    pub new: Option<Spanned<String>>,
 }
 
 /// `expect` of a step.
@@ -439,13 +460,14 @@ pub struct Cas {
 pub struct Expectation {
     #[serde(default)]
     pub outcome: super::script::StepOutcome,
-    pub value: Option<String>,
+    pub value: Option<Spanned<String>>,
     pub absent: Option<Spanned<bool>>,
     pub swapped: Option<bool>,
     pub fast: Option<bool>,
     pub leader: Option<Spanned<Target>>,
     pub not_leader: Option<Spanned<Target>>,
     pub one_leader: Option<bool>,
+    pub attempts: Option<Spanned<u64>>,
     pub error: Option<String>,
 }
 
@@ -509,6 +531,39 @@ impl<'de> Deserialize<'de> for DelayTable {
             }
         }
         deserializer.deserialize_any(TimeOrTable)
+    }
+}
+
+impl Default for Preset {
+    fn default() -> Self {
+        Self::Ranges(Vec::new())
+    }
+}
+
+impl<'de> Deserialize<'de> for Preset {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListOrTable;
+        impl<'de> Visitor<'de> for ListOrTable {
+            type Value = Preset;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table such as { 1 = \"first\" }, or a list such as [{ keys = { from = 1, to = 41 }, value = \"{key}\" }]")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Preset, A::Error> {
+                let mut ranges = Vec::new();
+                while let Some(range) = seq.next_element()? {
+                    ranges.push(range);
+                }
+                Ok(Preset::Ranges(ranges))
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Preset, A::Error> {
+                let keys = serde::de::value::MapAccessDeserializer::new(map);
+                BTreeMap::deserialize(keys).map(Preset::Keys)
+            }
+        }
+        deserializer.deserialize_any(ListOrTable)
     }
 }
 

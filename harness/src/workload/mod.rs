@@ -18,7 +18,8 @@ pub use problem::{Fault, Problem};
 pub use random::{Choice, RandomFaults};
 pub use scalar::{Entry, Target, Time, Via, Wait, Who};
 pub use script::{Action, Ask, Expectation, OperationStep, Step, StepOutcome};
-pub use statement::{Event, Moment, Says, Statement};
+pub use statement::{Event, Moment, Often, Says, Statement};
+pub use template::Template;
 pub use trigger::{Happening, Trigger, seen};
 pub use vocabulary::{
     ClockChange, Death, Direction, FaultAction, FaultSpec, LinkFault, LinkRule, Shape, Word,
@@ -27,6 +28,7 @@ pub use vocabulary::{
 mod check;
 mod faults;
 mod file;
+mod keys;
 mod permanent;
 mod problem;
 mod random;
@@ -34,6 +36,7 @@ pub mod reference;
 mod scalar;
 mod script;
 mod statement;
+mod template;
 mod trigger;
 mod vocabulary;
 

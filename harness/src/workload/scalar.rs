@@ -56,6 +56,8 @@ pub enum Peer {
 pub enum Via {
     /// `"any"`: a node chosen by the seed, for each operation anew.
     Any,
+    /// `"pinned"`: each client keeps to one node, client after client to the next.
+    Pinned,
     /// A node or a role.
     Target(Target),
 }
@@ -310,7 +312,8 @@ fn word_or_numbers<'de, D: Deserializer<'de>>(
     deserializer.deserialize_any(Any(expecting))
 }
 
-const VIA: &str = "a node's number, \"any\", or a target such as \"leader(1)\" or \"answered(step name)\"";
+const VIA: &str =
+    "a node's number, \"any\", \"pinned\", or a target such as \"leader(1)\" or \"answered(step name)\"";
 const WHO: &str = "a client's number, a list of them, or \"all\"";
 const ENTRY: &str = "\"any\", \"pinned\", \"leader\" or a list of nodes";
 
@@ -319,6 +322,7 @@ impl<'de> Deserialize<'de> for Via {
         match word_or_numbers(deserializer, VIA)? {
             WordOrNumbers::Number(node) => Ok(Self::Target(Target::Node(node))),
             WordOrNumbers::Word(word) if word == "any" => Ok(Self::Any),
+            WordOrNumbers::Word(word) if word == "pinned" => Ok(Self::Pinned),
             WordOrNumbers::Word(word) => match word.parse() {
                 Ok(target) => Ok(Self::Target(target)),
                 Err(()) => Err(D::Error::invalid_value(Unexpected::Str(&word), &VIA)),
@@ -332,6 +336,7 @@ impl Serialize for Via {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Any => serializer.serialize_str("any"),
+            Self::Pinned => serializer.serialize_str("pinned"),
             Self::Target(target) => target.serialize(serializer),
         }
     }

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::{
-    Clients, Fault, FaultSpec, Time,
-    check::Scope,
+    Clients, Fault, FaultSpec, Template, Time,
+    check::{Scope, at_least},
     faults::check_fault,
-    file, history_key,
-    scalar::{Peer, Target, Via, Wait, Who},
+    file, history_key, keys,
+    scalar::{FileKey, Peer, Target, Via, Wait, Who},
 };
 
 /// One step.
@@ -48,9 +48,11 @@ pub struct OperationStep {
     pub client: Who,
     /// Where they ask.
     pub via: Via,
+    /// Of which keys, at least one, one after the other.
+    pub keys: Vec<Key>,
     /// What they ask.
     pub ask: Ask,
-    /// How often each of them asks, one after the other.
+    /// How often each of them asks of all of the keys, one time after the other.
     pub times: u64,
     /// For how long each of them asks again and again, whatever `times` says.
     pub lasts: Option<Time>,
@@ -67,31 +69,21 @@ pub struct OperationStep {
 #[serde(rename_all = "kebab-case")]
 pub enum Ask {
     /// Read.
-    Get {
-        /// The key.
-        key: Key,
-    },
+    Get,
     /// Write.
     Put {
-        /// The key.
-        key: Key,
         /// The value; none: one that no other operation writes.
-        value: Option<String>,
+        value: Option<Template>,
     },
     /// Compare and swap.
     Cas {
-        /// The key.
-        key: Key,
-        /// What it must hold; none: nothing.
-        expected: Option<String>,
+        /// What the key must hold; none: nothing.
+        expected: Option<Template>,
         /// The new value; none: one that no other operation writes.
-        new: Option<String>,
+        new: Option<Template>,
     },
     /// Remove.
-    Delete {
-        /// The key.
-        key: Key,
-    },
+    Delete,
 }
 
 /// What must come back.
@@ -100,7 +92,7 @@ pub struct Expectation {
     /// How it ends.
     pub outcome: StepOutcome,
     /// The value read.
-    pub value: Option<String>,
+    pub value: Option<Template>,
     /// Whether the key was absent.
     pub absent: Option<bool>,
     /// Whether a compare-and-swap swapped.
@@ -113,6 +105,8 @@ pub struct Expectation {
     pub not_leader: Option<Target>,
     /// Whether all answers of the step came from one leader.
     pub one_leader: Option<bool>,
+    /// How many attempts each operation takes at least: those before the last were refused or not answered in time.
+    pub attempts: Option<u64>,
     /// What the error says.
     pub error: Option<String>,
 }
@@ -134,12 +128,15 @@ pub enum StepOutcome {
     Any,
 }
 
-impl Ask {
-    /// The key that is asked for.
-    pub fn key(&self) -> &Key {
-        match self {
-            Self::Get { key } | Self::Put { key, .. } | Self::Cas { key, .. } | Self::Delete { key } => key,
-        }
+impl OperationStep {
+    /// The key of a client's operation, counted from 0.
+    pub fn key(&self, time: u64) -> &Key {
+        &self.keys[(time % self.keys.len() as u64) as usize]
+    }
+
+    /// How many operations each client asks for, unless `lasts` says for how long.
+    pub fn operations(&self) -> u64 {
+        self.times * self.keys.len() as u64
     }
 }
 
@@ -218,37 +215,70 @@ impl Checking<'_> {
             return Err(Fault::new(place.span(), "how often?", "0 times, or beside `for`")
                 .help("write `times` of 1 or more, or `for` without `times`"));
         }
+        let (keys, ask) = self.ask(step)?;
+        let expect = step.expect.as_ref();
+        let expect =
+            expect.map_or(Ok(Expectation::default()), |expect| self.expectation(step, &keys, expect))?;
         Ok(Action::Operation(Box::new(OperationStep {
             client: who.get_ref().clone(),
             via,
-            ask: self.ask(step)?,
+            keys,
+            ask,
             times,
             lasts: step.lasts.as_ref().map(|lasts| *lasts.get_ref()),
             background: step.background.as_ref().is_some_and(|background| *background.get_ref()),
             timeout_ms: step.timeout_ms.as_ref().map(|timeout| *timeout.get_ref()),
-            expect: step
-                .expect
-                .as_ref()
-                .map_or(Ok(Expectation::default()), |expect| self.expectation(expect))?,
+            expect,
         })))
     }
 
-    fn ask(&self, step: &file::Step) -> Result<Ask, Fault> {
-        let key = |key| self.scope.file_key(key).map(|key| history_key(&key));
-        match step {
-            file::Step { get: Some(get), .. } => Ok(Ask::Get { key: key(&get.key)? }),
-            file::Step { put: Some(put), .. } => {
-                Ok(Ask::Put { key: key(&put.key)?, value: put.value.clone() })
-            }
-            file::Step { cas: Some(cas), .. } => {
-                Ok(Ask::Cas { key: key(&cas.key)?, expected: cas.expected.clone(), new: cas.new.clone() })
-            }
-            file::Step { delete: Some(delete), .. } => Ok(Ask::Delete { key: key(&delete.key)? }),
-            _ => unreachable!("called for steps with an operation"),
+    fn ask(&self, step: &file::Step) -> Result<(Vec<Key>, Ask), Fault> {
+        let of = |text: &Option<Spanned<String>>, keys: &[Key]| {
+            text.as_ref().map(|text| Template::check(text, keys)).transpose()
+        };
+        if let Some(get) = &step.get {
+            let file::OfKey { key, keys } = get.get_ref();
+            return Ok((self.keys(key.as_ref(), keys.as_ref(), get.span())?, Ask::Get));
+        }
+        if let Some(put) = &step.put {
+            let file::Put { key, keys, value } = put.get_ref();
+            let keys = self.keys(key.as_ref(), keys.as_ref(), put.span())?;
+            let value = of(value, &keys)?;
+            return Ok((keys, Ask::Put { value }));
+        }
+        if let Some(cas) = &step.cas {
+            let file::Cas { key, keys, expected, new } = cas.get_ref();
+            let keys = self.keys(key.as_ref(), keys.as_ref(), cas.span())?;
+            let (expected, new) = (of(expected, &keys)?, of(new, &keys)?);
+            return Ok((keys, Ask::Cas { expected, new }));
+        }
+        let delete =
+            step.delete.as_ref().unwrap_or_else(|| unreachable!("called for steps with an operation"));
+        let file::OfKey { key, keys } = delete.get_ref();
+        Ok((self.keys(key.as_ref(), keys.as_ref(), delete.span())?, Ask::Delete))
+    }
+
+    /// The one key or the keys of an operation.
+    fn keys(
+        &self,
+        key: Option<&Spanned<FileKey>>,
+        keys: Option<&Spanned<file::Keys>>,
+        span: Range<usize>,
+    ) -> Result<Vec<Key>, Fault> {
+        match (key, keys) {
+            (Some(key), None) => Ok(vec![history_key(&self.scope.file_key(key)?)]),
+            (None, Some(keys)) => keys::check(self.scope.cluster, keys),
+            _ => Err(Fault::new(span, "of which key?", "neither `key` nor `keys`, or both")
+                .help("write `key = 1`, or `keys = { from = 1, to = 13 }` for one after the other")),
         }
     }
 
-    fn expectation(&self, expect: &Spanned<file::Expectation>) -> Result<Expectation, Fault> {
+    fn expectation(
+        &self,
+        step: &file::Step,
+        keys: &[Key],
+        expect: &Spanned<file::Expectation>,
+    ) -> Result<Expectation, Fault> {
         let span = expect.span();
         let expect = expect.get_ref();
         for target in expect.leader.iter().chain(&expect.not_leader) {
@@ -267,15 +297,27 @@ impl Checking<'_> {
             )
             .help("remove `outcome`, or what describes the answer"));
         }
+        if let Some(attempts) = &expect.attempts {
+            at_least(attempts, 2, "attempts: every operation takes one")?;
+            if step.within.is_none() || !matches!(expect.outcome, StepOutcome::Ok) {
+                return Err(Fault::new(
+                    attempts.span(),
+                    "nothing is attempted again here",
+                    "has no meaning here",
+                )
+                .help("add `within = \"5s\"` to a step that expects an answer"));
+            }
+        }
         Ok(Expectation {
             outcome: expect.outcome,
-            value: expect.value.clone(),
+            value: expect.value.as_ref().map(|value| Template::check(value, keys)).transpose()?,
             absent: expect.absent.as_ref().map(|absent| *absent.get_ref()),
             swapped: expect.swapped,
             fast: expect.fast,
             leader: expect.leader.as_ref().map(|leader| leader.get_ref().clone()),
             not_leader: expect.not_leader.as_ref().map(|leader| leader.get_ref().clone()),
             one_leader: expect.one_leader,
+            attempts: expect.attempts.as_ref().map(|attempts| *attempts.get_ref()),
             error: expect.error.clone(),
         })
     }

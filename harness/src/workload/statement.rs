@@ -1,5 +1,7 @@
 //! What must be true of a run beside its verdict: `[[expect.that]]`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use store::api::PartitionId;
 use toml::Spanned;
@@ -34,16 +36,41 @@ pub enum Says {
         /// How soon.
         within: Time,
     },
-    /// The partition gets another leader at least this often in the whole run.
-    LeaderChanges {
-        /// How often.
-        at_least: u64,
-    },
+    /// The partition gets another leader this often in the whole run.
+    LeaderChanges(Often),
+    /// A node takes the partition over this often in the whole run, and never comes to lead under that ballot.
+    FailedElections(Often),
     /// Within this time an operation is asked and answered.
     Progress {
         /// How soon.
         within: Time,
     },
+}
+
+/// How often something happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Often {
+    /// At least.
+    pub at_least: u64,
+    /// At most; none: without bound.
+    pub at_most: Option<u64>,
+}
+
+impl Often {
+    /// Whether so many are as many as there should be.
+    pub fn allows(self, count: u64) -> bool {
+        count >= self.at_least && self.at_most.is_none_or(|most| count <= most)
+    }
+}
+
+impl fmt::Display for Often {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.at_least, self.at_most) {
+            (0, Some(most)) => write!(f, "at most {most}"),
+            (least, None) => write!(f, "at least {least}"),
+            (least, Some(most)) => write!(f, "{least} to {most}"),
+        }
+    }
 }
 
 /// A moment of a run.
@@ -84,7 +111,8 @@ fn check_one(
     statement: Spanned<file::Statement>,
 ) -> Result<Statement, Fault> {
     let span = statement.span();
-    let file::Statement { name, says, partition, after, until, within, at_least } = statement.into_inner();
+    let file::Statement { name, says, partition, after, until, within, at_least, at_most } =
+        statement.into_inner();
     if let Some(partition) = &partition {
         scope.partition(*partition.get_ref(), partition.span())?;
     }
@@ -108,10 +136,13 @@ fn check_one(
     {
         return stray("until", until.span());
     }
-    if let Some(at_least) = at_least.as_ref().filter(|_| word != file::Says::LeaderChanges) {
-        return stray("at_least", at_least.span());
+    let counts = matches!(word, file::Says::LeaderChanges | file::Says::FailedElections);
+    for (key, value) in [("at_least", &at_least), ("at_most", &at_most)] {
+        if let Some(value) = value.as_ref().filter(|_| !counts) {
+            return stray(key, value.span());
+        }
     }
-    if let Some(after) = after.as_ref().filter(|_| word == file::Says::LeaderChanges) {
+    if let Some(after) = after.as_ref().filter(|_| counts) {
         return stray("after", after.span());
     }
     let moment =
@@ -127,12 +158,8 @@ fn check_one(
             }
             Says::OtherLeader { within: soon(within)? }
         }
-        file::Says::LeaderChanges => {
-            let at_least = at_least.ok_or_else(|| {
-                Fault::new(span, "how many leader changes?", "needs `at_least`").help("add `at_least = 1`")
-            })?;
-            Says::LeaderChanges { at_least: at_least.into_inner() }
-        }
+        file::Says::LeaderChanges => Says::LeaderChanges(often(at_least, at_most, span)?),
+        file::Says::FailedElections => Says::FailedElections(often(at_least, at_most, span)?),
         file::Says::Progress => {
             let healed = Moment { event: Event::Phase("heal".to_owned()), plus: Time::default() };
             after.get_or_insert(healed);
@@ -146,6 +173,24 @@ fn check_one(
         after,
         until: moment(until)?,
     })
+}
+
+fn often(
+    at_least: Option<Spanned<u64>>,
+    at_most: Option<Spanned<u64>>,
+    span: std::ops::Range<usize>,
+) -> Result<Often, Fault> {
+    if at_least.is_none() && at_most.is_none() {
+        return Err(
+            Fault::new(span, "how often?", "needs `at_least` or `at_most`").help("add `at_least = 1`")
+        );
+    }
+    let least = at_least.map_or(0, Spanned::into_inner);
+    if let Some(most) = at_most.as_ref().filter(|most| *most.get_ref() < least) {
+        return Err(Fault::new(most.span(), "less than at least", format!("`at_least` is {least}"))
+            .help(format!("write {least} or more")));
+    }
+    Ok(Often { at_least: least, at_most: at_most.map(Spanned::into_inner) })
 }
 
 fn check_moment(faults: &[String], moment: &Spanned<file::Moment>) -> Result<Moment, Fault> {

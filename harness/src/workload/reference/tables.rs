@@ -92,9 +92,17 @@ const PARTITIONS: Kind = OneOf(&[
     Inline(&[("count", Integer(1)), ("to", Integer(i64::MIN)), ("from", Integer(i64::MIN))], 3),
 ]);
 const KEYS: Kind = Inline(
-    &[("count", Integer(1)), ("from", Integer(i64::MIN)), ("to", Integer(i64::MIN)), ("list", List(&KEY))],
+    &[
+        ("count", Integer(1)),
+        ("from", Integer(i64::MIN)),
+        ("to", Integer(i64::MIN)),
+        ("step", Integer(1)),
+        ("list", List(&KEY)),
+    ],
     0,
 );
+const PRESET: Kind = OneOf(&[Map(&Text), List(&Inline(&[("keys", KEYS), ("value", Text)], 2))]);
+const OF_KEY: Kind = Inline(&[("key", KEY), ("keys", KEYS)], 0);
 const MIX: Kind = Inline(&[("get", COUNT), ("put", COUNT), ("cas", COUNT), ("delete", COUNT)], 0);
 const DELAY: Kind = OneOf(&[
     Time,
@@ -128,11 +136,12 @@ const EXPECTATION: Kind = Inline(
         ("leader", Target),
         ("not_leader", Target),
         ("one_leader", Bool),
+        ("attempts", Integer(2)),
         ("error", Text),
     ],
     0,
 );
-const NODE_OR_TARGET: Kind = OneOf(&[Integer(1), Words(&["any"]), Target]);
+const NODE_OR_TARGET: Kind = OneOf(&[Integer(1), Words(&["any", "pinned"]), Target]);
 const CLIENTS: Kind = OneOf(&[Integer(1), List(&Integer(1)), Words(&["all"])]);
 const ENTRY: Kind = OneOf(&[Words(&["any", "pinned", "leader"]), List(&Integer(1))]);
 
@@ -292,7 +301,14 @@ pub const TABLES: &[Table] = &[
                 Default("1500"),
                 "after which a node gives a forwarded request up",
             ),
-            key("preset", Map(&Text), Default("{}"), "values that keys hold before the first operation"),
+            key(
+                "preset",
+                PRESET,
+                Default("{}"),
+                "values that keys hold before the first operation: by key, as in { 1 = \"one\" }, or for many \
+                keys at once, as in [{ keys = { from = 2, to = 41, step = 2 }, value = \"{key}\" }], where `{key}` stands for \
+                each key, `{key*10}` for ten times the key, and `{|key|}` and `{|key*10|}` for the same without a sign",
+            ),
         ],
     },
     Table {
@@ -336,8 +352,8 @@ pub const TABLES: &[Table] = &[
                 "keys",
                 KEYS,
                 Required("{ count = 12 }"),
-                "so many keys, dealt to the partitions; or { from = 1, to = 13 } \
-                or { list = [1, 2, 3] }",
+                "so many keys, dealt to the partitions; or { from = 1, to = 13 }, \
+                with `step = 2` every other one; or { list = [1, 2, 3] }",
             ),
             key(
                 "distribution",
@@ -448,19 +464,20 @@ pub const TABLES: &[Table] = &[
             key("name", Text, Optional("\"a write\""), "by which later steps call it"),
             key(
                 "put",
-                Inline(&[("key", KEY), ("value", Text)], 1),
+                Inline(&[("key", KEY), ("keys", KEYS), ("value", Text)], 0),
                 Required("{ key = 1, value = \"a\" }"),
                 "write; \
-                without `value`, one that no other operation writes",
+                without `value`, one that no other operation writes. Of every operation: instead of `key`, `keys` as in \
+                [operations] for one after the other, with `{key}` in values as in `preset`",
             ),
-            key("get", Inline(&[("key", KEY)], 1), Optional("{ key = 1 }"), "read"),
+            key("get", OF_KEY, Optional("{ key = 1 }"), "read"),
             key(
                 "cas",
-                Inline(&[("key", KEY), ("expected", Text), ("new", Text)], 1),
+                Inline(&[("key", KEY), ("keys", KEYS), ("expected", Text), ("new", Text)], 0),
                 Optional("{ key = 1, expected = \"a\", new = \"b\" }"),
                 "compare and swap; without `expected`, the key must be absent",
             ),
-            key("delete", Inline(&[("key", KEY)], 1), Optional("{ key = 1 }"), "remove"),
+            key("delete", OF_KEY, Optional("{ key = 1 }"), "remove"),
             key(
                 "fault",
                 Map(&OneOf(&[])),
@@ -487,7 +504,12 @@ pub const TABLES: &[Table] = &[
                 Required("1"),
                 "who asks: a client, a list of them, or \"all\", side by side",
             ),
-            key("via", NODE_OR_TARGET, Default("\"any\""), "where: a node, a target, or \"any\" node"),
+            key(
+                "via",
+                NODE_OR_TARGET,
+                Default("\"any\""),
+                "where: a node, a target, \"any\" node, or each client \"pinned\" to one",
+            ),
             key("times", Integer(1), Default("1"), "how often each of them asks"),
             key("for", Time, Optional("\"1s\""), "instead: for how long each asks again and again"),
             key("within", Time, Optional("\"5s\""), "how long the step may take to come true"),
@@ -498,7 +520,7 @@ pub const TABLES: &[Table] = &[
                 EXPECTATION,
                 Default("{ outcome = \"ok\" }"),
                 "what must come back: outcome, value, absent, swapped, \
-                fast, leader, not_leader, one_leader, error",
+                fast, leader, not_leader, one_leader, error; with `attempts = 2`, no answer before the second attempt",
             ),
         ],
     },
@@ -579,11 +601,18 @@ pub const TABLES: &[Table] = &[
         keys: &[
             key(
                 "says",
-                Words(&["silence", "fast-reads", "other-leader", "leader-changes", "progress"]),
+                Words(&[
+                    "silence",
+                    "fast-reads",
+                    "other-leader",
+                    "leader-changes",
+                    "failed-elections",
+                    "progress",
+                ]),
                 Required("\"progress\""),
                 "\
-                no operation is answered; every read is fast; another leader than before answers within `within`; `at_least` leader \
-                changes in the run; an operation is answered within `within` (of the heal, without `after`)",
+                no operation is answered; every read is fast; another leader than before answers within `within`; `at_least` and `at_most` so \
+                many leader changes in the run; so many take-overs that never came to lead; an operation is answered within `within` (of the heal, without `after`)",
             ),
             key("name", Text, Optional("\"it goes on\""), "its name in the report"),
             key("partition", Integer(1), Optional("1"), "of which partition; of each, if left out"),
@@ -595,7 +624,8 @@ pub const TABLES: &[Table] = &[
             ),
             key("until", MOMENT, Optional("{ phase = \"end\" }"), "until when; to the end, if left out"),
             key("within", Time, Required("\"10s\""), "of \"other-leader\" and \"progress\""),
-            key("at_least", COUNT, Optional("1"), "of \"leader-changes\""),
+            key("at_least", COUNT, Optional("1"), "of \"leader-changes\" and \"failed-elections\""),
+            key("at_most", COUNT, Optional("3"), "of the same"),
         ],
     },
 ];
