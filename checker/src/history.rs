@@ -160,6 +160,13 @@ pub struct Nemesis {
     /// What the workload calls this fault, if it has a name for it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub name: Option<String>,
+    /// Its place in the plan's list of faults, from 1; none: a step asked for it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub planned: Option<u64>,
+    /// How much it has struck so far, where that is counted: messages of `frame-…`, nodes that `kill-during-…` caught in the act,
+    /// faults that `release` ended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub struck: Option<u64>,
 }
 
 /// A phase of the run began.

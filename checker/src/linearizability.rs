@@ -146,7 +146,7 @@ pub fn check(history: &History, budget: Budget) -> Report {
     Report {
         keys: keys.into_iter().map(|(_, report)| report).collect(),
         operations: history.operations.len(),
-        failed: history.failed,
+        failed: history.refused.len(),
         elapsed: watch.elapsed().as_nanos() as u64,
     }
 }

@@ -201,7 +201,7 @@ async fn measure_all(arguments: &Arguments, echo: SocketAddr) -> Result<Report> 
         }
         switches.extend(time_switches(&network).await?);
     }
-    network.shutdown().await;
+    network.shutdown().await?;
     switches.sort_by(f64::total_cmp);
     Ok(Report {
         rounds: arguments.rounds,

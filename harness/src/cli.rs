@@ -13,7 +13,7 @@ use store::config::NodeConfig;
 
 use crate::{
     plan::Plan,
-    report::{Report, render, verdict_line},
+    report::{FAILED, Report, render, severity, verdict_line},
     run::{self, Ended},
     selftest::{self, SelftestArguments},
     sim::{self, command::SimArguments},
@@ -23,7 +23,8 @@ use crate::{
 /// Starts a real cluster, breaks it on purpose, and says whether its history was linearizable and its leases safe.
 ///
 /// Exit codes: 0 valid, or the expected violation was found; 1 violation, or an expected one was not found; 2 bad usage or
-/// bad input; 3 undecided; 4 a run failed; 130 interrupted. Of several runs the worst counts: 1 over 4 over 3.
+/// bad input; 3 undecided; 4 a run failed, as by a node that died by itself; 130 interrupted. Of several runs the worst
+/// counts: 1 over 4 over 3.
 #[derive(Debug, Parser)]
 #[command(name = "harness", args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cli {
@@ -89,9 +90,6 @@ struct RunArguments {
     #[arg(long)]
     without_mutant: bool,
 }
-
-/// Exit code of a run that failed.
-const FAILED: u8 = 4;
 
 /// Exit code after Ctrl-C.
 const INTERRUPTED: u8 = 130;
@@ -247,16 +245,6 @@ fn show(report: &Report, json: bool) {
         }
     } else {
         print!("{}", render(report));
-    }
-}
-
-/// 1 over 4 over 3.
-fn severity(exit_code: u8) -> u8 {
-    match exit_code {
-        1 => 3,
-        4 => 2,
-        3 => 1,
-        _ => 0,
     }
 }
 

@@ -7,6 +7,7 @@ pub mod generator;
 pub mod history_writer;
 pub mod leaders;
 pub mod nemesis;
+mod panics;
 pub mod plan;
 pub mod proxy;
 pub mod report;

@@ -105,11 +105,24 @@ pub struct PlannedFault {
     pub cause: Cause,
     /// What.
     pub spec: FaultSpec,
-    /// It was drawn at random, so that nothing is missing when it finds nobody to break.
+    /// Why it is here.
     #[serde(default)]
-    pub random: bool,
+    pub origin: Origin,
     /// The nodes in the order in which the fault chooses among them.
     pub order: Vec<NodeId>,
+}
+
+/// Why a fault is in a plan, and so what a run lacks without it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// The workload asks for it.
+    #[default]
+    Once,
+    /// The workload asks for it again and again: it is one time of several, of the `[[nemesis]]` with this number, from 1.
+    Every(u64),
+    /// It was drawn at random.
+    Random,
 }
 
 /// What brings a planned fault on. Times count from the beginning of the faults phase.
@@ -120,16 +133,6 @@ pub enum Cause {
     At(Time),
     /// Something that has to happen.
     After(Trigger),
-}
-
-impl PlannedFault {
-    /// Whether it is due before everything is healed.
-    pub fn is_passing(&self, phases: &Phases) -> bool {
-        match self.cause {
-            Cause::At(at) => at < phases.faults,
-            Cause::After(_) => true,
-        }
-    }
 }
 
 impl Plan {
@@ -224,24 +227,27 @@ fn clients(workload: &Workload, seed: u64) -> Vec<PlannedClient> {
 }
 
 fn faults(workload: &Workload, seed: u64) -> Vec<PlannedFault> {
-    let mut caused: Vec<(Cause, FaultSpec, bool)> = Vec::new();
+    let mut caused: Vec<(Cause, FaultSpec, Origin)> = Vec::new();
     for (index, entry) in workload.nemesis.iter().enumerate() {
         match &entry.when {
-            When::At(at) => caused.push((Cause::At(*at), entry.fault.clone(), false)),
-            When::After(trigger) => caused.push((Cause::After(trigger.clone()), entry.fault.clone(), false)),
+            When::At(at) => caused.push((Cause::At(*at), entry.fault.clone(), Origin::Once)),
+            When::After(trigger) => {
+                caused.push((Cause::After(trigger.clone()), entry.fault.clone(), Origin::Once));
+            }
             When::Every(every) => {
                 let end =
                     if entry.fault.permanent { Time(workload.phases.end()) } else { workload.phases.faults };
                 let mut rng = ChaCha8Rng::seed_from_u64(sub_seed(seed, FAULT_TIMES, index as u64));
                 let times = again_and_again(*every, entry.fault.lasts, end, &mut rng);
-                caused.extend(times.into_iter().map(|at| (Cause::At(at), entry.fault.clone(), false)));
+                let origin = Origin::Every(index as u64 + 1);
+                caused.extend(times.into_iter().map(|at| (Cause::At(at), entry.fault.clone(), origin)));
             }
         }
     }
     if let Some(random) = &workload.random {
         let mut rng = ChaCha8Rng::seed_from_u64(sub_seed(seed, RANDOM_FAULTS, 0));
         let drawn = random.draw(workload.phases.faults, &mut rng);
-        caused.extend(drawn.into_iter().map(|(at, fault)| (Cause::At(at), fault, true)));
+        caused.extend(drawn.into_iter().map(|(at, fault)| (Cause::At(at), fault, Origin::Random)));
     }
     // what has no time stands at the end
     caused.sort_by_key(|(cause, ..)| match cause {
@@ -251,10 +257,10 @@ fn faults(workload: &Workload, seed: u64) -> Vec<PlannedFault> {
     caused
         .into_iter()
         .enumerate()
-        .map(|(index, (cause, spec, random))| PlannedFault {
+        .map(|(index, (cause, spec, origin))| PlannedFault {
             cause,
             spec,
-            random,
+            origin,
             order: node_order(workload.nodes, seed, index as u64),
         })
         .collect()

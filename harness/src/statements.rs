@@ -1,7 +1,8 @@
 //! What a workload states of its runs, held against a recorded history. The same for real and simulated runs.
 //!
 //! A statement is about windows of a run: from each time that something happens until the next time that something else
-//! does. Where nobody asked anything, or what was to happen did not, the run decides nothing.
+//! does. Where nobody asked anything, what was to happen did not, or the run was over before the window was, the run decides
+//! nothing, unless the window has already shown that the statement is false.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +11,10 @@ use store::api::PartitionId;
 
 use crate::{
     plan::Plan,
-    report::Status,
+    report::{Status, took_effect},
     run::all_keys,
     stall::Stall,
-    workload::{Event, Moment, Says, Statement, store_key},
+    workload::{Event, Moment, Says, Statement, Time, store_key},
 };
 
 /// What a run shows of a statement.
@@ -43,6 +44,8 @@ pub struct Evidence<'a> {
 struct Window {
     from: u64,
     to: u64,
+    /// The run went on until then.
+    whole: bool,
 }
 
 /// Judges all statements of the plan.
@@ -71,24 +74,22 @@ impl Evidence<'_> {
         if windows.is_empty() {
             return Err((Status::Unknown, format!("{} did not come", shown(statement.after.as_ref()))));
         }
-        for window in windows {
-            for partition in self.partitions(statement.partition) {
-                self.in_window(statement.says, partition, window)?;
-            }
-        }
-        Ok(())
+        let partitions = self.partitions(statement.partition);
+        let everywhere =
+            windows.iter().flat_map(|window| partitions.iter().map(move |partition| (*window, *partition)));
+        let not_true = everywhere
+            .filter_map(|(window, partition)| self.in_window(statement.says, partition, window).err());
+        // one window in which it is false outweighs any that decide nothing
+        let worst = not_true.reduce(|worst, not| if not.0 > worst.0 { not } else { worst });
+        worst.map_or(Ok(()), Err)
     }
 
     fn in_window(&self, says: Says, partition: PartitionId, window: Window) -> Result<(), Not> {
         match says {
             Says::Silence => self.silence(partition, window),
             Says::FastReads => self.fast_reads(partition, window),
-            Says::OtherLeader { within } => {
-                self.other_leader(partition, window.from, window.from + within.0.as_nanos() as u64)
-            }
-            Says::Progress { within } => {
-                self.progress(partition, window.from, window.from + within.0.as_nanos() as u64)
-            }
+            Says::OtherLeader { within } => self.other_leader(partition, self.within(window.from, within)),
+            Says::Progress { within } => self.progress(partition, self.within(window.from, within)),
             Says::LeaderChanges { .. } => Ok(()),
         }
     }
@@ -100,7 +101,7 @@ impl Evidence<'_> {
         }
         match asked.find(|operation| returned_by(operation, window.to)) {
             Some(operation) => Err(violation(partition, operation, "was answered")),
-            None => Ok(()),
+            None => window.went_on(),
         }
     }
 
@@ -114,11 +115,12 @@ impl Evidence<'_> {
         }
         match reads.find(|read| read.result.as_ref().is_some_and(|result| !result.fast)) {
             Some(read) => Err(violation(partition, read, "was not fast")),
-            None => Ok(()),
+            None => window.went_on(),
         }
     }
 
-    fn other_leader(&self, partition: PartitionId, from: u64, to: u64) -> Result<(), Not> {
+    fn other_leader(&self, partition: PartitionId, window: Window) -> Result<(), Not> {
+        let Window { from, to, .. } = window;
         let before = self.answers(partition).filter(|(_, returned, _)| *returned <= from);
         let Some((_, _, old)) = before.max_by_key(|(_, returned, _)| *returned) else {
             let words = format!("nobody had answered for partition {partition} before {}", seconds(from));
@@ -129,6 +131,10 @@ impl Evidence<'_> {
         if after.any(|(_, _, leader)| leader != old) {
             return Ok(());
         }
+        if self.asked(partition, from, to).next().is_none() {
+            return Err(nobody_asked(partition, window));
+        }
+        window.went_on()?;
         let words = format!(
             "partition {partition} had no answer from another leader than node {old} from {} to {}",
             seconds(from),
@@ -137,14 +143,16 @@ impl Evidence<'_> {
         Err((self.unless_stalled(from, to), words))
     }
 
-    fn progress(&self, partition: PartitionId, from: u64, to: u64) -> Result<(), Not> {
+    fn progress(&self, partition: PartitionId, window: Window) -> Result<(), Not> {
+        let Window { from, to, .. } = window;
         let mut asked = self.asked(partition, from, to).peekable();
         if asked.peek().is_none() {
-            return Err(nobody_asked(partition, Window { from, to }));
+            return Err(nobody_asked(partition, window));
         }
         if asked.any(|operation| returned_by(operation, to)) {
             return Ok(());
         }
+        window.went_on()?;
         let words = format!(
             "no operation of partition {partition} was answered from {} to {}",
             seconds(from),
@@ -184,9 +192,9 @@ impl Evidence<'_> {
         partitions
     }
 
-    /// Operations on a partition that were asked in that time, refused ones left out.
+    /// Operations on a partition that were asked in that time; one that was refused was asked, too.
     fn asked(&self, partition: PartitionId, from: u64, to: u64) -> impl Iterator<Item = &Operation> {
-        self.history.operations.iter().filter(move |operation| {
+        self.history.operations.iter().chain(&self.history.refused).filter(move |operation| {
             (from..=to).contains(&operation.invoked.time)
                 && self.plan.cluster.partition_of(&store_key(operation.function.key())) == Some(partition)
         })
@@ -204,14 +212,20 @@ impl Evidence<'_> {
         let end = self.end();
         let froms = statement.after.as_ref().map_or(vec![0], |after| self.times(after, true));
         let untils = statement.until.as_ref().map(|until| self.times(until, false));
-        let window = |from: u64| {
-            let to = match &untils {
-                Some(untils) => untils.iter().copied().find(|until| *until > from).unwrap_or(end),
-                None => end,
-            };
-            Window { from, to }
+        let window = |from: u64| match &untils {
+            Some(untils) => match untils.iter().copied().find(|until| *until > from) {
+                Some(to) => Window { from, to, whole: to <= end },
+                None => Window { from, to: end, whole: false },
+            },
+            None => Window { from, to: end, whole: true },
         };
         froms.into_iter().map(window).collect()
+    }
+
+    /// So long from then on.
+    fn within(&self, from: u64, within: Time) -> Window {
+        let to = from + within.0.as_nanos() as u64;
+        Window { from, to, whole: to <= self.end() }
     }
 
     /// When a moment came: as a beginning, when it was in effect; as an end, when it was asked for.
@@ -219,8 +233,8 @@ impl Evidence<'_> {
         let of_fault = |name: &String, begins: bool| -> Vec<u64> {
             let faults = self.history.faults.iter();
             let named = faults.filter(|fault| fault.begins == begins && fault.name.as_ref() == Some(name));
-            // one that found nobody did not happen
-            let real = named.filter(|fault| !fault.nodes.is_empty() || fault.action == "heal");
+            // one that came to nothing did not happen
+            let real = named.filter(|fault| took_effect(fault, &self.history.faults));
             real.map(|fault| if beginning { fault.time } else { fault.requested }).collect()
         };
         let times: Vec<u64> = match &moment.event {
@@ -237,10 +251,20 @@ impl Evidence<'_> {
         times.into_iter().map(|time| time + moment.plus.0.as_nanos() as u64).collect()
     }
 
+    /// The end of the run, or of what was recorded of it.
     fn end(&self) -> u64 {
         let operations = self.history.operations.iter();
         let returned = operations.map(|operation| operation.returned.unwrap_or(operation.invoked).time);
-        returned.max().unwrap_or_default()
+        let phases = self.history.phases.iter().map(|phase| phase.time);
+        returned.chain(phases).max().unwrap_or_default()
+    }
+}
+
+impl Window {
+    /// Nothing speaks against a statement so far; in a window that the run did not live to the end of, that decides nothing.
+    fn went_on(self) -> Result<(), Not> {
+        let words = || format!("the run was over before what begins at {} was", seconds(self.from));
+        if self.whole { Ok(()) } else { Err((Status::Unknown, words())) }
     }
 }
 
@@ -274,4 +298,98 @@ fn shown(moment: Option<&Moment>) -> String {
 
 fn seconds(nanos: u64) -> String {
     format!("{:.3} s", nanos as f64 / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::workload;
+
+    /// What a statement comes to after these lines: seconds, then `get N` answered by node N at once, `refused`, `lost`, or the
+    /// name of a phase.
+    fn judged(statement: &str, lines: &[(u64, &str)]) -> (Status, String) {
+        let text = format!(
+            "[cluster]\nnodes = 3\npartitions = [{{}}]\nlease = 'off'\npreset = {{ 1 = 'a' }}\n[[expect.that]]\n{statement}"
+        );
+        let workload =
+            workload::parse(Path::new("w.toml"), &text).unwrap_or_else(|problem| panic!("{problem}"));
+        let plan = Plan::new(workload, 0);
+        let mut records =
+            vec![r#"{"record":"header","workload":"w","seed":0,"origin":0,"initial":[]}"#.to_owned()];
+        for (process, (at, what)) in lines.iter().enumerate() {
+            let op = |time: u64, kind: &str, more: &str| {
+                format!(
+                    r#"{{"record":"op","time":{time},"process":{process},"client":{process},"node":1,"type":"{kind}","f":"get","key":1{more}}}"#
+                )
+            };
+            let (asked, ended) = (at * 1_000_000_000, at * 1_000_000_000 + 1);
+            match what.split_once(' ') {
+                Some(("get", node)) => {
+                    let result = r#","returned":"a","version":1,"ballot":"0.1.0@n1","fast":false,"leader":"#;
+                    records.extend([op(asked, "invoke", ""), op(ended, "ok", &format!("{result}{node}"))]);
+                }
+                _ if *what == "refused" => records.extend([op(asked, "invoke", ""), op(ended, "fail", "")]),
+                _ if *what == "lost" => records.extend([op(asked, "invoke", ""), op(ended, "info", "")]),
+                _ => records.push(format!(r#"{{"record":"phase","time":{asked},"name":"{what}"}}"#)),
+            }
+        }
+        let history = History::parse(&(records.join("\n") + "\n")).unwrap_or_else(|error| panic!("{error}"));
+        let evidence =
+            Evidence { plan: &plan, history: &history, leader_changes: &BTreeMap::new(), stalls: &[] };
+        let judged = judge(&evidence).remove(0);
+        (judged.status, judged.words)
+    }
+
+    fn status(statement: &str, lines: &[(u64, &str)]) -> Status {
+        judged(statement, lines).0
+    }
+
+    #[test]
+    fn nobody_asked_is_not_no_other_leader() {
+        let other = "says = 'other-leader'\nafter = { phase = 'heal' }\nwithin = '5s'";
+        let after = |what: &'static str| status(other, &[(1, "get 2"), (2, "heal"), (3, what), (20, "end")]);
+        assert_eq!(after("get 3"), Status::Valid);
+        assert_eq!(after("get 2"), Status::Violation);
+        assert_eq!(after("refused"), Status::Violation, "somebody asked");
+        assert_eq!(after("quiesce"), Status::Unknown, "nobody did");
+    }
+
+    #[test]
+    fn what_was_refused_was_asked() {
+        let silence = "says = 'silence'\nafter = { phase = 'heal' }\nuntil = { phase = 'end' }";
+        let after = |what: &'static str| status(silence, &[(1, "heal"), (2, what), (3, "end")]);
+        assert_eq!(after("refused"), Status::Valid);
+        assert_eq!(after("lost"), Status::Valid);
+        assert_eq!(after("get 1"), Status::Violation);
+        assert_eq!(after("quiesce"), Status::Unknown);
+        let progress = "says = 'progress'\nwithin = '5s'";
+        assert_eq!(status(progress, &[(1, "heal"), (2, "refused"), (9, "end")]), Status::Violation);
+    }
+
+    #[test]
+    fn a_window_that_the_run_does_not_live_to_see_decides_nothing_unless_it_is_false_already() {
+        let progress =
+            |end| status("says = 'progress'\nwithin = '5s'", &[(1, "heal"), (2, "lost"), (end, "end")]);
+        assert_eq!((progress(6), progress(5)), (Status::Violation, Status::Unknown));
+        let early = [(1, "heal"), (2, "get 1"), (3, "end")];
+        assert_eq!(status("says = 'progress'\nwithin = '5s'", &early), Status::Valid, "true already");
+        let other = "says = 'other-leader'\nafter = { phase = 'heal' }\nwithin = '5s'";
+        let other = |end| status(other, &[(0, "get 2"), (1, "heal"), (2, "get 2"), (end, "end")]);
+        assert_eq!((other(6), other(5)), (Status::Violation, Status::Unknown));
+        let silence = "says = 'silence'\nafter = { phase = 'faults' }\nuntil = { phase = 'heal' }";
+        let silence = |what: &'static str| judged(silence, &[(1, "faults"), (2, what), (3, "end")]);
+        let (status, words) = silence("lost");
+        assert_eq!(status, Status::Unknown, "{words}");
+        assert!(words.contains("the run was over before what begins at 1.000 s was"), "{words}");
+        assert_eq!(silence("get 1").0, Status::Violation, "false already");
+    }
+
+    #[test]
+    fn a_false_window_outweighs_one_that_decides_nothing() {
+        let silence = "says = 'silence'\nafter = { phase = 'heal' }\nuntil = { phase = 'quiesce' }";
+        let twice = [(1, "heal"), (2, "quiesce"), (3, "heal"), (4, "get 1"), (5, "quiesce"), (6, "end")];
+        assert_eq!(status(silence, &twice), Status::Violation);
+    }
 }

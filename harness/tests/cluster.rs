@@ -13,7 +13,7 @@ use std::{
 };
 
 use harness::{
-    cluster::{Cluster, ClusterEvent, ClusterSpec, ControlError, NodeEvent, StartError},
+    cluster::{Cause, Cluster, ClusterEvent, ClusterSpec, ControlError, Death, NodeEvent, StartError},
     proxy::{Link, Network, Protocol},
 };
 use store::{
@@ -282,6 +282,50 @@ async fn what_nodes_say_is_heard_and_their_death_noticed() {
     assert!(!cluster.is_running(2) && cluster.is_running(1));
     world.refuses(2).await;
     assert!(soon(cluster.wait_open(Duration::from_secs(20))).await.is_err(), "one node is dead");
+}
+
+/// Gives up over an assertion when told anything, and is killed before it has aborted.
+const GIVING_UP: &str = r#"
+echo '{"event":"listening","node":1,"address":"127.0.0.1:9","boot":1}'
+read -r command
+echo '{"event":"gave-up","text":"SP3: a decided log only grows"}'
+echo 'last words' >&2
+kill -KILL $$
+"#;
+
+#[tokio::test]
+async fn a_death_of_its_own_is_no_planned_one_even_if_the_harness_kills_it_at_that_moment() {
+    let world = World::new().await;
+    let cluster = world.start(DYING).await.unwrap();
+    soon(cluster.kill(1)).await.unwrap();
+    assert_eq!(cluster.deaths(), [], "it was killed");
+    let process = cluster.process_id(2).unwrap();
+    let dead = rustix::process::Pid::from_raw(process as i32).unwrap();
+    rustix::process::kill_process(dead, rustix::process::Signal::ABORT).unwrap();
+    // nobody can reap it while this thread does not wait for anything
+    let deadline = harness::clock::boottime_ns() + 30_000_000_000;
+    while state_of(process) != Some('Z') {
+        assert!(harness::clock::boottime_ns() < deadline, "it does not die");
+        std::thread::yield_now();
+    }
+    soon(cluster.kill(2)).await.unwrap();
+    let cause = Cause::Unknown("was killed by signal 6".to_owned());
+    assert_eq!(cluster.deaths(), [Death { node: 2, cause, log: String::new() }]);
+    soon(cluster.restart(2)).await.unwrap();
+    soon(cluster.clock(2, ClockSkew::default())).await.unwrap_err();
+    assert_eq!(cluster.deaths().len(), 2, "who knows of its end finds it among the deaths");
+}
+
+#[tokio::test]
+async fn a_core_that_gave_up_is_a_death_whatever_ended_its_process() {
+    let world = World::new().await;
+    let cluster = world.start(GIVING_UP).await.unwrap();
+    let error = soon(cluster.kill_in_write(2, Duration::from_secs(20))).await;
+    assert!(error.is_ok(), "it died when told: {error:?}");
+    let cause = Cause::Assertion("SP3: a decided log only grows".to_owned());
+    let death = Death { node: 2, cause, log: "last words".to_owned() };
+    assert_eq!(death.to_string(), "node 2's core gave up: SP3: a decided log only grows");
+    assert_eq!(cluster.deaths(), [death]);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    io::Read,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
 };
@@ -288,6 +289,68 @@ fn ctrl_c_kills_every_node_and_keeps_the_history() {
         assert!(!Path::new(&format!("/proc/{}", node.as_raw_nonzero())).exists(), "an orphan");
     }
     assert!(history(&place.latest()).len() > 10, "the history so far is whole");
+}
+
+/// A node that nobody had asked to die: the run has failed, and says so everywhere.
+#[test]
+fn a_node_that_dies_by_itself_fails_the_run_in_every_place_that_tells_of_it() {
+    let place = Place::new(WORKLOAD);
+    let mut command = place.harness();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("started");
+    let history_file = place.folder.path().join("results/latest/history.jsonl");
+    wait_until("the end of the faults", || {
+        fs::read_to_string(&history_file).is_ok_and(|text| text.contains("\"quiesce\""))
+    });
+    let node = children(child.id())[0];
+    kill_process(node, Signal::ABORT).expect("aborted");
+    let mut text = String::new();
+    child.stdout.take().expect("its output").read_to_string(&mut text).expect("its output can be read");
+    let code = wait_for_end(&mut child).code();
+    let verdict: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(place.latest().join("verdict.json")).expect("a verdict"))
+            .expect("JSON");
+    assert_eq!(
+        (code, &verdict["exit_code"], &verdict["verdict"]),
+        (Some(4), &4.into(), &"unknown".into()),
+        "{text}"
+    );
+    assert_eq!(verdict["deaths"].as_array().map(Vec::len), Some(1), "{text}");
+    let last = text.lines().last().unwrap_or_default();
+    assert!(last.starts_with("VERDICT unknown short seed 5: the run failed: node "), "{text}");
+    assert!(last.ends_with(" was killed by signal 6, and nobody had killed it"), "{text}");
+    assert_eq!(verdict["words"], last.trim_start_matches("VERDICT unknown short seed 5: "));
+}
+
+/// A planted bug over which an assertion of the core fails: found by lease safety, as in simulated time. What the core
+/// reached before it gave up counts.
+#[test]
+fn an_assertion_of_the_core_that_fails_is_a_violation_that_lease_safety_finds() {
+    let workload =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../workloads/negative/adopt-by-ballot-only.toml");
+    let folder = tempfile::tempdir().expect("folder");
+    // which logs differ when a leader dies is a matter of chance on real processes
+    let found = (0..8).any(|seed| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
+        command.current_dir(folder.path()).arg(&workload).args(["--quiet", "--seed", &seed.to_string()]);
+        let output = command.output().expect("the harness runs");
+        let text = fs::read_to_string(folder.path().join("results/latest/verdict.json")).expect("a verdict");
+        let verdict: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let deaths = verdict["deaths"].as_array().expect("deaths");
+        let Some(assertion) = deaths.iter().find_map(|death| death["cause"]["assertion"].as_str()) else {
+            return false;
+        };
+        assert!(assertion.contains("store/src/core/"), "{assertion}");
+        assert_eq!((output.status.code(), &verdict["verdict"]), (Some(0), &"violation".into()), "{text}");
+        assert!(last_line(&output).contains(": expected, "), "{}", last_line(&output));
+        let checks = verdict["checks"].as_array().expect("checks");
+        let leases = checks.iter().find(|check| check["name"] == "lease-safety").expect("lease safety");
+        assert_eq!(leases["status"], "violation", "{text}");
+        let finding = leases["findings"][0].as_str().expect("a finding");
+        assert!(finding.contains("'s core gave up: ") && finding.ends_with(assertion), "{finding}");
+        assert!(verdict["facts"]["mutant_reached"].as_u64() > Some(0), "{text}");
+        true
+    });
+    assert!(found, "no core gave up in eight runs");
 }
 
 #[test]

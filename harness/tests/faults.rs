@@ -30,14 +30,24 @@ warm_up = "500ms"
 faults = "4s"
 "#;
 
-/// A run with these faults, told in words; nothing may be wrong with it.
+/// A run with these faults, told in words; nothing may be wrong with it, and all of them take effect.
 fn told(faults: &str, seed: u64) -> Outcome {
+    let outcome = simulated(CLUSTER, faults, seed);
+    assert!(outcome.undecided.is_empty(), "seed {seed}: {:?}", outcome.undecided);
+    outcome
+}
+
+/// What a run lacks since one of these faults, or more, came to nothing.
+fn lacking(faults: &str) -> Vec<String> {
+    simulated(CLUSTER, faults, 1).undecided
+}
+
+fn simulated(cluster: &str, faults: &str, seed: u64) -> Outcome {
     let path = Path::new("faults.toml");
     let workload =
-        workload::parse(path, &format!("{CLUSTER}\n{faults}")).unwrap_or_else(|problem| panic!("{problem}"));
+        workload::parse(path, &format!("{cluster}\n{faults}")).unwrap_or_else(|problem| panic!("{problem}"));
     let outcome = run(&Plan::new(workload, seed), &Options { tale: true, ..Options::default() });
     assert!(outcome.findings.is_empty(), "seed {seed}: {:#?}", outcome.findings);
-    assert!(outcome.undecided.is_empty(), "seed {seed}: {:?}", outcome.undecided);
     outcome
 }
 
@@ -87,15 +97,28 @@ fn keys(word: Word) -> &'static str {
 }
 
 #[test]
+fn a_wiped_node_comes_back_as_other_faults_ask_for() {
+    let wipe = "[[nemesis]]\nat = \"1200ms\"\naction = \"wipe\"\ntarget = \"node 2\"\n";
+    let still = told(&(fault("pause", "target = \"node 2\"\nfor = \"800ms\"") + wipe), 1);
+    let (wiped, _) = when(&still, 0, "n2 has lost its disk");
+    let (paused, at) = when(&still, wiped, "n2 is paused");
+    let (_, goes_on) = when(&still, paused, "n2 goes on");
+    let (_, ends) = when(&still, 0, "n2 is paused");
+    assert!((goes_on - ends - 0.8).abs() < 0.01, "it stood still again from {at} s to {goes_on} s");
+}
+
+#[test]
 fn every_action_leaves_the_cluster_sound() {
     for word in Word::ALL {
         for seed in 0..3 {
-            let outcome = told(&fault(word.text(), keys(*word)), seed);
+            let outcome = simulated(CLUSTER, &fault(word.text(), keys(*word)), seed);
             let began = format!("fault 1 {} ", word.text());
             let (place, _) = when(&outcome, 0, &began);
             assert!(outcome.tale[place].contains("begins"), "{}", outcome.tale[place]);
-            let idle = matches!(word, Word::Resume);
-            assert_eq!(outcome.stats.faults_without_target, u64::from(idle), "{}", word.text());
+            let nobody = matches!(word, Word::Resume);
+            assert_eq!(outcome.stats.faults_without_target, u64::from(nobody), "{}", word.text());
+            let idle = nobody || matches!(word, Word::Release);
+            assert_eq!(!outcome.undecided.is_empty(), idle, "{}: {:?}", word.text(), outcome.undecided);
         }
     }
 }
@@ -257,9 +280,38 @@ fn faults_are_triggered_by_what_happens() {
 fn a_trigger_that_never_comes_breaks_nothing() {
     let rest =
         "[[nemesis]]\nafter = { leader_change = 1, count = 99 }\naction = \"kill\"\ntarget = \"node 1\"\n";
-    let outcome = told(rest, 1);
+    let outcome = simulated(CLUSTER, rest, 1);
     assert_eq!(outcome.stats.faults, 0);
-    assert_eq!(outcome.stats.untriggered, 1, "and says so");
+    assert_eq!(outcome.stats.untriggered, 1);
+    assert_eq!(outcome.undecided, ["fault 1 of the plan (kill node 1) never began"]);
+}
+
+#[test]
+fn a_fault_that_comes_to_nothing_leaves_the_run_undecided() {
+    let vacant = lacking(&fault("resume", "target = \"node 2\""));
+    assert_eq!(vacant, ["fault 1 of the plan (resume node 2) found nobody to break"]);
+    let strange = "target = \"all\"\nkinds = [\"join\"]\nfor = \"1s\"";
+    for action in ["frame-drop", "frame-duplicate", "frame-reorder", "frame-hold"] {
+        let vain = lacking(&fault(action, strange));
+        assert_eq!(vain, [format!("fault 1 of the plan ({action} all) struck no message")]);
+    }
+    let permanent = "target = \"node 2\"\nkinds = [\"join\"]\npermanent = true";
+    let vain = lacking(&fault("frame-drop", permanent));
+    assert_eq!(vain, ["fault 1 of the plan (frame-drop node 2) struck no message"]);
+    let released = lacking(&fault("release", "target = \"node 2\""));
+    assert_eq!(released, ["fault 1 of the plan (release node 2) struck no hold"]);
+}
+
+#[test]
+fn a_node_that_writes_nothing_does_not_die_in_a_write() {
+    let reads = CLUSTER.replace("mix = { get = 5, put = 5 }", "mix = { get = 5 }");
+    let idle = fault("kill-during-write", "target = \"follower(1)\"\nfor = \"2s\"");
+    let outcome = simulated(&reads, &idle, 1);
+    let (begun, at) = when(&outcome, 0, "fault 1 kill-during-write");
+    let (_, died) = when(&outcome, begun, "is killed");
+    assert!((0.999..1.001).contains(&(died - at)), "after a second without a write: {at} {died}");
+    let vain = "fault 1 of the plan (kill-during-write follower(1)) struck no node in a write";
+    assert_eq!(outcome.undecided, [vain]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use harness::{
     plan::Plan,
     sim::{Options, Outcome, run},
-    workload::{self, CheckName, Workload},
+    workload::{self, CheckName, ClockChange, FaultAction, Target, When, Workload},
 };
 
 /// Every fault that there is, several at once: too fast for real processes.
@@ -61,6 +61,25 @@ fn a_core_that_makes_no_progress_is_found_and_named() {
     assert!(outcome.findings.is_empty() && outcome.stats.mutant_reached > 0, "{:?}", outcome.findings);
 }
 
+/// A workload file is refused that may leave no core; a plan that does so all the same is judged.
+#[test]
+fn where_permanent_faults_hit_every_node_nothing_is_read_and_that_is_said() {
+    let mut workload = load("tests/workloads/broken-for-ever.toml");
+    let entry = &mut workload.nemesis[0];
+    entry.when = When::At("1s".parse().expect("a time"));
+    entry.fault.action = FaultAction::Clock(ClockChange::Rate { ppm: 10 });
+    (entry.fault.target, entry.fault.lasts, entry.fault.permanent) = (Target::All, None, true);
+    let outcome = simulated(&workload, 0);
+    let finding = outcome.findings.first().expect("nothing is read");
+    assert_eq!(finding.by, CheckName::Progress);
+    assert!(finding.text.contains("could not be read"), "{}", finding.text);
+    assert!(
+        finding.text.ends_with("by nobody, since permanent faults have hit every node"),
+        "{}",
+        finding.text
+    );
+}
+
 /// A node that is dead already when it is to die for good.
 #[test]
 fn what_is_dead_when_it_is_to_die_for_good_does_not_come_back() {
@@ -78,8 +97,9 @@ fn what_is_dead_when_it_is_to_die_for_good_does_not_come_back() {
     assert!(told.findings.is_empty(), "{:?}", told.findings);
 }
 
-/// A leader that stays broken: dead, asleep, deaf, mute, cut off, coming and going, or with a clock that is as slow as allowed.
-const LEADERS: [&str; 9] = [
+/// A leader that stays broken: dead, asleep, deaf, mute, cut off, coming and going, with a clock that is as slow as allowed, or with a disk
+/// that does not sync.
+const LEADERS: [&str; 10] = [
     "action = 'kill'",
     "action = 'pause'",
     "action = 'cut-oneway'\ndirection = 'in'",
@@ -89,7 +109,32 @@ const LEADERS: [&str; 9] = [
     "action = 'isolate'",
     "action = 'isolate'\nlinks = 'sever'",
     "action = 'clock-rate'\nrate_ppm = -100000",
+    "action = 'stall-disk'",
 ];
+
+/// A holder that syncs nothing gets its lease extended no more. Without leases it may go on leading, and its followers decide
+/// without its disk.
+#[test]
+fn a_leader_whose_disk_stands_still_loses_its_lease_and_is_replaced() {
+    let name = "tests/workloads/broken-for-ever.toml";
+    let text = std::fs::read_to_string(path_of(name)).expect("a workload");
+    let stalls =
+        "\n[[nemesis]]\nat = '3500ms'\naction = 'stall-disk'\ntarget = 'leader(1)'\npermanent = true\n";
+    let workload =
+        workload::parse(Path::new(name), &(text + stalls)).unwrap_or_else(|problem| panic!("{problem}"));
+    for seed in 0..4 {
+        let told = run(&Plan::new(workload.clone(), seed), &Options { tale: true, ..Options::default() });
+        let begins = |line: &String| line.contains("stall-disk leader(1) begins");
+        let begun = told.tale.iter().position(begins).expect("it begins");
+        let old = told.tale[begun].split(['[', ']']).nth(1).expect("whom it hits");
+        let leads = |line: &&String| line.contains(" p1 leads under ");
+        let last = told.tale[begun..]
+            .iter()
+            .rfind(leads)
+            .unwrap_or_else(|| panic!("seed {seed}: nobody else leads"));
+        assert!(!last.contains(&format!("n{old} p1 ")), "seed {seed}: {last}");
+    }
+}
 
 #[test]
 fn a_leader_that_stays_broken_is_replaced() {

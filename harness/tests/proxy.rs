@@ -375,8 +375,24 @@ async fn a_switch_is_in_effect_on_every_connection_when_it_returns() {
         .await;
         assert_eq!(others().collect::<Vec<_>>(), others_before, "bytes passed a held link");
     }
-    soon(network.shutdown()).await;
+    soon(network.shutdown()).await.unwrap();
     while soon(talkers.join_next()).await.is_some() {}
+}
+
+#[tokio::test]
+async fn a_proxy_that_panics_ends_and_its_shutdown_says_so() {
+    let network = World::echoing().await;
+    let link = Link::client(1, 2);
+    let mut stream = dial(&network, link).await;
+    soon(round_trip(&mut stream, b"fine")).await.unwrap();
+    // no clock goes that far, and no workload can ask for it
+    let beyond = Conditions { delays: vec![Delay::Constant(Duration::MAX)], ..Conditions::default() };
+    soon(network.switch(BTreeMap::from([(link, beyond)]))).await;
+    stream.write_all(b"x").await.unwrap();
+    soon(network.ended()).await;
+    let error = soon(network.shutdown()).await.unwrap_err().to_string();
+    assert!(error.contains("the proxy's thread panicked: overflow"), "{error}");
+    assert!(soon(network.shutdown()).await.is_ok(), "it is told once");
 }
 
 /// Bytes that passed on connections of `link`, both ways.
@@ -548,8 +564,8 @@ async fn a_frame_is_seen_before_it_arrives() {
         framed(&wire::encode(&Message::Group { partition: 3, message }))
     };
     let matching = Match { min_ballot: Some(2), partition: Some(3), ..Match::kind(Kind::LeaseRelease) };
-    let seen = soon(network.watch(link, matching.clone(), 2)).await;
-    let never = soon(network.watch(link, Match { partition: Some(4), ..matching }, 1)).await;
+    let seen = soon(network.watch(&[link], matching.clone(), 2)).await;
+    let never = soon(network.watch(&[link], Match { partition: Some(4), ..matching }, 1)).await;
     // the look-out outlives a switch, and a held frame is not seen yet
     soon(network.switch(rules([(link, Rule::Hold)]))).await;
     dialer.write_all(&[framed(b"hello"), release(1), release(2), release(7)].concat()).await.unwrap();
@@ -562,6 +578,35 @@ async fn a_frame_is_seen_before_it_arrives() {
     let mut all = vec![0; 4 + 5];
     soon(received.read_exact(&mut all)).await.unwrap();
     assert!(futures::poll!(Box::pin(never)).is_pending());
+}
+
+#[tokio::test]
+async fn frames_that_are_looked_for_on_several_links_count_together() {
+    let network = Network::start(&[1, 2], &[], Protocol::Frames, 1).await.unwrap();
+    let nodes =
+        [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
+    for (node, listener) in (1..).zip(&nodes) {
+        network.set_target(node, Some(listener.local_addr().unwrap()));
+    }
+    let links = [Link::between(1, 2), Link::between(2, 1)];
+    let (mut there, to_second) = tokio::join!(dial(&network, links[0]), soon(nodes[1].accept()));
+    let (mut back, to_first) = tokio::join!(dial(&network, links[1]), soon(nodes[0].accept()));
+    let mut received = [to_second.unwrap().0, to_first.unwrap().0];
+    let release = framed(&wire::encode(&Message::Group {
+        partition: 3,
+        message: GroupMessage::LeaseRelease { ballot: Ballot::BOTTOM },
+    }));
+    let mut third = Box::pin(soon(network.watch(&links, Match::kind(Kind::LeaseRelease), 3)).await);
+    let mut fifth = Box::pin(soon(network.watch(&links, Match::kind(Kind::LeaseRelease), 5)).await);
+    let hello = framed(b"hello");
+    let mut arrived = vec![0; hello.len() + 2 * release.len()];
+    there.write_all(&[hello.clone(), release.clone(), release.clone()].concat()).await.unwrap();
+    soon(received[0].read_exact(&mut arrived)).await.unwrap();
+    assert!(futures::poll!(&mut third).is_pending(), "two, on one link");
+    back.write_all(&[hello, release.clone(), release].concat()).await.unwrap();
+    soon(received[1].read_exact(&mut arrived)).await.unwrap();
+    soon(third).await.expect("the third is the first on the other link");
+    assert!(futures::poll!(&mut fifth).is_pending(), "four in all");
 }
 
 #[tokio::test]

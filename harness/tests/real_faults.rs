@@ -25,6 +25,8 @@ struct Ran {
     code: Option<i32>,
     shown: String,
     history: History,
+    /// How often each node has started its core, from node 1 on.
+    starts: Vec<usize>,
 }
 
 fn run(text: &str) -> Ran {
@@ -37,7 +39,11 @@ fn run(text: &str) -> Ran {
         format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let path = folder.path().join("results/latest/history.jsonl");
     let history = History::read(Path::new(&path)).unwrap_or_else(|error| panic!("{error}\n{shown}"));
-    Ran { code: output.status.code(), shown, history }
+    let starts = |node: u64| {
+        let trace = fs::read_to_string(folder.path().join(format!("results/latest/trace/node-{node}.jsonl")));
+        trace.expect("a trace").matches("\"kind\":\"started\"").count()
+    };
+    Ran { code: output.status.code(), shown, history, starts: (1..=5).map(starts).collect() }
 }
 
 impl Ran {
@@ -59,8 +65,9 @@ impl Ran {
 
 /// Every action that can be undone or ends by itself, with what it needs.
 const LASTING: &[(&str, &str)] = &[
-    ("kill", "target = \"leader(1)\""),
+    // first, while a leader that nothing has happened to yet writes all the time
     ("kill-during-write", "target = \"leader(1)\""),
+    ("kill", "target = \"leader(1)\""),
     ("kill-during-recovery", "target = \"follower(1)\""),
     ("lose-unsynced", "target = \"leader(1)\""),
     ("corrupt-tail", "target = \"leader(1)\""),
@@ -108,10 +115,66 @@ fn every_fault_is_carried_out_and_undone() {
         assert!(!begun.nodes.is_empty(), "{action}");
         let ended = ran.end(begun).unwrap_or_else(|| panic!("{action} has not ended"));
         assert!(ended.time > begun.time, "{action}");
+        let counts = action.starts_with("frame-") || action.starts_with("kill-during-");
+        assert_eq!(ended.struck.is_some_and(|struck| struck > 0), counts, "{action}: {ended:?}");
     }
+    // the life between its two deaths ended before its core could start
+    let twice = ran.begin("kill-during-recovery").nodes[0];
+    let lives = ran.history.faults.iter().filter(|fault| fault.begins && fault.nodes.contains(&twice));
+    let restarts =
+        ["kill", "kill-during-write", "kill-during-recovery", "lose-unsynced", "corrupt-tail", "restart"];
+    let lives = lives.filter(|fault| restarts.contains(&fault.action.as_str())).count();
+    assert_eq!(ran.starts[twice as usize - 1], 1 + lives, "{:?}", ran.starts);
     for action in ["restart", "reset", "clock-offset"] {
         assert!(!ran.begin(action).nodes.is_empty(), "{action}");
     }
+}
+
+#[test]
+fn a_fault_that_comes_to_nothing_leaves_the_run_undecided() {
+    let ran = run(&format!(
+        "{}{}",
+        CLUSTER.replace("mix = { get = 5, put = 5 }", "mix = { get = 5 }"),
+        r#"
+        [phases]
+        warm_up = "200ms"
+        faults = "3s"
+        [[nemesis]]
+        at = "100ms"
+        action = "frame-drop"
+        target = "all"
+        kinds = ["join"]
+        for = "200ms"
+        [[nemesis]]
+        at = "200ms"
+        action = "frame-hold"
+        target = "node 1"
+        kinds = ["join"]
+        permanent = true
+        [[nemesis]]
+        at = "300ms"
+        action = "release"
+        target = "node 2"
+        [[nemesis]]
+        at = "400ms"
+        action = "kill-during-write"
+        target = "follower(1)"
+        for = "100ms"
+        [[nemesis]]
+        after = { writes = 1 }
+        action = "kill"
+        target = "node 2"
+        "#
+    ));
+    assert_eq!(ran.code, Some(3), "{}", ran.shown);
+    let lacks = |what: &str| assert!(ran.shown.contains(&format!("fault {what}\n")), "{what}\n{}", ran.shown);
+    lacks("1 of the plan (frame-drop all) struck no message");
+    lacks("2 of the plan (frame-hold node 1) struck no message");
+    lacks("3 of the plan (release node 2) struck no hold");
+    lacks("4 of the plan (kill-during-write follower(1)) struck no node in a write");
+    lacks("5 of the plan (kill node 2) never began");
+    let killed = ran.begin("kill-during-write");
+    assert_eq!((killed.nodes.len(), killed.struck), (1, Some(0)), "killed all the same, and says so");
 }
 
 #[test]

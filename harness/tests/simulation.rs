@@ -71,6 +71,26 @@ fn what_was_fixed_stays_fixed() {
 }
 
 #[test]
+fn each_seed_must_contain_what_is_required_of_a_run() {
+    let mut workload = reference();
+    let answered = |workload: &Workload, seed| simulated(workload, seed).stats.answered;
+    let (first, second) = (answered(&workload, 1), answered(&workload, 2));
+    assert_ne!(first, second);
+    // together they have enough
+    workload.require.operations = first.min(second) + 1;
+    let undecided = [1, 2].map(|seed| simulated(&workload, seed).undecided);
+    let lacks = format!("{} answered operations, {} are required", first.min(second), first.min(second) + 1);
+    assert!(undecided.contains(&vec![lacks]) && undecided.contains(&Vec::new()), "{undecided:?}");
+    workload.require.operations_per_fault = 10_000;
+    assert!(
+        simulated(&workload, 1)
+            .undecided
+            .iter()
+            .any(|lacks| lacks.contains("answered operations overlap fault"))
+    );
+}
+
+#[test]
 fn a_storm_of_faults_is_clean() {
     assert_clean(&load("tests/workloads/storm.toml"), 0..40);
 }
@@ -103,15 +123,24 @@ fn folder(name: &str) -> Vec<Workload> {
     paths.iter().map(|path| workload::load(path).unwrap_or_else(|problem| panic!("{problem}"))).collect()
 }
 
+/// The workload with no more operations a second than these, of which it requires fewer then.
+fn slowed(mut workload: Workload, most: u64) -> Workload {
+    if let Some(rate) = workload.operations.as_mut().and_then(|operations| operations.rate.as_mut()) {
+        let before = std::mem::replace(rate, most.min(*rate));
+        let require = &mut workload.require;
+        for count in [&mut require.operations, &mut require.operations_per_fault, &mut require.fast_reads] {
+            *count = *count * *rate / before;
+        }
+    }
+    workload
+}
+
 /// Every workload of a folder, with fewer operations.
 fn assert_all_clean(name: &str, at_least: usize, seeds: std::ops::Range<u64>) {
     let workloads = folder(name);
     assert!(workloads.len() >= at_least);
-    for mut workload in workloads {
-        if let Some(operations) = &mut workload.operations {
-            operations.rate = operations.rate.map(|rate| rate.min(200));
-        }
-        assert_clean(&workload, seeds.clone());
+    for workload in workloads {
+        assert_clean(&slowed(workload, 200), seeds.clone());
     }
 }
 
@@ -127,9 +156,7 @@ fn every_mix_of_faults_is_clean() {
 
 #[test]
 fn smoke_is_clean() {
-    let mut workload = load("../workloads/smoke.toml");
-    workload.operations.as_mut().expect("operations").rate = Some(150);
-    assert_clean(&workload, 0..3);
+    assert_clean(&slowed(load("../workloads/smoke.toml"), 150), 0..3);
 }
 
 /// The negative workloads with a planted bug.
@@ -218,10 +245,7 @@ fn controls_are_reached_and_nothing_is_found() {
 #[test]
 fn without_their_bugs_negative_workloads_are_clean() {
     for workload in negative() {
-        let mut workload = workload.without_mutant();
-        let rate = &mut workload.operations.as_mut().expect("operations").rate;
-        *rate = rate.map(|rate| rate.min(200));
-        assert_clean(&workload, 0..2);
+        assert_clean(&slowed(workload.without_mutant(), 200), 0..2);
     }
 }
 
@@ -237,4 +261,43 @@ fn what_no_seed_fixes_is_found_by_running_twice() {
     assert!(!repeat(&plan, &Options::default()).diverged);
     let planted = Options { planted: Some(unseeded), ..Options::default() };
     assert!(repeat(&plan, &planted).diverged);
+}
+
+/// Panics in the simulator itself, in the middle of a turn's bookkeeping.
+fn broken() -> u64 {
+    panic!("the simulator is broken")
+}
+
+#[test]
+fn a_panic_of_the_simulator_is_no_finding() {
+    let plan = Plan::new(reference(), 5);
+    let options = Options { planted: Some(broken), ..Options::default() };
+    let panic = std::panic::catch_unwind(|| run(&plan, &options)).expect_err("the simulator's panic goes on");
+    assert_eq!(panic.downcast_ref(), Some(&"the simulator is broken"));
+}
+
+#[test]
+fn a_failing_seed_that_cannot_be_kept_still_has_its_verdict() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let negative = folder.path().join("negative");
+    std::fs::create_dir(&negative).expect("a folder");
+    let workload =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../workloads/negative/adopt-by-ballot-only.toml");
+    let text = std::fs::read_to_string(workload).expect("a workload") + "by = \"progress\"\n";
+    std::fs::write(negative.join("w.toml"), text).expect("written");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_harness"));
+    command.current_dir(folder.path()).args([
+        "sim",
+        "negative/w.toml",
+        "--seeds",
+        "0..3",
+        "--out",
+        "/proc/nowhere",
+    ]);
+    let output = command.output().expect("the harness runs");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let last = shown.lines().last().unwrap_or_default();
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert!(last.starts_with("VERDICT violation 3 simulated runs: not the expected one"), "{last}");
+    assert!(last.contains("could not be kept"), "{last}");
 }

@@ -47,7 +47,7 @@ fn outcome(statement: &str) -> Outcome {
     let text = format!("{CUT}\n[[expect.that]]\n{statement}");
     let workload =
         workload::parse(Path::new("cut.toml"), &text).unwrap_or_else(|problem| panic!("{problem}"));
-    run(&Plan::new(workload, 1), &Options::default())
+    run(&Plan::new(workload, 3), &Options::default())
 }
 
 #[track_caller]

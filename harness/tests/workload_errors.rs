@@ -173,6 +173,7 @@ fn names_must_exist() {
 fn what_contradicts_itself_is_refused() {
     golden("clock-beyond-the-bound", &format!("{RIGHT}\n[clocks]\n2 = {{ rate_ppm = 60000 }}\n"));
     golden("fault-after-the-phase", &with("at = \"2s\"", "at = \"20s\""));
+    golden("fault-too-rare", &with("at = \"2s\"", "every = \"7s\""));
     golden("fault-without-time", &with("at = \"2s\"\n", ""));
     golden("fault-without-target", &with("target = \"leader(1)\"\n", ""));
     golden("no-weights", &with("{ get = 6, put = 3, cas = 1 }", "{ get = 0 }"));
@@ -195,6 +196,18 @@ fn a_permanent_fault_lasts_and_leaves_a_core() {
     let deaf =
         "[[nemesis]]\nat = \"1s\"\naction = \"cut-oneway\"\ntarget = \"leader(2)\"\npermanent = true\n";
     golden("permanent-without-a-core", &permanent(&format!("{dies}\n{deaf}")));
+    let from_all =
+        "at = \"1s\"\naction = \"cut\"\ntarget = \"node 1\"\npeer = \"nodes 2, 3\"\npermanent = true\n";
+    golden("permanent-from-all-peers", &permanent(from_all));
+    golden("wipe-wanders", &permanent("every = \"1s\"\naction = \"wipe\"\ntarget = \"random\"\n"));
+    golden(
+        "wipe-at-random",
+        &format!(
+            "{RIGHT}\n[random]\nevery = \"1s\"\n[[random.fault]]\naction = \"wipe\"\ntarget = \"random\"\n"
+        ),
+    );
+    let step = "\n[[step]]\nfault = { action = \"wipe\", target = \"all\" }\n";
+    golden("wipe-of-all-in-a-step", &format!("{RIGHT}{step}"));
 }
 
 #[test]

@@ -2,9 +2,10 @@
 //! election, and leader leases that let a leader answer reads on its own.
 //!
 //! [`core`] is pure: no clock, no sockets, no randomness. [`node`] drives it on a real machine. [`api`] is what clients
-//! see, [`config`] what a node is told before it starts.
+//! see, [`config`] what a node is told before it starts. [`assertions`] tells what the core itself gives up over.
 
 pub mod api;
+pub mod assertions;
 pub mod client;
 pub mod config;
 pub mod core;

@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+    os::unix::process::ExitStatusExt,
+    process::{Child, ChildStdout, Command, Stdio},
     time::Duration,
 };
 
@@ -12,7 +13,7 @@ use futures::{SinkExt, StreamExt};
 use store::{
     api::{ClientReply, ClientRequest, Key, KeyType, Operation, ReplyBody, RequestBody, StoreError},
     config::{ClockSkew, ClusterConfig, NodeConfig, PartitionConfig, StorageKind, TestOptions},
-    core::Message,
+    core::{Message, message::Table},
     node::{
         control::Notice,
         wire::{self, Handshake, Role, Verdict},
@@ -23,6 +24,8 @@ use tokio_util::codec::Framed;
 
 struct Node {
     child: Child,
+    /// What it says.
+    notices: BufReader<ChildStdout>,
     address: String,
     digest: u64,
     _folder: tempfile::TempDir,
@@ -78,11 +81,21 @@ fn start_with_peer_at(peer: &str) -> Node {
         .stderr(Stdio::null())
         .spawn()
         .expect("the node starts");
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
-    match serde_json::from_str(&line).expect("a notice") {
-        Notice::Listening { address, .. } => Node { child, address, digest, _folder: folder },
+    let notices = BufReader::new(child.stdout.take().expect("its output"));
+    let mut node = Node { child, notices, address: String::new(), digest, _folder: folder };
+    match node.says() {
+        Some(Notice::Listening { address, .. }) => node.address = address,
         other => panic!("it said {other:?} before it listened"),
+    }
+    node
+}
+
+impl Node {
+    /// What it says next; none: it has ended.
+    fn says(&mut self) -> Option<Notice> {
+        let mut line = String::new();
+        let read = self.notices.read_line(&mut line).expect("its output can be read");
+        (read > 0).then(|| serde_json::from_str(&line).expect("a notice"))
     }
 }
 
@@ -198,4 +211,32 @@ fn a_client_is_told_how_many_nodes_have_joined_even_if_it_asks_behind_its_handsh
         let expected = ReplyBody::Operation(Err(StoreError::NotReady { joined: 1, threshold: 2 }));
         assert_eq!((reply.id, reply.body), (9, expected));
     });
+}
+
+/// Messages of peers are believed; by an impossible one an assertion of the core fails, and the node says so before it ends.
+#[test]
+fn a_core_that_gives_up_says_over_what() {
+    let mut node = start();
+    let table = |other: u64| Table {
+        members: BTreeMap::from([(1, 1), (2, other)]),
+        config: node.digest,
+        replicas: BTreeMap::from([(1, vec![1, 2])]),
+    };
+    let tables = [table(5), table(6)];
+    block_on(async {
+        let (mut connection, verdict) = say(&node, wire::VERSION, "handshake", peer(&node, 1, 1, 1)).await;
+        assert_eq!(verdict, Verdict::Welcome { node: 1 });
+        for table in tables {
+            connection.send(wire::encode(&Message::Table(table))).await.expect("sent");
+        }
+        assert!(connection.next().await.is_none_or(|end| end.is_err()), "the node is gone");
+    });
+    let mut last = None;
+    while let Some(said) = node.says() {
+        last = Some(said);
+    }
+    let Some(Notice::GaveUp { text }) = last else { panic!("its last words are {last:?}") };
+    assert!(text.contains("store/src/core/node.rs"), "{text}");
+    assert!(text.contains("there is one lookup table in a cluster's life"), "{text}");
+    assert_eq!(node.child.wait().expect("it has ended").signal(), Some(6), "it aborts");
 }

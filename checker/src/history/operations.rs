@@ -1,6 +1,6 @@
 //! Pairs the events of a history into operations.
 //!
-//! Jepsen's semantics: `ok` happened between invocation and completion; `fail` definitely did not happen and is dropped;
+//! Jepsen's semantics: `ok` happened between invocation and completion; `fail` definitely did not happen and is set aside;
 //! `info`, and an operation that never completed, may happen at any time after the invocation, or never. What does not
 //! fit is an error and never dropped silently: a checker that forgives a malformed history forgives a wrong store too.
 
@@ -47,8 +47,8 @@ pub(super) struct Pairing {
     retired: FxHashSet<u64>,
     /// Time of the last event.
     time: u64,
-    /// Operations dropped because they definitely did not happen.
-    failed: usize,
+    /// Operations that definitely did not happen.
+    refused: Vec<Operation>,
 }
 
 impl Pairing {
@@ -61,9 +61,9 @@ impl Pairing {
         if op.kind == Kind::Invoke { self.invoke(op, position) } else { self.complete(op, position) }
     }
 
-    /// All operations, and how many failed and were dropped.
-    pub(super) fn finish(self) -> (Vec<Operation>, usize) {
-        (self.operations.into_iter().flatten().collect(), self.failed)
+    /// All operations that may have happened, and those that did not.
+    pub(super) fn finish(self) -> (Vec<Operation>, Vec<Operation>) {
+        (self.operations.into_iter().flatten().collect(), self.refused)
     }
 
     fn invoke(&mut self, op: Op, position: usize) -> Result<(), String> {
@@ -120,8 +120,7 @@ impl Pairing {
             }
             (_, Some(_)) => return Err(format!("{word} carries a result; only ok has one")),
             (Kind::Fail, None) => {
-                *slot = None;
-                self.failed += 1;
+                self.refused.extend(slot.take());
             }
             (_, None) => {
                 self.retired.insert(op.process);

@@ -17,8 +17,8 @@ pub struct History {
     pub header: Header,
     /// Operations that happened or may have happened, in the order of invocation.
     pub operations: Vec<Operation>,
-    /// How many operations definitely did not happen and were dropped.
-    pub failed: usize,
+    /// Operations that definitely did not happen, in the order in which that was told. None has returned.
+    pub refused: Vec<Operation>,
     /// Faults, in the order of lines.
     pub faults: Vec<Nemesis>,
     /// Phases, in the order of lines.
@@ -145,11 +145,11 @@ impl Assembly {
             let message = "no header: this is not a history".to_owned();
             return Err(HistoryError::Malformed { line: self.line.max(1), column: 1, message });
         };
-        let (operations, failed) = self.pairing.finish();
+        let (operations, refused) = self.pairing.finish();
         Ok(History {
             header,
             operations,
-            failed,
+            refused,
             faults: self.faults,
             phases: self.phases,
             truncated: self.truncated,
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_operations_and_drops_failed_ones() {
+    fn pairs_operations_and_sets_failed_ones_aside() {
         let history = parse(&[
             event(1, 0, &get("invoke")),
             event(2, 1, &get("invoke")),
@@ -227,7 +227,7 @@ mod tests {
             event(6, 3, &get("invoke")),
         ])
         .unwrap();
-        assert_eq!((history.operations.len(), history.failed), (3, 1));
+        assert_eq!((history.operations.len(), history.refused.len()), (3, 1));
         let first = &history.operations[0];
         assert_eq!(first.invoked, Moment { position: 2, time: 1 });
         assert_eq!(first.returned, Some(Moment { position: 6, time: 4 }));

@@ -32,7 +32,7 @@ impl Leaders {
             Notice::SteppedDown { partition, ballot } => {
                 self.0.entry(partition).or_default().current.remove(&ballot);
             }
-            Notice::Listening { .. } | Notice::Open { .. } | Notice::Done { .. } => {}
+            Notice::Listening { .. } | Notice::Open { .. } | Notice::Done { .. } | Notice::GaveUp { .. } => {}
         }
     }
 

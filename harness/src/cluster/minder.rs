@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::Signal;
 use store::node::control::Notice;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -19,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    NodeEvent, Watch,
+    Cause, Death, NodeEvent, Watch,
     process::{Exit, Process, Said},
 };
 use crate::{clock::boottime_ns, proxy::Network};
@@ -52,10 +53,20 @@ impl Minder {
             reading.abort();
         }
         let node = self.process.node();
+        let by_kill = status.as_ref().is_ok_and(|status| status.signal() == Some(Signal::KILL.as_raw()));
         let status = status.map_or_else(|error| format!("could not be waited for ({error})"), in_words);
         self.network.set_target(node, None);
         self.watch.leaders().ended(node);
-        let (expected, log) = (self.process.was_killed(), self.process.log_tail());
+        let log = self.process.log_tail();
+        // it may have died by itself at the moment at which it was to be killed
+        let cause = match self.process.gave_up() {
+            Some(text) => Some(Cause::Assertion(text)),
+            None if by_kill && self.process.was_killed() => None,
+            None => Some(Cause::Unknown(status.clone())),
+        };
+        let expected = cause.is_none();
+        // before its end is known, so that whoever knows of its end knows of this
+        self.watch.deaths().extend(cause.map(|cause| Death { node, cause, log: log.clone() }));
         self.says.send_modify(|said| said.exit = Some(Exit { at, status: status.clone() }));
         self.watch.report(at, node, NodeEvent::Exited { status, expected, log });
     }
@@ -93,6 +104,7 @@ impl Minder {
             }
             Notice::Open { .. } => self.says.send_modify(|said| said.open = true),
             Notice::Done { command } => self.says.send_modify(|said| said.done = *command),
+            Notice::GaveUp { text } => self.says.send_modify(|said| said.gave_up = Some(text.clone())),
             Notice::Leading { .. } | Notice::SteppedDown { .. } => {}
         }
     }

@@ -14,7 +14,7 @@ mod spawner;
 
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -158,6 +158,9 @@ pub enum ControlError {
     },
 }
 
+/// The end of a process that SIGKILL has ended, in words.
+const KILLED: &str = "was killed by signal 9";
+
 /// Something that a node said, or its end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClusterEvent {
@@ -184,11 +187,42 @@ pub enum NodeEvent {
     Exited {
         /// How, such as `was killed by signal 9`.
         status: String,
-        /// True when the harness had killed it.
+        /// True when the harness had killed it, and it died of that.
         expected: bool,
         /// The last lines of its log.
         log: String,
     },
+}
+
+/// The end of a node that nobody had asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Death {
+    /// The node.
+    pub node: NodeId,
+    /// What it died of.
+    pub cause: Cause,
+    /// The last lines of its log.
+    pub log: String,
+}
+
+/// What a node died of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// An assertion of its core failed, which is a violation of the protocol: what the assertion says.
+    Assertion(String),
+    /// Something else, of which only its end is known, such as `exited with status 4`.
+    Unknown(String),
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, cause, .. } = self;
+        match cause {
+            Cause::Assertion(text) => write!(f, "node {node}'s core gave up: {text}"),
+            Cause::Unknown(status) => write!(f, "node {node} {status}, and nobody had killed it"),
+        }
+    }
 }
 
 /// A running cluster. Dropping it kills every node.
@@ -213,6 +247,7 @@ struct Node {
 /// Where the processes report to.
 struct Watch {
     leaders: Mutex<NodeLeaders>,
+    deaths: Mutex<Vec<Death>>,
     events: broadcast::Sender<ClusterEvent>,
 }
 
@@ -225,7 +260,11 @@ impl Cluster {
         let spawner = Spawner::start().map_err(|source| StartError::Thread { source })?;
         let node = |(node, config): (&NodeId, &NodeConfig)| (*node, Node::new(config.clone()));
         let nodes = spec.configs.iter().map(node).collect();
-        let watch = Arc::new(Watch { leaders: Mutex::default(), events: broadcast::Sender::new(EVENTS) });
+        let watch = Arc::new(Watch {
+            leaders: Mutex::default(),
+            deaths: Mutex::default(),
+            events: broadcast::Sender::new(EVENTS),
+        });
         let cluster = Self { spec, network, spawner, nodes, watch };
         try_join_all(cluster.nodes.keys().map(|node| cluster.start_node(*node))).await?;
         Ok(cluster)
@@ -240,10 +279,9 @@ impl Cluster {
         Ok(Effective { requested, effective: exit.at })
     }
 
-    /// Lets `node` die in its next write to disk, or kills it when it has not written for as long as `idle`; in effect when its
-    /// process was reaped.
-    pub async fn kill_in_write(&self, node: NodeId, idle: Duration) -> Result<Effective, ControlError> {
-        let requested = boottime_ns();
+    /// Lets `node` die in its next write to disk, or kills it when it has not written for as long as `idle`; returns when its
+    /// process was reaped, and whether it died in a write.
+    pub async fn kill_in_write(&self, node: NodeId, idle: Duration) -> Result<bool, ControlError> {
         let process = self.running(node)?;
         process.expect_end();
         let died = async {
@@ -251,13 +289,30 @@ impl Cluster {
             let _ = process.command(&Command::DieInWrite).await;
             process.exited().await
         };
-        let exit = if let Ok(exit) = timeout(idle, died).await {
-            exit
-        } else {
+        let in_write = timeout(idle, died).await.is_ok();
+        if !in_write {
             process.kill();
-            process.exited().await
-        };
-        Ok(Effective { requested, effective: exit.at })
+            process.exited().await;
+        }
+        Ok(in_write)
+    }
+
+    /// Starts a dead `node`, which dies in the middle of reading its disk, before it listens; returns when its process was
+    /// reaped, and whether it did. Should it come to listen nevertheless, it is killed.
+    pub async fn die_in_recovery(&self, node: NodeId) -> Result<bool, StartError> {
+        let dies = |dies: bool| lock(&self.nodes[&node].config).test.die_in_recovery = dies;
+        dies(true);
+        let started = self.start_node(node).await;
+        dies(false);
+        match started {
+            Err(StartError::Exited { status, .. }) if status == KILLED => Ok(true),
+            Err(error) => Err(error),
+            Ok(()) => {
+                // an error says that it has just died
+                let _ = self.kill(node).await;
+                Ok(false)
+            }
+        }
     }
 
     /// Takes a dead node's disk away. What it writes from then on is no record of the member that it was: it is not traced.
@@ -370,6 +425,11 @@ impl Cluster {
         self.watch.leaders().changes()
     }
 
+    /// The nodes that ended by themselves, since the start. Whoever has seen a node's end finds it here.
+    pub fn deaths(&self) -> Vec<Death> {
+        self.watch.deaths().clone()
+    }
+
     /// What the nodes say and how they end, from now on. A receiver that falls behind loses the oldest, and is told so.
     pub fn events(&self) -> broadcast::Receiver<ClusterEvent> {
         self.watch.events.subscribe()
@@ -397,6 +457,7 @@ impl Cluster {
             command: &self.spec.command,
             config,
             log: self.spec.run_dir.join("logs").join(format!("node-{node}.log")),
+            doomed: lock(&place.config).test.die_in_recovery,
         };
         let process =
             Process::start(start, &self.spawner, Arc::clone(&self.watch), Arc::clone(&self.network)).await?;
@@ -444,6 +505,10 @@ impl Node {
 impl Watch {
     fn leaders(&self) -> MutexGuard<'_, NodeLeaders> {
         lock(&self.leaders)
+    }
+
+    fn deaths(&self) -> MutexGuard<'_, Vec<Death>> {
+        lock(&self.deaths)
     }
 
     fn report(&self, at: u64, node: NodeId, what: NodeEvent) {

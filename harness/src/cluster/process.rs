@@ -36,6 +36,8 @@ pub(super) struct Start<'a> {
     pub(super) command: &'a [String],
     pub(super) config: PathBuf,
     pub(super) log: PathBuf,
+    /// It is to die by itself.
+    pub(super) doomed: bool,
 }
 
 /// A process, running or ended.
@@ -46,7 +48,7 @@ pub(super) struct Process {
     log: PathBuf,
     input: Mutex<Input>,
     paused: AtomicBool,
-    /// The harness killed it.
+    /// The harness has killed it, or has told it to die: its end by SIGKILL is no surprise.
     killed: AtomicBool,
     said: watch::Receiver<Said>,
 }
@@ -67,6 +69,8 @@ pub(super) struct Said {
     pub(super) open: bool,
     /// Commands that have taken effect.
     pub(super) done: u64,
+    /// The assertion of the core that it gave up over.
+    pub(super) gave_up: Option<String>,
     /// Its end.
     pub(super) exit: Option<Exit>,
 }
@@ -88,7 +92,7 @@ impl Process {
         watch: Arc<Watch>,
         network: Arc<Network>,
     ) -> Result<Arc<Self>, StartError> {
-        let Start { node, command, config, log } = start;
+        let Start { node, command, config, log, doomed } = start;
         let log_file = OpenOptions::new().create(true).append(true).open(&log);
         let log_file = log_file.map_err(|source| StartError::File { path: log.clone(), source })?;
         let (program, arguments) =
@@ -104,7 +108,7 @@ impl Process {
         };
         let (says, said) = watch::channel(Said::default());
         let input = Mutex::new(Input { pipe, sent: 0 });
-        let (paused, killed) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (paused, killed) = (AtomicBool::new(false), AtomicBool::new(doomed));
         let process = Arc::new(Self { node, id, handle, log, input, paused, killed, said });
         let minder = Minder { process: Arc::clone(&process), says: Arc::new(says), watch, network };
         tokio::spawn(minder.mind(child, output));
@@ -125,7 +129,7 @@ impl Process {
         let _ = pidfd_send_signal(&self.handle, Signal::KILL);
     }
 
-    /// Its end is no surprise from now on.
+    /// Its end by SIGKILL is no surprise from now on.
     pub(super) fn expect_end(&self) {
         self.killed.store(true, Ordering::Relaxed);
     }
@@ -161,7 +165,7 @@ impl Process {
         self.node
     }
 
-    /// True when the harness killed it.
+    /// True when the harness has killed it or has told it to die, whether it has died of that or before it.
     pub(super) fn was_killed(&self) -> bool {
         self.killed.load(Ordering::Relaxed)
     }
@@ -206,6 +210,11 @@ impl Process {
         match self.until(|_| None::<Exit>).await {
             Ok(exit) | Err(exit) => exit,
         }
+    }
+
+    /// The assertion of the core that it gave up over, if it said so.
+    pub(super) fn gave_up(&self) -> Option<String> {
+        self.said.borrow().gave_up.clone()
     }
 
     /// Its end, if it has ended.

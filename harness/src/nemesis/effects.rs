@@ -23,6 +23,8 @@ use crate::{
 pub struct Active {
     /// What was asked for.
     pub spec: FaultSpec,
+    /// Its place in the plan's list of faults, from 1; none: a step asked for it.
+    pub planned: Option<u64>,
     /// The nodes that its target came down to.
     pub nodes: Vec<NodeId>,
     /// The nodes that its peer came down to.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use checker::history;
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::future::join_all;
 use store::{
     api::NodeId,
     config::{ClockSkew, StorageKind},
@@ -35,6 +35,35 @@ pub enum FaultError {
     /// A node did not obey.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// Several things could not be done.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<FaultError>),
+}
+
+impl FaultError {
+    /// What came of all of it, or what went wrong with some of it.
+    fn of<T>(done: impl IntoIterator<Item = Result<T, Self>>) -> Result<Vec<T>, Self> {
+        let (mut all, mut errors) = (Vec::new(), Vec::new());
+        for one in done {
+            match one {
+                Ok(one) => all.push(one),
+                Err(error) => errors.push(error),
+            }
+        }
+        match errors.len() {
+            0 => Ok(all),
+            1 => Err(errors.remove(0)),
+            _ => Err(Self::Several(errors)),
+        }
+    }
+}
+
+/// Does all of this side by side, whatever goes wrong with some of it.
+pub(super) async fn all<T, F>(works: impl IntoIterator<Item = F>) -> Result<Vec<T>, FaultError>
+where
+    F: Future<Output = Result<T, FaultError>>,
+{
+    FaultError::of(join_all(works).await)
 }
 
 /// Carries out faults.
@@ -60,6 +89,8 @@ struct Ledger {
     last_fault: u64,
     /// Nodes that permanent faults have hit.
     outside: BTreeSet<NodeId>,
+    /// How much each fault struck at its beginning.
+    struck: BTreeMap<u64, u64>,
 }
 
 /// What a node's process has been told.
@@ -123,7 +154,7 @@ impl Nemesis {
 
     /// Whom a fault comes down to at this moment: its target, and its peer.
     pub(super) async fn whom(&self, wanted: Wanted<'_>) -> (Vec<NodeId>, Vec<NodeId>) {
-        let Wanted { spec, order, answered } = wanted;
+        let Wanted { spec, order, answered, .. } = wanted;
         if spec.action == FaultAction::Heal {
             return (Vec::new(), Vec::new());
         }
@@ -162,6 +193,7 @@ impl Nemesis {
         }
         let active = Active {
             spec: wanted.spec.clone(),
+            planned: wanted.planned,
             nodes,
             peers,
             order: wanted.order.to_vec(),
@@ -185,7 +217,8 @@ impl Nemesis {
             fault
         };
         if !nobody {
-            self.act(&active).await?;
+            let struck = self.act(&active).await?;
+            self.ledger().struck.insert(fault, struck);
             if let Some(effect) = active.effect(0) {
                 self.settle(&effect).await?;
             }
@@ -229,6 +262,15 @@ impl Nemesis {
         Ok(())
     }
 
+    /// The run is over: what is still in effect, since it is permanent, ends with it and says what it has struck.
+    pub fn close(&self) {
+        let active = std::mem::take(&mut self.ledger().active);
+        let requested = self.history.now();
+        for (fault, active) in active {
+            self.record(fault, false, &active, requested);
+        }
+    }
+
     /// The nodes that no permanent fault has hit.
     pub fn core(&self) -> Vec<NodeId> {
         let ledger = self.ledger();
@@ -236,34 +278,35 @@ impl Nemesis {
     }
 
     /// Undoes every fault in effect that is not permanent, lets late nodes in, and starts dead nodes again that can come back.
+    /// What cannot be healed keeps nothing else from it.
     pub async fn heal(&self) -> Result<(), FaultError> {
         let late = self.ledger().effects.remove(LATE);
         if late.is_some() {
             self.switch().await;
         }
+        let mut done = Vec::new();
         loop {
             let passing =
                 self.ledger().active.iter().find(|(_, active)| active.heals()).map(|(fault, _)| *fault);
             let Some(fault) = passing else { break };
-            self.end(fault).await?;
+            done.push(self.end(fault).await);
         }
-        self.settle_nodes(&self.plan.node_ids()).await
+        done.push(self.settle_nodes(&self.plan.node_ids()).await);
+        FaultError::of(done).map(drop)
     }
 
-    /// What a fault does once, at its beginning.
-    async fn act(&self, active: &Active) -> Result<(), FaultError> {
+    /// What a fault does once, at its beginning; returns how much it has struck, if it counts that.
+    async fn act(&self, active: &Active) -> Result<u64, FaultError> {
         let nodes = &active.nodes;
         match &active.spec.action {
             FaultAction::Kill(death) => {
-                let deaths = nodes.iter().map(|node| self.kill(*node, *death));
-                futures::future::try_join_all(deaths).await?;
+                let caught = all(nodes.iter().map(|node| self.kill(*node, *death))).await?;
+                return Ok(caught.into_iter().filter(|caught| *caught).count() as u64);
             }
-            FaultAction::Wipe => {
-                futures::future::try_join_all(nodes.iter().map(|node| self.wipe(*node))).await?;
-            }
+            FaultAction::Wipe => drop(all(nodes.iter().map(|node| self.wipe(*node))).await?),
             FaultAction::Restart => {
                 self.ledger().effects.let_live(nodes);
-                futures::future::try_join_all(nodes.iter().map(|node| self.kill(*node, Death::Now))).await?;
+                all(nodes.iter().map(|node| self.kill(*node, Death::Now))).await?;
                 self.settle_nodes(nodes).await?;
             }
             FaultAction::Resume => {
@@ -283,9 +326,10 @@ impl Nemesis {
                         .map(|(fault, _)| *fault)
                         .collect()
                 };
-                for fault in held {
-                    self.end(fault).await?;
+                for fault in &held {
+                    self.end(*fault).await?;
                 }
+                return Ok(held.len() as u64);
             }
             FaultAction::Reset => self.reset(nodes).await,
             FaultAction::Heal => self.heal().await?,
@@ -294,17 +338,18 @@ impl Nemesis {
             | FaultAction::StallDisk { .. }
             | FaultAction::Clock(_) => {}
         }
-        Ok(())
+        Ok(0)
     }
 
-    async fn kill(&self, node: NodeId, death: Death) -> Result<(), FaultError> {
+    /// Returns whether the node was caught in the act in which it was to die.
+    async fn kill(&self, node: NodeId, death: Death) -> Result<bool, FaultError> {
         let _place = self.places[&node].lock().await;
         if !self.cluster.is_running(node) {
-            return Ok(());
+            return Ok(false);
         }
         match death {
             Death::DuringWrite if !self.cluster.is_paused(node) => {
-                self.cluster.kill_in_write(node, IDLE).await?;
+                return Ok(self.cluster.kill_in_write(node, IDLE).await?);
             }
             Death::Now | Death::LosesUnsynced | Death::DuringWrite => {
                 self.cluster.kill(node).await?;
@@ -315,20 +360,20 @@ impl Nemesis {
             }
             Death::DuringRecovery => {
                 self.cluster.kill(node).await?;
-                self.cluster.restart(node).await?;
-                self.cluster.kill(node).await?;
+                return Ok(self.cluster.die_in_recovery(node).await?);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
+    /// The node comes back without its disk, unless another fault keeps it dead, and as other faults ask for.
     async fn wipe(&self, node: NodeId) -> Result<(), FaultError> {
         let mut place = self.places[&node].lock().await;
         if self.cluster.is_running(node) {
             self.cluster.kill(node).await?;
         }
         self.cluster.wipe(node)?;
-        self.start(node, &mut place).await
+        self.settle_place(node, &mut place).await
     }
 
     /// Breaks the connections between the nodes and all others; what faults there are stay.
@@ -363,12 +408,16 @@ impl Nemesis {
     }
 
     async fn settle_nodes(&self, nodes: &[NodeId]) -> Result<(), FaultError> {
-        futures::future::try_join_all(nodes.iter().map(|node| self.settle_node(*node))).await.map(drop)
+        all(nodes.iter().map(|node| self.settle_node(*node))).await.map(drop)
+    }
+
+    async fn settle_node(&self, node: NodeId) -> Result<(), FaultError> {
+        let mut place = self.places[&node].lock().await;
+        self.settle_place(node, &mut place).await
     }
 
     /// Starts the node, stops it, sets its clock and its disk, until it is as all faults together ask for.
-    async fn settle_node(&self, node: NodeId) -> Result<(), FaultError> {
-        let mut place = self.places[&node].lock().await;
+    async fn settle_place(&self, node: NodeId, place: &mut Place) -> Result<(), FaultError> {
         let (down, paused) = {
             let ledger = self.ledger();
             (ledger.effects.is_down(node), ledger.effects.is_paused(node))
@@ -379,7 +428,7 @@ impl Nemesis {
             if !may_start {
                 return Ok(());
             }
-            self.start(node, &mut place).await?;
+            self.start(node, place).await?;
         }
         match (self.cluster.is_paused(node), paused) {
             (false, true) => self.cluster.pause(node).await.map(drop)?,
@@ -387,7 +436,7 @@ impl Nemesis {
             _ => {}
         }
         // one that stands still is told when it goes on
-        if paused { Ok(()) } else { self.tell(node, &mut place).await }
+        if paused { Ok(()) } else { self.tell(node, place).await }
     }
 
     /// Starts a node. Its clock is right from the beginning: one that jumped when it is told would shorten waits that are
@@ -417,6 +466,10 @@ impl Nemesis {
 
     fn record(&self, fault: u64, begins: bool, active: &Active, requested: u64) {
         let (target, nodes) = in_words(active);
+        let struck = active.spec.word.strikes().map(|_| {
+            let at_first = self.ledger().struck.get(&fault).copied().unwrap_or_default();
+            at_first + self.network.struck(fault)
+        });
         self.history.nemesis(history::Nemesis {
             time: 0,
             requested,
@@ -426,6 +479,8 @@ impl Nemesis {
             target,
             nodes,
             name: active.spec.name.clone(),
+            planned: active.planned,
+            struck,
         });
         if let Some(name) = &active.spec.name {
             self.triggers.faults.send_modify(|faults| {
@@ -470,15 +525,9 @@ impl Triggers {
                     let is = |end: &Option<NodeId>, node| end.is_none_or(|end| end == node);
                     link.nodes().is_some_and(|(sender, receiver)| is(from, sender) && is(to, receiver))
                 };
-                let mut sightings = FuturesUnordered::new();
-                // any of these links may bring all of them
-                for link in self.network.links().filter(meant) {
-                    for nth in 1..=count {
-                        sightings.push(self.network.watch(link, matching.clone(), nth).await);
-                    }
-                }
-                for _ in 0..count {
-                    sightings.next().await;
+                let links: Vec<Link> = self.network.links().filter(meant).collect();
+                if self.network.watch(&links, matching.clone(), count).await.await.is_none() {
+                    std::future::pending::<()>().await;
                 }
             }
         }

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use store::api::NodeId;
 use tokio::time::{self, Instant};
 
-use super::{FaultError, LOOK_AGAIN, Nemesis, VACANCY, is_fixed};
+use super::{FaultError, LOOK_AGAIN, Nemesis, VACANCY, is_fixed, real::all};
 use crate::{
     plan::{Cause, PlannedFault},
     workload::{FaultAction, FaultSpec, Shape},
@@ -24,21 +24,25 @@ pub struct Wanted<'a> {
     pub order: &'a [NodeId],
     /// Who answered which step.
     pub answered: &'a BTreeMap<String, NodeId>,
+    /// Its place in the plan's list of faults, from 1; none: a step asks for it.
+    pub planned: Option<u64>,
 }
 
-/// Carries out the plan's faults until then. Does not wait for ends that are due later: healing brings those about.
+/// Carries out these of the plan's faults, each with its place in the plan, until then. Does not wait for ends that are due later: healing brings those about.
 pub async fn follow_plan(
     nemesis: &Arc<Nemesis>,
-    faults: &[PlannedFault],
+    faults: &[(u64, PlannedFault)],
     until: Instant,
 ) -> Result<(), FaultError> {
     let start = Instant::now();
-    let courses = faults.iter().map(|planned| course(nemesis, planned, start, until));
-    futures::future::try_join_all(courses).await.map(drop)
+    // what cannot be carried out keeps nothing else from its time
+    let courses = faults.iter().map(|(number, planned)| course(nemesis, *number, planned, start, until));
+    all(courses).await.map(drop)
 }
 
 async fn course(
     nemesis: &Arc<Nemesis>,
+    number: u64,
     planned: &PlannedFault,
     start: Instant,
     until: Instant,
@@ -53,7 +57,8 @@ async fn course(
         return Ok(());
     }
     let answered = BTreeMap::new();
-    let wanted = Wanted { spec: &planned.spec, order: &planned.order, answered: &answered };
+    let wanted =
+        Wanted { spec: &planned.spec, order: &planned.order, answered: &answered, planned: Some(number) };
     match carry_out(nemesis, wanted, Some(until)).await? {
         Some(fault) => see_through(nemesis, fault, &planned.spec, Some(until)).await,
         None => Ok(()),

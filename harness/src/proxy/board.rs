@@ -70,12 +70,20 @@ impl Board {
         .await
     }
 
-    /// Looks for the matching frame with this number, from 1, on `link` from now on.
-    pub(super) async fn watch(&self, link: Link, matching: Match, nth: u64) -> Watch {
+    /// Looks for the matching frame with this number, from 1, on all of `links` together, from now on.
+    pub(super) async fn watch(&self, links: &[Link], matching: Match, nth: u64) -> Watch {
         let (tell, seen) = oneshot::channel();
-        let watcher =
-            Watcher { matching, left: AtomicU64::new(nth), tell: std::sync::Mutex::new(Some(tell)) };
-        self.change(|rules| rules.watchers.entry(link).or_default().push(Arc::new(watcher))).await;
+        let watcher = Arc::new(Watcher {
+            matching,
+            left: AtomicU64::new(nth),
+            tell: std::sync::Mutex::new(Some(tell)),
+        });
+        self.change(|rules| {
+            for link in links {
+                rules.watchers.entry(*link).or_default().push(Arc::clone(&watcher));
+            }
+        })
+        .await;
         Watch(seen)
     }
 

@@ -9,6 +9,7 @@ use std::{
     future::{Future, pending},
     io,
     net::{Ipv4Addr, SocketAddr},
+    panic::resume_unwind,
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
@@ -19,7 +20,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::Notify,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::sleep,
 };
 
@@ -115,7 +116,9 @@ pub(super) async fn accept_all(mut door: Door, shared: Shared, mut ticket: Ticke
     let mut connections = JoinSet::new();
     loop {
         let accepted = ticket.follow(|context, view| {
-            while let Poll::Ready(Some(_)) = connections.poll_join_next(context) {}
+            while let Poll::Ready(Some(ended)) = connections.poll_join_next(context) {
+                pass_on_panic(ended);
+            }
             if view.there.conditions.connect == Connect::Refuse {
                 door.listener = None;
                 return Poll::Pending;
@@ -144,6 +147,15 @@ pub(super) async fn accept_all(mut door: Door, shared: Shared, mut ticket: Ticke
                     .await;
             }
         }
+    }
+}
+
+/// Half a proxy is worse than none: a panic of any of its tasks goes on to its thread, which ends.
+pub(super) fn pass_on_panic<T>(ended: Result<T, JoinError>) {
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        resume_unwind(panic);
     }
 }
 

@@ -42,14 +42,14 @@ use std::{
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, oneshot, watch},
     task::JoinSet,
 };
 
-use crate::clock::Effective;
+use crate::{clock::Effective, panics};
 use board::{Board, Ticket};
 pub use board::{Sighting, Watch};
-use connection::{Door, Shared, Targets};
+use connection::{Door, Shared, Targets, pass_on_panic};
 pub use delay::{Delay, Draw};
 pub use link::{Endpoint, Link, LinkCounters};
 use pump::Way;
@@ -70,14 +70,14 @@ pub struct Network {
     targets: Arc<Targets>,
     ways: BTreeMap<Link, Arc<Way>>,
     addresses: BTreeMap<Link, SocketAddr>,
+    /// Closed when the thread ends.
+    ended: watch::Receiver<()>,
     thread: Mutex<Option<Running>>,
 }
 
 /// The thread of the proxies, which ends when `stop` is dropped.
 struct Running {
     stop: oneshot::Sender<()>,
-    /// Closed when every socket is.
-    stopped: mpsc::Receiver<()>,
     thread: JoinHandle<()>,
 }
 
@@ -111,8 +111,9 @@ impl Network {
             reads: Arc::clone(&reads),
         };
         let shared = dialed.iter().map(shared).collect();
-        let (addresses, running) = Running::start(shared, Arc::clone(&reads)).await?;
-        Ok(Self { board, targets, ways, addresses, thread: Mutex::new(Some(running)) })
+        let (ends, ended) = watch::channel(());
+        let (addresses, running) = Running::start(shared, Arc::clone(&reads), ends).await?;
+        Ok(Self { board, targets, ways, addresses, ended, thread: Mutex::new(Some(running)) })
     }
 
     /// Where `link.from` reaches node `link.to`. Panics when nobody dials on such a link.
@@ -179,11 +180,13 @@ impl Network {
         self.switch(BTreeMap::<Link, Conditions>::new()).await
     }
 
-    /// Looks out for the matching frame with this number, from 1, among those that are sent on `link` from when this returns.
-    /// The look-out goes on across switches. Panics when the network has no such link.
-    pub async fn watch(&self, link: Link, matching: Match, nth: u64) -> Watch {
-        self.expect(link);
-        self.board.watch(link, matching, nth).await
+    /// Looks out for the matching frame with this number, from 1, among those that are sent on any of `links` from when this
+    /// returns: they count together. The look-out goes on across switches. Panics when the network has no such link.
+    pub async fn watch(&self, links: &[Link], matching: Match, nth: u64) -> Watch {
+        for link in links {
+            self.expect(*link);
+        }
+        self.board.watch(links, matching, nth).await
     }
 
     /// The conditions in effect; links that are not listed are open.
@@ -196,14 +199,27 @@ impl Network {
         self.board.still(|| self.ways.iter().map(|(link, way)| way.counters.read(*link)).collect())
     }
 
-    /// Closes every listener and resets every connection.
-    pub async fn shutdown(&self) {
+    /// How many frames the fault of this number has struck so far.
+    pub fn struck(&self, fault: u64) -> u64 {
+        self.ways.values().map(|way| way.struck(fault)).sum()
+    }
+
+    /// Waits until every socket is closed: after a shutdown, or when the proxies have failed.
+    pub async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        // nothing is ever sent: the end of it is what is waited for
+        while ended.changed().await.is_ok() {}
+    }
+
+    /// Closes every listener and resets every connection. An error says that the proxies had failed before: what happened on
+    /// the network since then was not what was asked for.
+    pub async fn shutdown(&self) -> io::Result<()> {
         let running = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Running { stop, mut stopped, .. }) = running {
-            drop(stop);
-            // nothing is ever sent: the end of it is what is waited for
-            let _ = stopped.recv().await;
-        }
+        let Some(Running { stop, thread }) = running else { return Ok(()) };
+        drop(stop);
+        self.ended().await;
+        let failed = |words: String| io::Error::other(format!("the proxy's thread panicked: {words}"));
+        thread.join().map_err(|panic| failed(panics::words(&*panic)))
     }
 
     fn expect(&self, link: Link) {
@@ -214,7 +230,7 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         let running = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Running { stop, thread, .. }) = running {
+        if let Some(Running { stop, thread }) = running {
             drop(stop);
             // an error says that it has panicked, which it has reported
             let _ = thread.join();
@@ -224,11 +240,16 @@ impl Drop for Network {
 
 impl Running {
     /// Starts the thread; returns where each link is dialed.
-    async fn start(links: Vec<Shared>, reads: Arc<Notify>) -> io::Result<(BTreeMap<Link, SocketAddr>, Self)> {
+    async fn start(
+        links: Vec<Shared>,
+        reads: Arc<Notify>,
+        ends: watch::Sender<()>,
+    ) -> io::Result<(BTreeMap<Link, SocketAddr>, Self)> {
         let (stop, stopping) = oneshot::channel();
-        let (closed, stopped) = mpsc::channel(1);
         let (tell, started) = oneshot::channel();
         let body = move || {
+            // dropped last, also by a panic
+            let _ends = ends;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
                 Ok(runtime) => runtime.block_on(async {
@@ -241,11 +262,10 @@ impl Running {
                 // an error says that nobody waits for it
                 Err(error) => drop(tell.send(Err(error))),
             }
-            drop(closed);
         };
         let thread = std::thread::Builder::new().name("proxy".to_owned()).spawn(body)?;
         let addresses = started.await.map_err(|_| io::Error::other("the proxy's thread has ended"))??;
-        Ok((addresses, Self { stop, stopped, thread }))
+        Ok((addresses, Self { stop, thread }))
     }
 }
 
@@ -253,7 +273,7 @@ impl Running {
 async fn serve(
     links: Vec<Shared>,
     tell: oneshot::Sender<io::Result<BTreeMap<Link, SocketAddr>>>,
-    stopping: oneshot::Receiver<()>,
+    mut stopping: oneshot::Receiver<()>,
 ) {
     let mut listeners = JoinSet::new();
     let mut open = |shared: Shared| {
@@ -269,8 +289,14 @@ async fn serve(
     if tell.send(addresses).is_err() || failed {
         return;
     }
-    // both an order and the end of whoever could give it
-    let _ = stopping.await;
+    loop {
+        tokio::select! {
+            biased;
+            // both an order and the end of whoever could give it
+            _ = &mut stopping => break,
+            Some(ended) = listeners.join_next() => pass_on_panic(ended),
+        }
+    }
     listeners.shutdown().await;
 }
 

@@ -44,13 +44,21 @@ pub(super) struct Way {
     pub(super) counters: Counters,
     /// Matching frames so far, by the fault that counts them.
     matched: Mutex<BTreeMap<u64, u64>>,
+    /// Frames that faults have struck, also those that have ended.
+    struck: Mutex<BTreeMap<u64, u64>>,
     /// Until when the bytes that were sent off so far occupy the link's bandwidth.
     busy: Mutex<Option<Instant>>,
 }
 
 impl Way {
     pub(super) fn new(link: Link) -> Self {
-        Self { link, counters: Counters::default(), matched: Mutex::default(), busy: Mutex::default() }
+        Self {
+            link,
+            counters: Counters::default(),
+            matched: Mutex::default(),
+            struck: Mutex::default(),
+            busy: Mutex::default(),
+        }
     }
 
     /// Counts a frame that matches; returns its number, from 1.
@@ -61,7 +69,17 @@ impl Way {
         *count
     }
 
-    /// Forgets the counts of faults that have ended.
+    /// A fault has struck a frame.
+    fn strike(&self, fault: u64) {
+        *self.struck.lock().unwrap_or_else(PoisonError::into_inner).entry(fault).or_default() += 1;
+    }
+
+    /// How many frames a fault has struck.
+    pub(super) fn struck(&self, fault: u64) -> u64 {
+        self.struck.lock().unwrap_or_else(PoisonError::into_inner).get(&fault).copied().unwrap_or_default()
+    }
+
+    /// Forgets the matches of faults that have ended.
     pub(super) fn forget(&self, in_effect: impl Fn(u64) -> bool) {
         let mut matched = self.matched.lock().unwrap_or_else(PoisonError::into_inner);
         matched.retain(|fault, _| in_effect(*fault));
@@ -402,6 +420,7 @@ impl Pump {
             Some(fault) => match fault.deed {
                 Deed::Drop => {
                     self.way.counters.dropped.add(1);
+                    self.way.strike(fault.fault);
                     Fate::Drop
                 }
                 _ if length > Deed::MAX_KEPT => Fate::Pass,
@@ -416,6 +435,7 @@ impl Pump {
         match deed {
             Deed::Duplicate => {
                 counters.duplicated.add(1);
+                self.way.strike(fault);
                 self.send_off(terms, &frame);
                 self.send_off(terms, &frame);
                 self.let_late_follow(terms);
@@ -423,6 +443,7 @@ impl Pump {
             Deed::Reorder { at_most } => match self.kept.make_late(frame, Instant::now() + at_most) {
                 Ok(()) => {
                     counters.reordered.add(1);
+                    self.way.strike(fault);
                 }
                 Err(second) => {
                     self.send_off(terms, &second);
@@ -431,6 +452,7 @@ impl Pump {
             },
             Deed::Hold => {
                 counters.held.add(1);
+                self.way.strike(fault);
                 self.kept.catch(fault, frame);
             }
             Deed::Drop => unreachable!("a frame that is dropped is not taken out"),

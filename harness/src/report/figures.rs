@@ -6,6 +6,7 @@ use checker::history::{Kind, Nemesis};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::lacking::struck;
 use crate::history_writer::Completed;
 
 /// All figures of a run.
@@ -74,6 +75,8 @@ pub struct FaultFigures {
     pub to: Option<u64>,
     /// Answered operations that overlap it.
     pub overlapping: u64,
+    /// How much it has struck, where that is counted; 0: it came to nothing.
+    pub struck: Option<u64>,
 }
 
 impl Figures {
@@ -102,7 +105,9 @@ impl Figures {
         let seconds = last.saturating_sub(first).max(1) as f64 / 1e9;
         figures.latencies =
             ways.into_iter().filter_map(|(way, operations)| latency(way, &operations, seconds)).collect();
-        figures.faults = fault_figures(&answered, faults, healed);
+        let times: Vec<(u64, u64)> =
+            answered.iter().map(|operation| (operation.invoked, operation.ended)).collect();
+        figures.faults = fault_figures(&times, faults, healed);
         figures
     }
 
@@ -131,7 +136,9 @@ fn latency(way: &'static str, operations: &[&Completed], seconds: f64) -> Option
     })
 }
 
-fn fault_figures(answered: &[&Completed], faults: &[Nemesis], healed: u64) -> Vec<FaultFigures> {
+/// The faults that began before everything was `healed`, with the answered operations beside them, of which these are the
+/// beginnings and ends.
+pub fn fault_figures(answered: &[(u64, u64)], faults: &[Nemesis], healed: u64) -> Vec<FaultFigures> {
     let end_of = |fault: u64| {
         faults.iter().find(|record| record.fault == fault && !record.begins).map(|record| record.time)
     };
@@ -140,9 +147,8 @@ fn fault_figures(answered: &[&Completed], faults: &[Nemesis], healed: u64) -> Ve
         .filter(|record| record.begins && record.time <= healed)
         .map(|record| {
             let to = end_of(record.fault);
-            let until = to.unwrap_or(healed.max(record.time));
-            let overlaps =
-                |operation: &&&Completed| operation.invoked <= until && operation.ended >= record.time;
+            let until = to.unwrap_or(u64::MAX).min(healed.max(record.time));
+            let overlaps = |(invoked, ended): &&(u64, u64)| *invoked <= until && *ended >= record.time;
             FaultFigures {
                 fault: record.fault,
                 action: record.action.clone(),
@@ -151,6 +157,7 @@ fn fault_figures(answered: &[&Completed], faults: &[Nemesis], healed: u64) -> Ve
                 from: record.time,
                 to,
                 overlapping: answered.iter().filter(overlaps).count() as u64,
+                struck: struck(record.fault, faults),
             }
         })
         .collect()

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Figures, Report, Status, verdict::name_of};
+use crate::cluster::Cause;
 
 /// The most findings of a check that are shown; all are in verdict.json.
 const SHOWN: usize = 3;
@@ -28,7 +29,10 @@ pub fn render(report: &Report) -> String {
         line(&mut text, &format!("harness stalled {from:.3} s to {to:.3} s"));
     }
     for death in &report.deaths {
-        line(&mut text, &format!("node died       {}", death.lines().next().unwrap_or_default()));
+        line(&mut text, &format!("node died       {}", death.to_string().lines().next().unwrap_or_default()));
+        if matches!(death.cause, Cause::Unknown(_)) {
+            death.log.lines().for_each(|last| line(&mut text, &format!("    {last}")));
+        }
     }
     if report.mutant.is_some() {
         line(&mut text, &format!("planted bug     reached {} times", report.facts.mutant_reached));
@@ -96,6 +100,7 @@ fn faults(text: &mut String, figures: &Figures) {
     for fault in &figures.faults {
         let seconds = |nanos: u64| format!("{:.3} s", nanos as f64 / 1e9);
         let until = fault.to.map(|to| format!(" to {}", seconds(to))).unwrap_or_default();
+        let struck = fault.struck.map(|struck| format!(", struck {struck}")).unwrap_or_default();
         let nodes: Vec<String> = fault.nodes.iter().map(u64::to_string).collect();
         let whom = match nodes.as_slice() {
             [] if fault.action == "heal" => String::new(),
@@ -105,7 +110,7 @@ fn faults(text: &mut String, figures: &Figures) {
         line(
             text,
             &format!(
-                "fault {:<9} {} {}{whom}, {}{until}, {} operations overlap",
+                "fault {:<9} {} {}{whom}, {}{until}{struck}, {} operations overlap",
                 fault.fault,
                 fault.action,
                 fault.target,
@@ -129,6 +134,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        cluster::Death,
         history_writer::Completed,
         report::{Check, Facts},
         workload::CheckName,
@@ -148,6 +154,8 @@ mod tests {
             target: "leader(1)".to_owned(),
             nodes: vec![3],
             name: None,
+            planned: None,
+            struck: (!begins).then_some(1),
         }
     }
 
@@ -180,7 +188,11 @@ mod tests {
             facts: Facts::default(),
             figures,
             mutant: None,
-            deaths: vec!["node 2 was killed by signal 6\nlast words".to_owned()],
+            deaths: vec![Death {
+                node: 2,
+                cause: Cause::Unknown("was killed by signal 6".to_owned()),
+                log: "first of the last words\nlast words".to_owned(),
+            }],
             folder: PathBuf::from("results/smoke/x-7"),
         };
         let expected = "\
@@ -194,9 +206,11 @@ latency            count      per s      p50      p90      p99      max
   fast reads           1        1.0     1.00     1.00     1.00     1.00 ms
   log reads            1        1.0     3.00     3.00     3.00     3.00 ms
   writes               1        1.0     2.00     2.00     2.00     2.00 ms
-fault 1         kill leader(1) -> node 3, 0.400 s to 0.600 s, 1 operations overlap
+fault 1         kill leader(1) -> node 3, 0.400 s to 0.600 s, struck 1, 1 operations overlap
 leader changes  partition 1: 2
-node died       node 2 was killed by signal 6
+node died       node 2 was killed by signal 6, and nobody had killed it
+    first of the last words
+    last words
 check           linearizable  VIOLATION: key 1
     a stale read
     of key 1

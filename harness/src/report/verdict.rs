@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use checker::history::Nemesis;
 use serde::Serialize;
 
-use super::{FaultFigures, Figures};
+use super::{FaultFigures, Figures, lacking::lacking};
 use crate::{
+    cluster::Death,
     plan::Plan,
     workload::{CheckName, Expect, ExpectedVerdict, Require},
 };
@@ -38,10 +40,6 @@ pub struct Check {
 /// What the run contained, beside its figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
-    /// Faults that the plan has.
-    pub planned_faults: usize,
-    /// Of these, faults that were drawn at random.
-    pub random_faults: usize,
     /// Fast reads in the last tenth of a hold; none: traces were not read.
     pub fast_reads_near_expiry: Option<usize>,
     /// Keys of the run.
@@ -77,13 +75,13 @@ pub struct Report {
     pub figures: Figures,
     /// The planted bug.
     pub mutant: Option<String>,
-    /// Nodes that ended by themselves, and their last words.
-    pub deaths: Vec<String>,
+    /// Nodes that ended by themselves.
+    pub deaths: Vec<Death>,
     /// The results folder.
     pub folder: PathBuf,
 }
 
-/// What a run lacks that it must contain to mean anything.
+/// What a run lacks that it must contain to mean anything, beside faults that took effect.
 pub fn missing(require: &Require, facts: &Facts, figures: &Figures) -> Vec<String> {
     let mut missing = Vec::new();
     let mut at_least = |have: u64, wanted: u64, what: &str| {
@@ -101,15 +99,7 @@ pub fn missing(require: &Require, facts: &Facts, figures: &Figures) -> Vec<Strin
     if require.final_reads {
         at_least(facts.keys_read_at_the_end as u64, facts.keys as u64, "keys read at the end");
     }
-    // of faults at random some may come too late, or find nobody
-    let planned = facts.planned_faults - facts.random_faults / 2;
-    at_least(figures.faults.len() as u64, planned as u64, "faults");
     let is_vacant = |fault: &&FaultFigures| fault.nodes.is_empty() && fault.action != "heal";
-    let vacant = figures.faults.iter().filter(is_vacant).count();
-    if vacant > facts.random_faults / 2 {
-        let vacant = figures.faults.iter().filter(is_vacant);
-        missing.extend(vacant.map(|fault| format!("{} found nobody to break", called(fault))));
-    }
     for fault in figures.faults.iter().filter(|fault| !is_vacant(fault)) {
         let name = called(fault);
         if fault.overlapping < require.operations_per_fault {
@@ -127,13 +117,41 @@ fn called(fault: &FaultFigures) -> String {
     format!("fault {} ({} {})", fault.fault, fault.action, fault.target)
 }
 
+/// Exit code of a run that failed, so that nothing is known of what it was to show.
+pub const FAILED: u8 = 4;
+
+/// Which exit code of several counts: 1 over 4 over 3 over 0.
+pub fn severity(exit_code: u8) -> u8 {
+    match exit_code {
+        1 => 3,
+        FAILED => 2,
+        3 => 1,
+        _ => 0,
+    }
+}
+
 /// The verdict, whether it is the expected one, the exit code, and why.
+///
+/// Of a run in which a node died by itself only violations of linearizability and lease safety count: no death excuses them,
+/// and whatever else is wrong may come of the death. A death of which only the end is known otherwise means that the run
+/// failed; one by an assertion of the core is a violation of lease safety among the checks.
 pub fn judge(
     expect: &Expect,
     checks: &[Check],
     missing: &[String],
     facts: &Facts,
+    deaths: &[Death],
 ) -> (Status, bool, u8, String) {
+    let counts = |check: &&Check| {
+        let is_safety = matches!(check.name, CheckName::Linearizable | CheckName::LeaseSafety);
+        deaths.is_empty() || is_safety && check.status == Status::Violation
+    };
+    let checks: Vec<&Check> = checks.iter().filter(counts).collect();
+    if let Some(death) = deaths.first()
+        && checks.is_empty()
+    {
+        return (Status::Unknown, false, FAILED, format!("the run failed: {death}"));
+    }
     let worst = checks.iter().map(|check| check.status).max().unwrap_or(Status::Valid);
     let verdict = if worst == Status::Valid && !missing.is_empty() { Status::Unknown } else { worst };
     let deciding = checks.iter().find(|check| check.status == verdict);
@@ -160,7 +178,7 @@ pub fn judge(
             (verdict, false, 1, format!("{NEVER_REACHED}, so something else is wrong: {words}"))
         }
         (ExpectedVerdict::Violation, Status::Violation) => {
-            let found = |check: &&Check| check.status == Status::Violation;
+            let found = |check: &&&Check| check.status == Status::Violation;
             if checks.iter().filter(found).any(|check| expect.accepts(check.name)) {
                 return (verdict, true, 0, format!("expected, {words}"));
             }
@@ -185,13 +203,23 @@ pub fn name_of(name: CheckName) -> &'static str {
 }
 
 impl Report {
-    /// Puts a run's report together.
-    pub fn new(plan: &Plan, folder: PathBuf, checks: Vec<Check>, facts: Facts, figures: Figures) -> Self {
+    /// Puts a run's report together; `faults` are those of its history.
+    pub fn new(
+        plan: &Plan,
+        folder: PathBuf,
+        checks: Vec<Check>,
+        facts: Facts,
+        figures: Figures,
+        faults: &[Nemesis],
+        deaths: Vec<Death>,
+    ) -> Self {
         let mut missing = missing(&plan.require, &facts, &figures);
+        missing.extend(lacking(plan, faults));
         if plan.test.mutant.is_some() && facts.mutant_reached == 0 {
             missing.push(NEVER_REACHED.to_owned());
         }
-        let (verdict, as_expected, exit_code, words) = judge(&plan.expect, &checks, &missing, &facts);
+        let (verdict, as_expected, exit_code, words) =
+            judge(&plan.expect, &checks, &missing, &facts, &deaths);
         let mutant = plan.test.mutant.map(|mutant| format!("{mutant:?}"));
         Self {
             workload: plan.workload.clone(),
@@ -205,7 +233,7 @@ impl Report {
             facts,
             figures,
             mutant,
-            deaths: Vec::new(),
+            deaths,
             folder,
         }
     }
@@ -214,13 +242,14 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Cause;
 
     fn check(name: CheckName, status: Status) -> Check {
         Check { name, status, words: "so".to_owned(), findings: Vec::new() }
     }
 
     fn code(expect: &Expect, checks: &[Check], missing: &[String]) -> (Status, u8) {
-        let (verdict, _, code, _) = judge(expect, checks, missing, &Facts::default());
+        let (verdict, _, code, _) = judge(expect, checks, missing, &Facts::default(), &[]);
         (verdict, code)
     }
 
@@ -255,6 +284,44 @@ mod tests {
     }
 
     #[test]
+    fn of_a_run_with_a_death_only_violations_of_safety_count() {
+        let death = |cause| Death { node: 2, cause, log: String::new() };
+        let unknown = || death(Cause::Unknown("was killed by signal 6".to_owned()));
+        let assertion = || death(Cause::Assertion("SP3".to_owned()));
+        let judged = |expect: &Expect, checks: &[Check], deaths: &[Death]| {
+            let (verdict, as_expected, code, words) =
+                judge(expect, checks, &["something".to_owned()], &Facts::default(), deaths);
+            assert_eq!(as_expected, code == 0);
+            (verdict, code, words)
+        };
+        let code = |expect: &Expect, checks: &[Check], deaths: &[Death]| {
+            let (verdict, code, _) = judged(expect, checks, deaths);
+            (verdict, code)
+        };
+        let valid = Expect::default();
+        let negative = |by| Expect { verdict: ExpectedVerdict::Violation, by: Some(by), that: Vec::new() };
+        let fine = [check(CheckName::Linearizable, Status::Valid)];
+        let (verdict, exit_code, words) = judged(&valid, &fine, &[unknown()]);
+        assert_eq!((verdict, exit_code), (Status::Unknown, FAILED));
+        assert_eq!(words, "the run failed: node 2 was killed by signal 6, and nobody had killed it");
+        for name in [CheckName::Progress, CheckName::Script, CheckName::Statements] {
+            let consequence = [check(CheckName::Linearizable, Status::Valid), check(name, Status::Violation)];
+            assert_eq!(code(&valid, &consequence, &[unknown()]), (Status::Unknown, FAILED), "{name:?}");
+            assert_eq!(code(&negative(name), &consequence, &[unknown()]), (Status::Unknown, FAILED));
+        }
+        for name in [CheckName::Linearizable, CheckName::LeaseSafety] {
+            let found = [check(name, Status::Violation), check(CheckName::Progress, Status::Violation)];
+            for deaths in [vec![unknown()], vec![assertion()], vec![unknown(), assertion()]] {
+                assert_eq!(code(&valid, &found, &deaths), (Status::Violation, 1));
+                assert_eq!(code(&negative(name), &found, &deaths), (Status::Violation, 0));
+                assert_eq!(code(&negative(CheckName::Progress), &found, &deaths), (Status::Violation, 1));
+            }
+        }
+        assert_eq!(code(&negative(CheckName::LeaseSafety), &fine, &[unknown()]), (Status::Unknown, FAILED));
+        assert_eq!(code(&valid, &fine, &[assertion()]), (Status::Unknown, FAILED), "never valid");
+    }
+
+    #[test]
     fn what_a_run_lacks_is_named() {
         let require = Require {
             operations: 10,
@@ -263,7 +330,7 @@ mod tests {
             final_reads: true,
             ..Require::default()
         };
-        let facts = Facts { keys: 3, keys_read_at_the_end: 2, planned_faults: 1, ..Facts::default() };
+        let facts = Facts { keys: 3, keys_read_at_the_end: 2, ..Facts::default() };
         let lacking = missing(&require, &facts, &Figures::default());
         assert_eq!(
             lacking,
@@ -272,7 +339,6 @@ mod tests {
                 "0 leader changes, 2 are required",
                 "0 fast reads in the last tenth of a hold, 1 are required",
                 "2 keys read at the end, 3 are required",
-                "0 faults, 1 are required",
             ]
         );
         assert_eq!(

@@ -14,9 +14,11 @@ use checker::{
 
 use super::{Carried, Run};
 use crate::{
+    cluster::{Cause, Death},
     plan::Plan,
     report::{Check, Facts, Figures, Report, Status},
     script::ScriptReport,
+    stall::Stall,
     statements::{self, Evidence, Judged},
     workload::{CheckName, FINAL_READS, core_in_words},
 };
@@ -30,32 +32,37 @@ pub async fn report(run: &Arc<Run>, carried: Carried, folder: PathBuf) -> Result
     let seconds = |nanos: u64| nanos as f64 / 1e9;
     figures.stalls =
         run.stalls.windows().iter().map(|stall| (seconds(stall.from), seconds(stall.to))).collect();
-    let mut facts = Facts {
-        planned_faults: run.plan.faults.iter().filter(|fault| fault.is_passing(&run.plan.phases)).count(),
-        random_faults: run.plan.faults.iter().filter(|fault| fault.random).count(),
-        keys: run.keys.len(),
-        keys_read_at_the_end: carried.keys_read,
-        ..Facts::default()
-    };
+    let mut facts =
+        Facts { keys: run.keys.len(), keys_read_at_the_end: carried.keys_read, ..Facts::default() };
     let plan = Arc::clone(&run.plan);
     let stalls = run.stalls.windows();
+    let deaths = run.cluster.deaths();
     let changes = run.cluster.leader_changes();
     // the checks compute for seconds; Ctrl-C is still heard
     tokio::task::spawn_blocking(move || {
-        let mut checks = all(&plan, &folder, &carried, &mut facts)?;
+        let mut checks = all(&plan, &folder, &carried, &stalls, &mut facts)?;
         if !plan.expect.that.is_empty() {
             let history = read(&folder)?;
             let evidence =
                 Evidence { plan: &plan, history: &history, leader_changes: &changes, stalls: &stalls };
             checks.push(stated(&evidence));
         }
-        Ok(Report::new(&plan, folder, checks, facts, figures))
+        hear_assertions(&mut checks, &deaths);
+        let mut report = Report::new(&plan, folder, checks, facts, figures, &faults, deaths);
+        report.missing.extend(carried.cut_short.map(|why| format!("the end of the run: {why}")));
+        Ok(report)
     })
     .await
     .context("a check ended early")?
 }
 
-fn all(plan: &Plan, folder: &Path, carried: &Carried, facts: &mut Facts) -> Result<Vec<Check>> {
+fn all(
+    plan: &Plan,
+    folder: &Path,
+    carried: &Carried,
+    stalls: &[Stall],
+    facts: &mut Facts,
+) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     if plan.checks.linearizable {
         checks.push(linearizable(plan, folder)?);
@@ -63,8 +70,8 @@ fn all(plan: &Plan, folder: &Path, carried: &Carried, facts: &mut Facts) -> Resu
     if plan.checks.lease_safety {
         checks.push(lease_safe(folder, facts)?);
     }
-    if plan.checks.progress && plan.phases.final_reads {
-        checks.push(progress(plan, carried, facts));
+    if plan.checks.progress && plan.phases.final_reads && carried.cut_short.is_none() {
+        checks.push(progress(plan, carried, stalls, facts));
     }
     checks.extend(carried.script.as_ref().map(script));
     Ok(checks)
@@ -142,7 +149,30 @@ fn lease_safe(folder: &Path, facts: &mut Facts) -> Result<Check> {
     Ok(Check { name: CheckName::LeaseSafety, status, words, findings })
 }
 
-fn progress(plan: &Plan, carried: &Carried, facts: &Facts) -> Check {
+/// An assertion of a core that fails is a finding of lease safety, as in simulated time: it states what must always hold.
+fn hear_assertions(checks: &mut Vec<Check>, deaths: &[Death]) {
+    let is_assertion = |death: &&Death| matches!(death.cause, Cause::Assertion(_));
+    let findings: Vec<String> = deaths.iter().filter(is_assertion).map(ToString::to_string).collect();
+    let Some(first) = findings.first().and_then(|finding| finding.lines().next()).map(str::to_owned) else {
+        return;
+    };
+    match checks.iter_mut().find(|check| check.name == CheckName::LeaseSafety) {
+        Some(check) => {
+            check.status = Status::Violation;
+            check.words = format!("{first}; {}", check.words);
+            check.findings.splice(0..0, findings);
+        }
+        None => checks.push(Check {
+            name: CheckName::LeaseSafety,
+            status: Status::Violation,
+            words: first,
+            findings,
+        }),
+    }
+}
+
+/// What was not read in time is nobody's fault when the harness itself stood still between the heal and the end.
+fn progress(plan: &Plan, carried: &Carried, stalls: &[Stall], facts: &Facts) -> Check {
     let (read, keys) = (facts.keys_read_at_the_end, facts.keys);
     let words = if carried.core.len() as u64 == plan.nodes {
         format!("{read} of {keys} keys read after everything was healed")
@@ -150,7 +180,14 @@ fn progress(plan: &Plan, carried: &Carried, facts: &Facts) -> Check {
         let bound = FINAL_READS.as_secs();
         format!("{read} of {keys} keys read within {bound} s through {}", core_in_words(&carried.core))
     };
-    let status = if carried.unread.is_empty() { Status::Valid } else { Status::Violation };
+    let stalled = stalls.iter().any(|stall| stall.from <= carried.ended && stall.to >= carried.healed);
+    let (status, words) = match (carried.unread.is_empty(), stalled) {
+        (true, _) => (Status::Valid, words),
+        (false, false) => (Status::Violation, words),
+        (false, true) => {
+            (Status::Unknown, format!("{words} (the harness stalled meanwhile: this decides nothing)"))
+        }
+    };
     Check { name: CheckName::Progress, status, words, findings: carried.unread.clone() }
 }
 
@@ -168,4 +205,29 @@ fn script(report: &ScriptReport) -> Check {
         Some(failure) => (Status::Violation, vec![format!("{}: {}", failure.step, failure.words)]),
     };
     Check { name: CheckName::Script, status, words, findings }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload;
+
+    #[test]
+    fn a_bound_that_was_missed_while_the_harness_stood_still_decides_nothing() {
+        let text = "[cluster]\nnodes = 3\npartitions = [{}]\nlease = 'off'";
+        let workload =
+            workload::parse(Path::new("w.toml"), text).unwrap_or_else(|problem| panic!("{problem}"));
+        let plan = Plan::new(workload, 0);
+        let unread = vec!["key 1: no answer in time".to_owned()];
+        let late = Carried { healed: 100, ended: 200, core: plan.node_ids(), unread, ..Carried::default() };
+        let status = |carried: &Carried, from, to| {
+            progress(&plan, carried, &[Stall { from, to }], &Facts::default()).status
+        };
+        assert_eq!(status(&late, 10, 99), Status::Violation, "before the heal");
+        assert_eq!(status(&late, 90, 110), Status::Unknown);
+        assert_eq!(status(&late, 150, 160), Status::Unknown);
+        assert_eq!(status(&late, 201, 300), Status::Violation, "after the end");
+        let fine = Carried { unread: Vec::new(), ..late };
+        assert_eq!(status(&fine, 150, 160), Status::Valid);
+    }
 }

@@ -1,7 +1,8 @@
 //! One run: boot, warm-up, faults, heal, quiesce, final reads, end, checks.
 //!
-//! The phases run beside those who watch: the history must be writable, no node may die by itself, and the user may stop it
-//! all. Whoever of them speaks first ends the run; the nodes are killed and the history is kept whatever happens.
+//! The phases run beside those who watch: the history must be writable, the proxies must work, and the user may stop it all.
+//! Whoever of them speaks first ends the run; the nodes are killed and the history is kept whatever happens. Nodes that died
+//! by themselves are known when all are reaped, and go into the verdict.
 
 mod checks;
 mod phases;
@@ -10,8 +11,12 @@ mod progress;
 use std::{
     collections::BTreeMap,
     convert::Infallible,
+    io,
     path::PathBuf,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,7 +40,7 @@ use crate::{
     nemesis::{Effects, Nemesis, OBSERVER, Roles},
     plan::Plan,
     proxy::{Network, Protocol},
-    report::{Report, Status},
+    report::Report,
     results::ResultsFolder,
     script::ScriptReport,
     stall::Stalls,
@@ -87,8 +92,6 @@ struct Run {
     progress: Arc<Progress>,
     keys: Vec<Key>,
     keys_read: AtomicUsize,
-    /// Nodes that ended by themselves, in words.
-    deaths: std::sync::Mutex<Vec<String>>,
 }
 
 /// What the phases leave for the checks.
@@ -102,9 +105,12 @@ struct Carried {
     core: Vec<NodeId>,
     /// Keys that could not be read at the end, and why.
     unread: Vec<String>,
+    /// Why the phases did not come to their end.
+    cut_short: Option<String>,
 }
 
-/// Carries out a plan and checks what came of it. A node that died by itself fails the run, unless the checks say why.
+/// Carries out a plan and checks what came of it. A node that died by itself is a part of the report, and decides its verdict
+/// (see [`judge`](crate::report::judge)).
 pub async fn run(plan: Plan, options: &Options) -> Result<Ended> {
     let mut interrupt = Interrupt::listen()?;
     let folder = ResultsFolder::create(&options.results, &plan)?;
@@ -122,45 +128,50 @@ pub async fn run(plan: Plan, options: &Options) -> Result<Ended> {
         biased;
         () = interrupt.came() => Ok(None),
         error = flush(&run.history) => Err(error),
+        () = run.network.ended() => Err(anyhow!("the proxies have ended")),
         never = watch_nodes(&run, events) => match never {},
         never = Arc::clone(&run.stalls).watch(Arc::clone(&run.history)) => match never {},
         never = run.progress.report(&run.history, &run.cluster, options.quiet) => match never {},
         carried = Phases::new(Arc::clone(&run)).carry_out() => carried.map(Some),
     };
-    stop(&run).await;
+    let stopped = stop(&run).await;
     folder.write("links.json", &serde_json::to_string_pretty(&run.network.counters())?)?;
     run.progress.clear(options.quiet);
+    let carried = match (stopped, carried) {
+        (_, Ok(None)) => return Ok(Ended::Interrupted(folder.path().to_owned())),
+        (Err(error), _) => Err(error.into()),
+        (Ok(()), Err(error)) => Err(error),
+        (Ok(()), Ok(Some(carried))) => Ok(carried),
+    };
     let carried = match carried {
-        Ok(Some(carried)) => carried,
-        Ok(None) => return Ok(Ended::Interrupted(folder.path().to_owned())),
+        Ok(carried) => carried,
+        // whatever failed because a node had died says less than that death, and than what was recorded until then
+        Err(error) if !run.cluster.deaths().is_empty() => run.cut_short(&error),
         Err(error) => return Err(error.context(format!("the run failed (see {})", folder.path().display()))),
     };
     run.history.flush()?;
-    let mut report = tokio::select! {
+    let report = tokio::select! {
         biased;
         () = interrupt.came() => return Ok(Ended::Interrupted(folder.path().to_owned())),
         report = checks::report(&run, carried, folder.path().to_owned()) => report?,
     };
-    report.deaths = run.deaths();
     folder.write("verdict.json", &serde_json::to_string_pretty(&report)?)?;
-    if let Some(death) = report.deaths.first()
-        && report.verdict != Status::Violation
-    {
-        return Err(
-            anyhow!("{death}").context(format!("a node died by itself (see {})", folder.path().display()))
-        );
-    }
     Ok(Ended::Checked(Box::new(report)))
 }
 
 impl Run {
-    fn deaths(&self) -> Vec<String> {
-        lock(&self.deaths).clone()
+    /// What there is of a run whose phases did not come to their end.
+    fn cut_short(&self, error: &anyhow::Error) -> Carried {
+        let now = self.history.now();
+        let keys_read = self.keys_read.load(Ordering::Relaxed);
+        Carried {
+            healed: now,
+            ended: now,
+            keys_read,
+            cut_short: Some(format!("{error:#}")),
+            ..Carried::default()
+        }
     }
-}
-
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Starts the network and the processes; they need not serve yet.
@@ -204,7 +215,6 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
     Ok(Run {
         keys: all_keys(&plan),
         keys_read: AtomicUsize::new(0),
-        deaths: std::sync::Mutex::default(),
         plan,
         network,
         cluster,
@@ -256,33 +266,32 @@ async fn flush(history: &History) -> anyhow::Error {
     }
 }
 
-/// Learns who leads, and notes when a node dies that nobody killed.
+/// Learns who leads.
 async fn watch_nodes(run: &Run, mut events: broadcast::Receiver<ClusterEvent>) -> Infallible {
     loop {
         match events.recv().await {
-            Ok(ClusterEvent { node, what: NodeEvent::Exited { status, expected: false, log }, .. }) => {
-                let death = format!(
-                    "node {node} {status}, and nobody had killed it; the last lines of its log:\n{log}"
-                );
-                lock(&run.deaths).push(death);
-            }
             Ok(ClusterEvent { node, what: NodeEvent::Notice(Notice::Leading { partition, .. }), .. }) => {
                 run.surroundings.leaders.announced(partition, node);
             }
-            // losing old notices is harmless: leaders are a guess, and a dead node shows elsewhere too
-            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Ok(_) => {}
+            // what was missed has led to this
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                for (partition, (node, _)) in run.cluster.leaders() {
+                    run.surroundings.leaders.announced(partition, node);
+                }
+            }
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
     }
 }
 
-/// Kills every node and closes the network.
-async fn stop(run: &Run) {
+/// Kills every node and closes the network. An error says that the network had failed before.
+async fn stop(run: &Run) -> io::Result<()> {
     let nodes = run.plan.node_ids();
     let running = nodes.into_iter().filter(|node| run.cluster.is_running(*node));
-    // a node that has just ended by itself is dead as well
+    // a node that has just ended by itself is dead as well, and among the deaths as soon as its end is known
     futures::future::join_all(running.map(|node| run.cluster.kill(node))).await;
-    run.network.shutdown().await;
+    run.network.shutdown().await
 }
 
 /// Ctrl-C, or a polite request to end.

@@ -31,6 +31,8 @@ pub struct Phases {
     workers: JoinSet<()>,
     /// Permanent faults, which come and go until the end.
     permanent: JoinSet<Result<(), FaultError>>,
+    /// Faults of a script's steps that change or end later.
+    scripted: JoinSet<Result<(), FaultError>>,
     stop: watch::Sender<bool>,
 }
 
@@ -38,7 +40,7 @@ impl Phases {
     /// Before the first phase; the processes have started.
     pub fn new(run: Arc<Run>) -> Self {
         let stop = watch::Sender::new(false);
-        Self { run, workers: JoinSet::new(), permanent: JoinSet::new(), stop }
+        Self { run, workers: JoinSet::new(), permanent: JoinSet::new(), scripted: JoinSet::new(), stop }
     }
 
     /// Carries out all of them.
@@ -78,10 +80,12 @@ impl Phases {
         if phases.final_reads {
             carried.unread.extend(self.final_reads(&carried.core).await?);
         }
-        if let Some(ended) = self.permanent.try_join_next() {
-            self.tolerated(ended.context("a permanent fault ended early")?)
-                .context("a permanent fault could not be carried out")?;
+        while let Some(ended) = self.permanent.try_join_next().or_else(|| self.scripted.try_join_next()) {
+            self.tolerated(ended.context("the course of a fault ended early")?)
+                .context("a fault could not be carried out to its end")?;
         }
+        self.permanent.shutdown().await;
+        self.run.nemesis.close();
         carried.keys_read = self.run.keys_read.load(Ordering::Relaxed);
         carried.ended = self.enter("end");
         Ok(carried)
@@ -95,8 +99,9 @@ impl Phases {
     /// The script, if there is one, beside the faults by the clock; without a script, for as long as the phase takes.
     async fn faults(&mut self) -> Result<Option<ScriptReport>> {
         let plan = Arc::clone(&self.run.plan);
-        let (permanent, passing): (Vec<PlannedFault>, Vec<PlannedFault>) =
-            plan.faults.iter().cloned().partition(|fault| fault.spec.permanent);
+        let numbered = (1..).zip(plan.faults.iter().cloned());
+        let (permanent, passing): (Vec<_>, Vec<_>) =
+            numbered.partition(|(_, fault): &(u64, PlannedFault)| fault.spec.permanent);
         let nemesis = Arc::clone(&self.run.nemesis);
         let end = Instant::now() + plan.phases.end();
         self.permanent.spawn(async move { follow_plan(&nemesis, &permanent, end).await });
@@ -123,14 +128,15 @@ impl Phases {
             Arc::clone(&plan),
             &self.run.surroundings,
         );
-        let (script, clock) = tokio::join!(script.run(), by_the_clock);
+        let ((script, scripted), clock) = tokio::join!(script.run(), by_the_clock);
+        self.scripted = scripted;
         self.tolerated(clock).context("a fault could not be carried out")?;
         Ok(Some(script.context("a step's fault could not be carried out")?))
     }
 
     /// When a node has died by itself, faults that meet it fail; what the run still shows says more than such a failure.
     fn tolerated(&self, done: Result<(), FaultError>) -> Result<(), FaultError> {
-        if self.run.deaths().is_empty() { done } else { Ok(()) }
+        if self.run.cluster.deaths().is_empty() { done } else { Ok(()) }
     }
 
     async fn leaders_within(&self, limit: Duration) -> bool {
@@ -207,11 +213,14 @@ async fn read_all(
         Some(PlannedEntry::Node(node)) => node,
         _ => 1,
     };
-    let mut nodes = core.iter().copied().cycle().skip((first + reader) as usize % core.len());
+    let mut nodes = core.iter().copied().cycle().skip((first + reader) as usize % core.len().max(1));
     let mut unread = Vec::new();
     for key in keys {
         loop {
-            let node = nodes.next().expect("a core is never empty");
+            let Some(node) = nodes.next() else {
+                unread.push(format!("key {key:?}: no node is left in the core"));
+                break;
+            };
             let ended = session.ask(node, Function::Get { key: key.clone() }, limit).await;
             match ended {
                 Ended::Ok(_) => {

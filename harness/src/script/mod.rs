@@ -11,7 +11,7 @@ use checker::history::Function;
 use store::api::{NodeId, PartitionId};
 use tokio::{
     sync::Mutex,
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::{self, Instant},
 };
 
@@ -76,6 +76,8 @@ pub struct Script {
     sessions: BTreeMap<u64, Arc<Mutex<Session>>>,
     background: BTreeMap<String, Vec<JoinHandle<Result<Answered, String>>>>,
     faults: BTreeMap<String, u64>,
+    /// Faults that change or end later.
+    courses: JoinSet<Result<(), FaultError>>,
     leaders_at_fault: BTreeMap<PartitionId, NodeId>,
     /// From when on a stall of the harness matters.
     trusted_since: u64,
@@ -133,6 +135,7 @@ impl Script {
             sessions: (1..=plan.script_clients).map(session).collect(),
             background: BTreeMap::new(),
             faults: BTreeMap::new(),
+            courses: JoinSet::new(),
             leaders_at_fault: BTreeMap::new(),
             trusted_since: surroundings.history.now(),
             shared: Arc::new(shared),
@@ -140,8 +143,13 @@ impl Script {
         }
     }
 
-    /// Runs all steps.
-    pub async fn run(mut self) -> Result<ScriptReport, FaultError> {
+    /// Runs all steps. Faults that change or end later go on; they are handed back with the report.
+    pub async fn run(mut self) -> (Result<ScriptReport, FaultError>, JoinSet<Result<(), FaultError>>) {
+        let report = self.steps().await;
+        (report, self.courses)
+    }
+
+    async fn steps(&mut self) -> Result<ScriptReport, FaultError> {
         let steps = self.plan.steps.clone();
         let mut report = ScriptReport { steps: steps.len(), ..ScriptReport::default() };
         for (index, step) in steps.iter().enumerate() {
@@ -192,15 +200,11 @@ impl Script {
                     .collect();
                 let order = node_order(self.plan.nodes, self.plan.seed, FIRST_CHOICE + index);
                 let answered = self.shared.answered();
-                let wanted = Wanted { spec, order: &order, answered: &answered };
+                let wanted = Wanted { spec, order: &order, answered: &answered, planned: None };
                 let begun = carry_out(&self.nemesis, wanted, None).await.map_err(Stop::Fault)?;
                 let Some(fault) = begun else { return Ok(()) };
                 let (nemesis, spec) = (Arc::clone(&self.nemesis), spec.clone());
-                tokio::spawn(async move {
-                    if let Err(error) = see_through(&nemesis, fault, &spec, None).await {
-                        tracing::error!(%error, "a step's fault could not be undone");
-                    }
-                });
+                self.courses.spawn(async move { see_through(&nemesis, fault, &spec, None).await });
                 self.faults.insert(step.name.clone(), fault);
                 Ok(())
             }

@@ -141,7 +141,7 @@ async fn run(sabotage: Option<Sabotage>) -> Result<Vec<Row>> {
         let trial = observe::try_process(&stage, kills).await;
         rows.push(Row::new(name, trial.with_context(|| format!("{name} could not be tried"))?));
     }
-    stage.stop().await;
+    stage.stop().await?;
     Ok(rows)
 }
 

@@ -141,10 +141,11 @@ impl Stage {
     }
 
     /// Kills the echoes and closes the networks.
-    pub(super) async fn stop(self) {
+    pub(super) async fn stop(self) -> Result<()> {
         self.cluster.shutdown().await;
-        self.framed.shutdown().await;
-        self.plain.shutdown().await;
+        self.framed.shutdown().await?;
+        self.plain.shutdown().await?;
+        Ok(())
     }
 }
 

@@ -1,13 +1,13 @@
 //! `harness sim`: which seeds of which workloads, what is printed of them, and the exit code.
 
 use std::{
+    collections::BTreeMap,
     fmt::Display,
     ops::Range,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::Result;
 use clap::Args;
 
 use super::{
@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     clock::boottime_ns,
-    plan::{Cause, Plan},
-    report::{NEVER_REACHED, name_of},
+    plan::Plan,
+    report::{FAILED, NEVER_REACHED, name_of, severity},
     workload::{self, ExpectedVerdict, Time, Workload},
 };
 
@@ -26,6 +26,9 @@ const SHOWN: usize = 20;
 
 /// Of these, seeds of which everything is written down.
 const KEPT: usize = 3;
+
+/// Reasons for which seeds are undecided that the verdict names.
+const REASONS: usize = 3;
 
 /// What to simulate.
 #[derive(Debug, Args)]
@@ -60,9 +63,6 @@ pub struct SimArguments {
     pub out: PathBuf,
 }
 
-/// Exit code when something could not be written.
-const FAILED: u8 = 4;
-
 /// What the seeds of one workload came to.
 struct Row {
     verdict: &'static str,
@@ -96,27 +96,29 @@ pub fn main(arguments: &SimArguments) -> ExitCode {
     let began = boottime_ns();
     let mut rows = Vec::new();
     for case in cases {
-        let row = match simulate(&case, arguments) {
-            Ok(row) => row,
-            Err(error) => {
-                eprintln!("error: {error:#}");
-                return ExitCode::from(FAILED);
-            }
-        };
+        let row = simulate(&case, arguments);
         println!("{}: {}", case.plan.workload, row.words);
         rows.push(row);
     }
     let totals = rows.iter().fold(Stats::default(), |sum, row| sum.and(row.totals));
     let runs = rows.iter().map(|row| row.runs).sum();
     print_totals(&totals, runs, boottime_ns() - began);
-    let severity = |row: &&Row| match row.exit_code {
-        1 => 2,
-        3 => 1,
-        _ => 0,
+    let Some(worst) = rows.iter().rev().max_by_key(|row| severity(row.exit_code)) else {
+        return ExitCode::SUCCESS;
     };
-    let Some(worst) = rows.iter().rev().max_by_key(severity) else { return ExitCode::SUCCESS };
     println!("VERDICT {} {runs} simulated runs: {}", worst.verdict, worst.words);
     ExitCode::from(worst.exit_code)
+}
+
+impl Row {
+    /// The harness has failed; a violation says more than that.
+    fn fail(&mut self, why: &str) {
+        if severity(self.exit_code) > severity(FAILED) {
+            self.words = format!("{}; {why}", self.words);
+        } else {
+            (self.verdict, self.exit_code, self.words) = ("unknown", FAILED, why.to_owned());
+        }
+    }
 }
 
 impl Case {
@@ -154,7 +156,7 @@ impl Case {
     }
 }
 
-fn simulate(case: &Case, arguments: &SimArguments) -> Result<Row> {
+fn simulate(case: &Case, arguments: &SimArguments) -> Row {
     let options = Options { tale: arguments.tale, planted: None };
     let jobs = arguments
         .jobs
@@ -171,7 +173,7 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Result<Row> {
     };
     let enough = |outcome: &Outcome| found(&case.plan, outcome).is_some();
     let outcomes = run_seeds(case.seeds.clone(), jobs, one, enough);
-    let row = judge(&case.plan, &outcomes, (boottime_ns() - began) as f64 / 1e9);
+    let mut row = judge(&case.plan, &outcomes, (boottime_ns() - began) as f64 / 1e9);
     let failing = outcomes.iter().filter(|outcome| outcome.diverged || !outcome.findings.is_empty());
     for (outcome, place) in failing.take(SHOWN).zip(1..) {
         let seed = outcome.seed;
@@ -179,13 +181,30 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Result<Row> {
         let found = if outcome.diverged { "two runs of this seed differ" } else { found };
         println!("seed {seed}: {}\n    again: {}", found.replace('\n', "\n    "), case.again(seed));
         if row.exit_code != 0 && place <= KEPT {
-            println!("    kept: {}", keep(&arguments.out, &case.plan(seed))?.display());
+            match keep(&arguments.out, &case.plan(seed)) {
+                Ok(folder) => println!("    kept: {}", folder.display()),
+                Err(error) => {
+                    eprintln!("error: {error:#}");
+                    row.fail(&format!("seed {seed} could not be kept: {error:#}"));
+                }
+            }
         }
     }
-    for outcome in outcomes.iter().filter(|outcome| !outcome.undecided.is_empty()).take(SHOWN) {
+    // once a planted bug is found, what other seeds lack does not matter
+    let undecided = outcomes.iter().filter(|outcome| row.exit_code != 0 && !outcome.undecided.is_empty());
+    for outcome in undecided.take(SHOWN) {
         println!("seed {}: undecided: {}", outcome.seed, outcome.undecided.join("; "));
     }
-    Ok(row)
+    for outcome in &outcomes {
+        if let Some(why) = &outcome.failed {
+            println!(
+                "seed {}: the simulator failed: {why}\n    again: {}",
+                outcome.seed,
+                case.again(outcome.seed)
+            );
+        }
+    }
+    row
 }
 
 /// What a negative workload expects of its seeds: a finding of the check that it names, in a run in which the planted bug,
@@ -199,6 +218,15 @@ pub fn found<'a>(plan: &Plan, outcome: &'a Outcome) -> Option<&'a Finding> {
 }
 
 fn judge(plan: &Plan, outcomes: &[Outcome], seconds: f64) -> Row {
+    let mut row = judge_runs(plan, outcomes, seconds);
+    let failed = outcomes.iter().filter(|outcome| outcome.failed.is_some()).count();
+    if failed > 0 {
+        row.fail(&format!("the simulator failed in {failed} of {} seeds", outcomes.len()));
+    }
+    row
+}
+
+fn judge_runs(plan: &Plan, outcomes: &[Outcome], seconds: f64) -> Row {
     let totals = outcomes.iter().fold(Stats::default(), |sum, outcome| sum.and(outcome.stats));
     let runs = outcomes.len() as u64;
     let row = |verdict, exit_code, words| Row { verdict, exit_code, words, totals, runs };
@@ -211,14 +239,10 @@ fn judge(plan: &Plan, outcomes: &[Outcome], seconds: f64) -> Row {
         return row(verdict, exit_code, words);
     }
     let failing = outcomes.iter().filter(|outcome| !outcome.findings.is_empty()).count();
-    let undecided = outcomes.iter().filter(|outcome| !outcome.undecided.is_empty()).count();
-    let missing = missing(plan, &totals, runs);
     if failing > 0 {
         row("violation", 1, format!("{failing} of {runs} seeds fail"))
-    } else if undecided > 0 {
-        row("unknown", 3, format!("{undecided} of {runs} seeds are undecided"))
-    } else if !missing.is_empty() {
-        row("unknown", 3, format!("the runs lack something: {}", missing.join("; ")))
+    } else if outcomes.iter().any(|outcome| !outcome.undecided.is_empty()) {
+        row("unknown", 3, undecided_in_words(outcomes))
     } else {
         row("valid", 0, format!("nothing is wrong in {runs} seeds"))
     }
@@ -246,34 +270,27 @@ fn judge_negative(
         ("violation", 1, format!("not the expected one, {reached}"))
     } else if plan.test.mutant.is_some() && totals.mutant_reached == 0 {
         ("unknown", 3, format!("{NEVER_REACHED} in {runs} seeds"))
+    } else if outcomes.iter().all(|outcome| !outcome.undecided.is_empty()) {
+        ("unknown", 3, undecided_in_words(outcomes))
     } else {
         ("valid", 1, format!("a violation was expected and not found in {runs} seeds, {reached}"))
     }
 }
 
-/// What the seeds together lack of what the workload requires of one run.
-fn missing(plan: &Plan, totals: &Stats, runs: u64) -> Vec<String> {
-    let require = &plan.require;
-    let mut missing = Vec::new();
-    let mut at_least = |have: u64, wanted: u64, what: &str| {
-        if have < wanted * runs {
-            missing.push(format!("{} {what} a run, {wanted} are required", have / runs.max(1)));
-        }
-    };
-    at_least(totals.answered, require.operations, "answered operations");
-    at_least(totals.fast_reads, require.fast_reads, "fast reads");
-    at_least(totals.leader_changes, require.leader_changes, "leader changes");
-    let waiting = plan.faults.iter().filter(|fault| matches!(fault.cause, Cause::After(_))).count() as u64;
-    if waiting > 0 && totals.untriggered == waiting * runs {
-        missing.push("no fault that waits for something was triggered".to_owned());
+/// How many seeds are undecided, and why most of them are.
+fn undecided_in_words(outcomes: &[Outcome]) -> String {
+    let undecided = outcomes.iter().filter(|outcome| !outcome.undecided.is_empty()).count();
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for reason in outcomes.iter().flat_map(|outcome| &outcome.undecided) {
+        *reasons.entry(reason).or_default() += 1;
     }
-    if require.fast_read_near_expiry && totals.near_expiry == 0 {
-        missing.push("no fast read in the last tenth of a hold".to_owned());
-    }
-    if plan.test.mutant.is_some() && totals.mutant_reached == 0 {
-        missing.push(NEVER_REACHED.to_owned());
-    }
-    missing
+    let mut reasons: Vec<(&str, usize)> = reasons.into_iter().collect();
+    reasons.sort_by_key(|(_, seeds)| std::cmp::Reverse(*seeds));
+    let more = reasons.len().saturating_sub(REASONS);
+    let shown = reasons.iter().take(REASONS).map(|(reason, seeds)| format!("{reason} ({seeds} times)"));
+    let mut shown: Vec<String> = shown.collect();
+    shown.extend((more > 0).then(|| format!("{more} other reasons")));
+    format!("{undecided} of {} seeds undecided: {}", outcomes.len(), shown.join("; "))
 }
 
 fn print_totals(totals: &Stats, runs: u64, nanos: u64) {
@@ -333,8 +350,12 @@ mod tests {
         assert_eq!(judged(&bug, &[outcome(0, None), outcome(1, yes)]), ("violation", 0));
         assert_eq!(judged(&bug, &[outcome(1, None), outcome(0, yes)]), ("violation", 1), "another bug");
         assert_eq!(judged(&bug, &[outcome(1, other)]), ("violation", 1), "another check");
+        let broken = Outcome { failed: Some("so".to_owned()), ..Outcome::default() };
+        assert_eq!(judged(&bug, &[broken, outcome(1, yes)]), ("unknown", 4));
+        let lacks = Outcome { undecided: vec!["so".to_owned()], ..outcome(1, None) };
+        assert_eq!(judged(&bug, &[lacks.clone(), lacks.clone()]), ("unknown", 3), "no seed decides anything");
+        assert_eq!(judged(&bug, &[lacks, outcome(1, None)]), ("valid", 1));
         let control = plan("mutant = 'control-prepare-twice'", "");
-        assert_eq!(judged(&control, &[outcome(0, None)]), ("unknown", 3));
         assert_eq!(judged(&control, &[outcome(1, None)]), ("valid", 0));
         assert_eq!(judged(&control, &[outcome(1, other)]), ("violation", 1));
     }
@@ -347,13 +368,15 @@ mod tests {
             judged(&plan, &[outcome(0, None), outcome(0, Some(CheckName::Progress))]),
             ("violation", 1)
         );
-        let undecided = Outcome { undecided: vec!["so".to_owned()], ..outcome(0, None) };
-        assert_eq!(judged(&plan, &[undecided]), ("unknown", 3));
-        assert_eq!(
-            judged(&plan, &[outcome(0, None), Outcome::default()]),
-            ("unknown", 3),
-            "too few operations"
-        );
+        let undecided = |why: &str| Outcome { undecided: vec![why.to_owned()], ..outcome(0, None) };
+        assert_eq!(judged(&plan, &[undecided("so")]), ("unknown", 3));
+        let some = [undecided("so"), outcome(0, None), undecided("otherwise"), undecided("so")];
+        let words = judge(&plan, &some, 0.0).words;
+        assert_eq!(words, "3 of 4 seeds undecided: so (2 times); otherwise (1 times)");
+        let broken = Outcome { failed: Some("so".to_owned()), ..Outcome::default() };
+        assert_eq!(judged(&plan, &[broken.clone(), outcome(0, None)]), ("unknown", 4));
+        let progress = outcome(0, Some(CheckName::Progress));
+        assert_eq!(judged(&plan, &[broken, progress]), ("violation", 1), "a violation says more");
         let diverged = Outcome { diverged: true, ..outcome(0, None) };
         assert_eq!(judged(&plan, &[diverged]), ("violation", 1));
     }

@@ -3,7 +3,10 @@
 
 use std::collections::VecDeque;
 
-use store::core::durable::{DurableState, Record};
+use store::{
+    assertions,
+    core::durable::{DurableState, Record},
+};
 
 use super::chance::Dice;
 
@@ -67,7 +70,7 @@ impl Disk {
         let mut last = 0;
         for (number, records) in self.batches.drain(..batches) {
             for record in &records {
-                self.state.apply(record);
+                assertions::core(|| self.state.apply(record));
             }
             last = number;
         }

@@ -39,6 +39,8 @@ pub struct Nemesis {
     pub closed: bool,
     /// Nodes that permanent faults have hit.
     outside: BTreeSet<NodeId>,
+    /// How much faults have struck, beside messages.
+    struck: BTreeMap<u64, u64>,
 }
 
 /// A fault that was asked for.
@@ -46,10 +48,10 @@ pub struct Nemesis {
 pub struct Wanted {
     spec: FaultSpec,
     order: Vec<NodeId>,
+    /// Its place in the plan's list of faults, from 1; none: it belongs to the script, which waits for it.
+    planned: Option<u64>,
     /// Until when a vacant role is waited for; none: it has not been due yet.
     deadline: Option<u64>,
-    /// It belongs to the script, which waits for it.
-    scripted: bool,
     /// Its number, once it has begun.
     pub began: Option<u64>,
 }
@@ -76,12 +78,18 @@ impl Nemesis {
             waiting: Vec::new(),
             closed: false,
             outside: BTreeSet::new(),
+            struck: BTreeMap::new(),
         }
     }
 
     /// What is done to a link; none: nothing.
     pub fn conditions(&self, link: Link) -> Option<&Conditions> {
         self.conditions.get(&link)
+    }
+
+    /// A fault has struck something that it counts.
+    pub fn strike(&mut self, fault: u64) {
+        *self.struck.entry(fault).or_default() += 1;
     }
 
     /// Faults whose trigger has not come.
@@ -93,8 +101,8 @@ impl Nemesis {
 impl World<'_> {
     /// Puts the plan's faults on the agenda.
     pub(super) fn plan_faults(&mut self) {
-        for planned in &self.plan.faults {
-            let wanted = self.want_fault(&planned.spec, planned.order.clone(), false);
+        for (number, planned) in (1..).zip(&self.plan.faults) {
+            let wanted = self.want_fault(&planned.spec, planned.order.clone(), Some(number));
             match &planned.cause {
                 Cause::At(at) => self.agenda.add(self.now + at.0.as_nanos() as u64, Event::Fault(wanted)),
                 Cause::After(trigger) => self.nemesis.waiting.push(Waiting {
@@ -109,13 +117,13 @@ impl World<'_> {
 
     /// A step asks for a fault; returns its place in the list of those.
     pub(super) fn script_fault(&mut self, spec: &FaultSpec, order: Vec<NodeId>) -> usize {
-        let wanted = self.want_fault(spec, order, true);
+        let wanted = self.want_fault(spec, order, None);
         self.agenda.add(self.now, Event::Fault(wanted));
         wanted
     }
 
-    fn want_fault(&mut self, spec: &FaultSpec, order: Vec<NodeId>, scripted: bool) -> usize {
-        self.nemesis.wanted.push(Wanted { spec: spec.clone(), order, deadline: None, scripted, began: None });
+    fn want_fault(&mut self, spec: &FaultSpec, order: Vec<NodeId>, planned: Option<u64>) -> usize {
+        self.nemesis.wanted.push(Wanted { spec: spec.clone(), order, planned, deadline: None, began: None });
         self.nemesis.wanted.len() - 1
     }
 
@@ -157,8 +165,8 @@ impl World<'_> {
         let now = self.now;
         let wanted = &mut self.nemesis.wanted[index];
         let deadline = *wanted.deadline.get_or_insert(now + VACANCY.as_nanos() as u64);
-        let (spec, order, scripted) = (wanted.spec.clone(), wanted.order.clone(), wanted.scripted);
-        if self.nemesis.closed && !scripted && !spec.permanent {
+        let (spec, order, planned) = (wanted.spec.clone(), wanted.order.clone(), wanted.planned);
+        if self.nemesis.closed && planned.is_some() && !spec.permanent {
             return;
         }
         let (nodes, peers) = self.whom(&spec, &order);
@@ -168,9 +176,10 @@ impl World<'_> {
             return self.agenda.add(now + LOOK_AGAIN.as_nanos() as u64, Event::Fault(index));
         }
         let nodes = if somebody { nodes } else { Vec::new() };
-        let fault = self.begin_fault(&Active { spec, nodes, peers, order, clients: self.plan.last_client() });
+        let active = Active { spec, planned, nodes, peers, order, clients: self.plan.last_client() };
+        let fault = self.begin_fault(&active);
         self.nemesis.wanted[index].began = Some(fault);
-        if scripted {
+        if planned.is_none() {
             self.look(now);
         }
     }
@@ -217,7 +226,7 @@ impl World<'_> {
         if active.spec.permanent {
             self.nemesis.effects.keep(fault);
         }
-        self.act(active);
+        self.act(fault, active);
         if let Some(effect) = effect {
             self.settle(&effect);
         }
@@ -265,16 +274,23 @@ impl World<'_> {
         self.settle_nodes(&self.plan.node_ids());
     }
 
+    /// The run is over: what is still in effect, since it is permanent, ends with it and says what it has struck.
+    pub(super) fn close_faults(&mut self) {
+        for (fault, active) in std::mem::take(&mut self.nemesis.active) {
+            self.record(fault, false, &active);
+        }
+    }
+
     /// What a fault does once, at its beginning.
-    fn act(&mut self, active: &Active) {
+    fn act(&mut self, fault: u64, active: &Active) {
         let nodes = &active.nodes;
         match &active.spec.action {
-            FaultAction::Kill(death) => nodes.iter().for_each(|node| self.kill_so(*node, *death)),
+            FaultAction::Kill(death) => nodes.iter().for_each(|node| self.kill_so(fault, *node, *death)),
             FaultAction::Wipe => nodes.iter().for_each(|node| self.wipe(*node)),
             FaultAction::Restart => {
                 self.nemesis.effects.let_live(nodes);
                 for node in nodes {
-                    self.kill_so(*node, Death::Now);
+                    self.kill_so(fault, *node, Death::Now);
                 }
                 self.settle_nodes(nodes);
             }
@@ -289,8 +305,9 @@ impl World<'_> {
                 let all = self.nemesis.active.iter();
                 let held: Vec<u64> =
                     all.filter(|(_, active)| holds(active)).map(|(fault, _)| *fault).collect();
-                for fault in held {
-                    self.end_fault(fault);
+                for held in held {
+                    self.nemesis.strike(fault);
+                    self.end_fault(held);
                 }
             }
             FaultAction::Reset => self.reset(nodes),
@@ -302,7 +319,7 @@ impl World<'_> {
         }
     }
 
-    fn kill_so(&mut self, node: NodeId, death: Death) {
+    fn kill_so(&mut self, fault: u64, node: NodeId, death: Death) {
         if !self.machine(node).is_running() {
             return;
         }
@@ -313,7 +330,7 @@ impl World<'_> {
             }
             Death::DuringWrite if self.machine(node).is_awake() => {
                 let life = self.machine(node).life;
-                self.machine_mut(node).doom = Some(Doom::InWrite);
+                self.machine_mut(node).doom = Some(Doom::InWrite { fault });
                 self.agenda.add(self.now + IDLE.as_nanos() as u64, Event::Doom { node, life });
             }
             // a batch that was torn is no batch
@@ -322,7 +339,7 @@ impl World<'_> {
                 self.kill(node);
                 self.begin(node);
                 let life = self.machine(node).life;
-                self.machine_mut(node).doom = Some(Doom::InRecovery);
+                self.machine_mut(node).doom = Some(Doom::InRecovery { fault });
                 self.tell(|| format!("n{node} will die in its life {life} as soon as it has started"));
             }
         }
@@ -331,6 +348,9 @@ impl World<'_> {
     /// A node that is to die in a write has not written for a while, or one that has started is to die at once.
     pub(super) fn doomed(&mut self, node: NodeId, life: u64) {
         if self.machine(node).life == life && self.machine(node).is_running() {
+            if let Some(Doom::InRecovery { fault }) = self.machine(node).doom {
+                self.nemesis.strike(fault);
+            }
             self.kill(node);
             // faults may have ended meanwhile that kept it dead
             self.settle_nodes(&[node]);
@@ -344,7 +364,8 @@ impl World<'_> {
         let disk = self.dice.below(1 << 48);
         self.machine_mut(node).wipe(disk);
         self.tell(|| format!("n{node} has lost its disk"));
-        self.begin(node);
+        // another fault may keep it dead, or still
+        self.settle_nodes(&[node]);
     }
 
     /// Breaks the connections between the nodes and all others; what faults there are stay.
@@ -473,6 +494,8 @@ impl World<'_> {
     fn record(&mut self, fault: u64, begins: bool, active: &Active) {
         let (target, nodes) = in_words(active);
         let action = active.spec.word.text();
+        let by_nodes = self.nemesis.struck.get(&fault).copied().unwrap_or_default();
+        let struck = active.spec.word.strikes().map(|_| by_nodes + self.network.struck(fault));
         self.tell(|| {
             format!("fault {fault} {action} {target} {} {nodes:?}", if begins { "begins" } else { "ends" })
         });
@@ -485,6 +508,8 @@ impl World<'_> {
             target,
             nodes,
             name: active.spec.name.clone(),
+            planned: active.planned,
+            struck,
         }));
         if let Some(name) = &active.spec.name {
             self.happened(|happening| match happening {

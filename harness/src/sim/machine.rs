@@ -2,6 +2,7 @@
 
 use store::{
     api::{NodeId, NodeStatus},
+    assertions,
     config::{ClockSkew, Mutant, StorageKind},
     core::{Config, Input, LocalTime, Node, Output},
     node::control::DiskFault,
@@ -53,9 +54,15 @@ pub struct Machine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doom {
     /// In its next sync.
-    InWrite,
+    InWrite {
+        /// The fault that wants it.
+        fault: u64,
+    },
     /// As soon as its core has started.
-    InRecovery,
+    InRecovery {
+        /// The fault that wants it.
+        fault: u64,
+    },
 }
 
 /// What runs on a machine.
@@ -137,7 +144,7 @@ impl Machine {
     /// How the node sees itself; none when it does not answer.
     pub fn status(&self, now: u64) -> Option<NodeStatus> {
         let node = self.node().filter(|_| !self.paused)?;
-        Some(node.status(&self.config, self.clock.local(now)))
+        Some(assertions::core(|| node.status(&self.config, self.clock.local(now))))
     }
 
     /// A process begins; its core does not run yet.
@@ -153,8 +160,12 @@ impl Machine {
         self.clock = Clock::new(now, self.skew);
         out.push(Output::Trace(self.clock.event()));
         let local = self.clock.local(now);
-        let node = Node::start(&self.config, self.disk.state(), local, out);
-        self.deadline = node.next_deadline(&self.config, local);
+        let (node, deadline) = assertions::core(|| {
+            let node = Node::start(&self.config, self.disk.state(), local, out);
+            let deadline = node.next_deadline(&self.config, local);
+            (node, deadline)
+        });
+        self.deadline = deadline;
         self.process = Process::Up(Box::new(node));
     }
 
@@ -193,13 +204,15 @@ impl Machine {
                 }
             };
             if let Process::Up(node) = &mut self.process {
-                node.handle(&self.config, local, input, out);
+                assertions::core(|| node.handle(&self.config, local, input, out));
             }
         }
         self.inbox = inbox;
         if let Process::Up(node) = &mut self.process {
-            node.finish_turn(&self.config, local, out);
-            self.deadline = node.next_deadline(&self.config, local);
+            self.deadline = assertions::core(|| {
+                node.finish_turn(&self.config, local, out);
+                node.next_deadline(&self.config, local)
+            });
         }
     }
 

@@ -20,8 +20,8 @@
 //!
 //! Where it departs from real runs: a killed node always loses what was not synced, whatever `lose_unsynced` says (as in a
 //! power failure), and may lose it in the middle of a turn; progress is bounded by the cluster's timeouts, not by the
-//! patience of the workload; `[require]` is asked of all seeds together; and how a connection breaks (reset, closed, half
-//! open, silent) makes no difference to a node, which is not told.
+//! patience of the workload; a node that dies in its recovery has just started its core, and on a real disk is about
+//! to; and how a connection breaks (reset, closed, half open, silent) makes no difference to a node, which is not told.
 
 mod chance;
 mod client_links;

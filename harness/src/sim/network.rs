@@ -44,6 +44,8 @@ pub struct Network {
     stragglers: Vec<Option<(u32, Message)>>,
     /// Messages that were handed to it.
     pub sent: u64,
+    /// Messages that faults have struck, also those that have ended.
+    struck: BTreeMap<u64, u64>,
 }
 
 #[derive(Debug, Default)]
@@ -70,7 +72,7 @@ impl Network {
     /// Links that are open, and not connected. Chance that belongs to faults is drawn from `seed`.
     pub fn new(nodes: u64, weather: Weather, seed: u64) -> Self {
         let links = (0..nodes * nodes).map(|_| Link::default()).collect();
-        Self { nodes, links, weather, seed, stragglers: Vec::new(), sent: 0 }
+        Self { nodes, links, weather, seed, stragglers: Vec::new(), sent: 0, struck: BTreeMap::new() }
     }
 
     /// The ends of a link.
@@ -129,7 +131,11 @@ impl Network {
             purpose: 0,
         };
         let due = link.travel(&message, due, now, draw);
-        match link.struck(&message, draw) {
+        let struck = link.struck(&message, draw);
+        if let Some((fault, _)) = struck {
+            *self.struck.entry(fault).or_default() += 1;
+        }
+        match struck {
             None => link.carry(index, due, Parcel::Message(message), agenda),
             Some((_, Deed::Drop)) => {}
             Some((_, Deed::Duplicate)) => {
@@ -144,6 +150,11 @@ impl Network {
             }
             Some((fault, Deed::Hold)) => link.kept.push((fault, message)),
         }
+    }
+
+    /// How many messages the fault of this number has struck so far.
+    pub fn struck(&self, fault: u64) -> u64 {
+        self.struck.get(&fault).copied().unwrap_or_default()
     }
 
     /// The parcel whose arrival was scheduled.

@@ -134,7 +134,10 @@ impl World<'_> {
                 }
                 self.enter(Stage::End, 0);
             }
-            Stage::End => self.over = true,
+            Stage::End => {
+                self.close_faults();
+                self.over = true;
+            }
         }
     }
 

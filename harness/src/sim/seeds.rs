@@ -1,8 +1,7 @@
 //! Runs of many seeds, side by side, and each seed twice if that is asked for.
 
 use std::{
-    cell::RefCell,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Mutex, Once, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,9 +9,10 @@ use std::{
 };
 
 use checker::history::History;
+use store::assertions;
 
 use super::{Options, Stats, verdict::Judgement, watch::Finding, world::World};
-use crate::{plan::Plan, statements::Evidence, workload::CheckName};
+use crate::{panics, plan::Plan, statements::Evidence, workload::CheckName};
 
 /// How one run ended.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,8 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
     /// What could not be decided.
     pub undecided: Vec<String>,
+    /// Why the simulator failed: then nothing is known of this run.
+    pub failed: Option<String>,
     /// It went another way the second time.
     pub diverged: bool,
     /// What it contained.
@@ -31,10 +33,11 @@ pub struct Outcome {
     pub tale: Vec<String>,
 }
 
-/// Carries a plan out in simulated time, and checks what came of it. A core that panics is a finding.
+/// Carries a plan out in simulated time, and checks what came of it. An assertion of the core that fails is a finding; any
+/// other panic is the simulator's own, and goes on to the caller.
 pub fn run(plan: &Plan, options: &Options) -> Outcome {
     let mut world = carry_out(plan, options);
-    let mut judgement = Judgement::default();
+    let mut judgement = Judgement { findings: std::mem::take(&mut world.findings), ..Judgement::default() };
     let records = std::mem::take(&mut world.watch.records);
     match History::from_records(records) {
         Ok(history) => {
@@ -47,15 +50,17 @@ pub fn run(plan: &Plan, options: &Options) -> Outcome {
             if let Some(traces) = world.watch.take_traces() {
                 judgement.lease_safe(&traces, &history);
             }
+            if judgement.findings.is_empty() {
+                judgement.contained(&world.stats, &evidence);
+            }
         }
         Err(error) => judgement.undecided.push(format!("the history is malformed: {error}")),
     }
-    let mut findings = std::mem::take(&mut world.findings);
-    findings.extend(judgement.findings);
     Outcome {
         seed: plan.seed,
-        findings,
+        findings: judgement.findings,
         undecided: judgement.undecided,
+        failed: None,
         diverged: false,
         stats: world.stats,
         tale: world.tale.take().unwrap_or_default(),
@@ -64,12 +69,11 @@ pub fn run(plan: &Plan, options: &Options) -> Outcome {
 
 /// Carries a plan out; the world at its end, before the checks.
 pub(super) fn carry_out<'a>(plan: &'a Plan, options: &'a Options) -> World<'a> {
-    quiet_panics();
+    quiet_assertions();
     let mut world = World::new(plan, options);
-    let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
-    SIMULATING.set(false);
-    if ran.is_err() {
-        let text = format!("a node's core gave up: {}", LAST_PANIC.take());
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| world.run())) {
+        let Some(words) = assertions::last_words() else { resume_unwind(panic) };
+        let text = format!("a node's core gave up: {words}");
         world.found(Finding { by: CheckName::LeaseSafety, text });
         world.watch.last_words(&world.out);
     }
@@ -85,7 +89,7 @@ pub fn repeat(plan: &Plan, options: &Options) -> Outcome {
 }
 
 /// Runs the seeds of a range on several threads; outcomes come in the order of seeds. When `enough` says so of one, no
-/// later seed is begun, and outcomes of later seeds are dropped.
+/// later seed is begun, and outcomes of later seeds are dropped. A run that panics has failed, and the others go on.
 pub fn run_seeds(
     seeds: std::ops::Range<u64>,
     jobs: usize,
@@ -103,7 +107,10 @@ pub fn run_seeds(
                     if seed >= seeds.end {
                         break;
                     }
-                    let outcome = one(seed);
+                    let outcome = catch_unwind(AssertUnwindSafe(|| one(seed))).unwrap_or_else(|panic| {
+                        let failed = Some(panics::words(&*panic));
+                        Outcome { seed, failed, ..Outcome::default() }
+                    });
                     if enough(&outcome) {
                         stopped.store(true, Ordering::Relaxed);
                     }
@@ -120,23 +127,31 @@ pub fn run_seeds(
     all
 }
 
-thread_local! {
-    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
-    static SIMULATING: RefCell<bool> = const { RefCell::new(false) };
-}
-
-/// A panic of a simulated core is a finding, told with its seed, and not printed where it happens.
-fn quiet_panics() {
+/// An assertion of a simulated core that fails is told with its seed, and not printed where it happens.
+fn quiet_assertions() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let print = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            if SIMULATING.with(|simulating| *simulating.borrow()) {
-                LAST_PANIC.set(panic.to_string().replacen(":\n", ": ", 1));
-            } else {
+            if !assertions::heed(panic) {
                 print(panic);
             }
         }));
     });
-    SIMULATING.set(true);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_panics_has_failed_and_the_others_go_on() {
+        let one = |seed| {
+            assert!(seed != 2, "seed {seed} broke the simulator");
+            Outcome { seed, ..Outcome::default() }
+        };
+        let outcomes = run_seeds(0..5, 2, one, |_| false);
+        let failed: Vec<_> = outcomes.iter().map(|outcome| outcome.failed.as_deref()).collect();
+        assert_eq!(failed, [None, None, Some("seed 2 broke the simulator"), None, None]);
+    }
 }

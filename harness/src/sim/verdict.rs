@@ -6,11 +6,12 @@ use checker::{
     linearizability::{self, Budget, Verdict},
 };
 
-use super::watch::Finding;
+use super::{Stats, watch::Finding};
 use crate::{
-    report::Status,
+    report::{Facts, Figures, NEVER_REACHED, Outcomes, Status, fault_figures, lacking, missing},
+    run::all_keys,
     statements::{self, Evidence},
-    workload::CheckName,
+    workload::{CheckName, ExpectedVerdict},
 };
 
 /// Transitions that the search may spend on one key. Counted and not timed, so that the verdict depends on the seed alone.
@@ -53,6 +54,40 @@ impl Judgement {
                 }
                 Status::Unknown => self.undecided.push(statement.words),
             }
+        }
+    }
+
+    /// Judges whether the run contained what the workload asks for, as of a real run: without it, nothing is shown.
+    pub fn contained(&mut self, stats: &Stats, evidence: &Evidence<'_>) {
+        let Evidence { plan, history, leader_changes, .. } = *evidence;
+        let answered = history.operations.iter();
+        let answered =
+            answered.filter_map(|operation| Some((operation.invoked.time, operation.returned?.time)));
+        let healed = history
+            .phases
+            .iter()
+            .find(|phase| phase.name == "heal")
+            .map_or(stats.simulated, |heal| heal.time);
+        let figures = Figures {
+            operations: [("all", Outcomes { ok: stats.answered, ..Outcomes::default() })].into(),
+            fast_reads: stats.fast_reads,
+            leader_changes: leader_changes.clone(),
+            faults: fault_figures(&answered.collect::<Vec<_>>(), &history.faults, healed),
+            ..Figures::default()
+        };
+        let keys = all_keys(plan).len();
+        let facts = Facts {
+            fast_reads_near_expiry: Some(stats.near_expiry as usize),
+            keys,
+            keys_read_at_the_end: if plan.phases.final_reads { keys - stats.keys_unread as usize } else { 0 },
+            mutant_reached: stats.mutant_reached as usize,
+        };
+        self.undecided.extend(missing(&plan.require, &facts, &figures));
+        self.undecided.extend(lacking(plan, &history.faults));
+        // of seeds that are to find a planted bug, all together tell whether it was reached
+        let control = plan.test.mutant.is_some() && plan.expect.verdict == ExpectedVerdict::Valid;
+        if control && stats.mutant_reached == 0 {
+            self.undecided.push(NEVER_REACHED.to_owned());
         }
     }
 

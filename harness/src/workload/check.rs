@@ -50,10 +50,16 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
         .into_iter()
         .map(|entry| Ok((entry.span(), faults::check_entry(&scope, file.phases.faults, entry)?)))
         .collect::<Result<Vec<_>, Fault>>()?;
-    permanent::check_core(&scope, &nemesis)?;
-    let nemesis: Vec<NemesisEntry> = nemesis.into_iter().map(|(_, entry)| entry).collect();
     let random = file.random.map(|table| random::check(&scope, table)).transpose()?;
+    let places: Vec<Range<usize>> = file.steps.iter().map(Spanned::span).collect();
     let steps = script::check(&scope, &clients, file.steps)?;
+    let faults = nemesis.iter().map(|(place, entry)| (place.clone(), &entry.fault));
+    let in_steps = places.into_iter().zip(&steps).filter_map(|(place, step)| match &step.action {
+        Action::Fault(fault) => Some((place, fault)),
+        _ => None,
+    });
+    permanent::check_core(&scope, &faults.chain(in_steps).collect::<Vec<_>>())?;
+    let nemesis: Vec<NemesisEntry> = nemesis.into_iter().map(|(_, entry)| entry).collect();
     let mutant = file.mutant.map(|mutant| {
         let control = mutant.get_ref().is_control();
         if control && violation {
@@ -94,6 +100,7 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
             || in_steps
             || nemesis.iter().any(|entry| loses(&entry.fault))
             || random.iter().flat_map(|random| &random.choices).any(|choice| loses(&choice.fault)),
+        ..TestOptions::default()
     };
     Ok(Workload {
         name,

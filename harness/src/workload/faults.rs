@@ -38,6 +38,12 @@ pub fn check_entry(
             return Err(Fault::new(every.span(), "the fault comes again before it is over", "too often")
                 .help("write a longer `every` or a shorter `for`"));
         }
+        (None, Some(every), None) if every.get_ref().0 * 3 / 2 >= faults.0 => {
+            return Err(Fault::new(every.span(), "the fault may not come at all", "too rare").help(format!(
+                "it comes first after half to one and a half of this, and the phase takes {faults}: write a shorter \
+                 `every`, or `at`, or raise `faults` in `[phases]`"
+            )));
+        }
         (None, Some(every), None) => When::Every(every.into_inner()),
         (None, None, Some(after)) => When::After(check_trigger(scope, &after)?),
         _ => {
@@ -54,8 +60,8 @@ pub fn check_entry(
                 .help("write `node 3`, `leader(1)`, `follower(1)` or `random`"));
         }
     }
-    let mut fault = check_fault(scope, span, &fault)?;
-    fault.permanent = permanent::check(entry.permanent.as_ref(), &when, &fault)?;
+    let mut fault = check_fault(scope, span.clone(), &fault)?;
+    fault.permanent = permanent::check(entry.permanent.as_ref(), span, &when, &fault)?;
     Ok(NemesisEntry { when, fault })
 }
 

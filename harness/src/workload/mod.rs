@@ -312,6 +312,9 @@ pub fn parse(path: &Path, source: &str) -> Result<Workload, Problem> {
 
 /// The core that must make progress, in words.
 pub fn core_in_words(core: &[NodeId]) -> String {
+    if core.is_empty() {
+        return "nobody, since permanent faults have hit every node".to_owned();
+    }
     let nodes: Vec<String> = core.iter().map(NodeId::to_string).collect();
     format!("the core of nodes {}", nodes.join(", "))
 }

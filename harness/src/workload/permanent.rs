@@ -6,10 +6,24 @@ use std::{collections::BTreeSet, ops::Range};
 use store::{api::NodeId, config::PartitionConfig};
 use toml::Spanned;
 
-use super::{Fault, FaultAction, FaultSpec, NemesisEntry, Shape, Target, When, check::Scope};
+use super::{Fault, FaultAction, FaultSpec, Shape, Target, When, check::Scope};
 
 /// Whether a fault of a `[[nemesis]]` is permanent; refuses what cannot be.
-pub fn check(permanent: Option<&Spanned<bool>>, when: &When, fault: &FaultSpec) -> Result<bool, Fault> {
+pub fn check(
+    permanent: Option<&Spanned<bool>>,
+    entry: Range<usize>,
+    when: &When,
+    fault: &FaultSpec,
+) -> Result<bool, Fault> {
+    let wanders = matches!(when, When::Every(_)) && !matches!(fault.target, Target::Node(_));
+    if wanders && fault.action == FaultAction::Wipe {
+        return Err(Fault::new(
+            entry,
+            "a node that lost its disk never comes back",
+            "another one is lost each time",
+        )
+        .help("name the node: `target = \"node 3\"`, or write `at` instead of `every`"));
+    }
     let Some(place) = permanent.filter(|permanent| *permanent.get_ref()).map(Spanned::span) else {
         return Ok(false);
     };
@@ -40,7 +54,7 @@ pub fn check(permanent: Option<&Spanned<bool>>, when: &When, fault: &FaultSpec) 
         (When::After(_), Some(_)) => {
             Err(Fault::new(place, "a permanent fault does not end", "and has a `for`").help("remove `for`"))
         }
-        (When::Every(_), Some(_)) if !matches!(fault.target, Target::Node(_)) => {
+        (When::Every(_), Some(_)) if wanders => {
             Err(Fault::new(place, "a permanent fault may not wander", "comes to another node each time")
                 .help("name the node: `target = \"node 3\"`"))
         }
@@ -48,16 +62,19 @@ pub fn check(permanent: Option<&Spanned<bool>>, when: &When, fault: &FaultSpec) 
     }
 }
 
-/// Refuses permanent faults that may leave a partition without a majority.
-pub fn check_core(scope: &Scope, nemesis: &[(Range<usize>, NemesisEntry)]) -> Result<(), Fault> {
+/// Refuses permanent faults that may leave a partition without a majority. `faults` are those of `[[nemesis]]` and of steps.
+pub fn check_core(scope: &Scope, faults: &[(Range<usize>, &FaultSpec)]) -> Result<(), Fault> {
     // a node without its disk is gone for good, whatever the file says
     let lasts = |fault: &FaultSpec| fault.permanent || fault.action == FaultAction::Wipe;
-    let permanent = || nemesis.iter().filter(|(_, entry)| lasts(&entry.fault));
-    let Some((place, _)) = permanent().next_back() else { return Ok(()) };
+    let permanent: Vec<_> = faults.iter().filter(|(_, fault)| lasts(fault)).collect();
+    let Some((place, _)) = permanent.last() else { return Ok(()) };
     for partition in &scope.cluster.partitions {
         let may_fail = partition.replication - (partition.replication / 2 + 1);
-        let faults: Vec<&FaultSpec> = permanent().map(|(_, entry)| &entry.fault).collect();
-        let failing = failing(scope, partition, &faults).min(partition.replication);
+        let mut hit = Hit::default();
+        for (_, fault) in &permanent {
+            hit.add(scope, fault);
+        }
+        let failing = hit.of(partition).min(partition.replication);
         if failing > may_fail {
             let (number, replicas) = (partition.partition, partition.replication);
             return Err(Fault::new(
@@ -74,30 +91,58 @@ pub fn check_core(scope: &Scope, nemesis: &[(Range<usize>, NemesisEntry)]) -> Re
     Ok(())
 }
 
-/// How many replicas of a partition may be hit, at the worst.
-fn failing(scope: &Scope, partition: &PartitionConfig, faults: &[&FaultSpec]) -> u64 {
-    let may_replicate = |node: &NodeId| partition.replicas.is_empty() || partition.replicas.contains(node);
-    let named: BTreeSet<NodeId> = faults
-        .iter()
-        .filter_map(|fault| match fault.target {
-            Target::Node(node) if !cuts_in_halves(fault) => Some(node),
-            _ => None,
-        })
-        .filter(may_replicate)
-        .collect();
-    let unnamed = faults.iter().map(|fault| match &fault.target {
-        _ if cuts_in_halves(fault) => scope.nodes / 2,
-        Target::Node(_) => 0,
+/// The nodes that faults may hit, at the worst.
+#[derive(Default)]
+struct Hit {
+    named: BTreeSet<NodeId>,
+    /// So many others, whoever they are.
+    unnamed: u64,
+}
+
+impl Hit {
+    fn add(&mut self, scope: &Scope, fault: &FaultSpec) {
+        match &fault.action {
+            FaultAction::Links { shape: Shape::Halves, .. } => {
+                self.unnamed += size(scope, &fault.target).max(scope.nodes / 2);
+            }
+            FaultAction::Links { shape: Shape::Between { peer: Some(peer), .. }, .. } => {
+                self.target(scope, &fault.target);
+                self.target(scope, peer);
+            }
+            _ => self.target(scope, &fault.target),
+        }
+    }
+
+    fn target(&mut self, scope: &Scope, target: &Target) {
+        match target {
+            Target::Node(node) => drop(self.named.insert(*node)),
+            Target::Nodes(nodes) => self.named.extend(nodes),
+            _ => self.unnamed += size(scope, target),
+        }
+    }
+
+    /// How many replicas of a partition are among them.
+    fn of(&self, partition: &PartitionConfig) -> u64 {
+        let may_replicate =
+            |node: &&NodeId| partition.replicas.is_empty() || partition.replicas.contains(node);
+        self.named.iter().filter(may_replicate).count() as u64 + self.unnamed
+    }
+}
+
+/// How many nodes a target may come down to.
+fn size(scope: &Scope, target: &Target) -> u64 {
+    match target {
         Target::All => scope.nodes,
         Target::Followers(_) => scope.nodes - 1,
         Target::Nodes(nodes) => nodes.len() as u64,
         Target::Minority(_) => (scope.nodes - 1) / 2,
         Target::Majority(_) => scope.nodes / 2 + 1,
-        _ => 1,
-    });
-    named.len() as u64 + unnamed.sum::<u64>()
-}
-
-fn cuts_in_halves(fault: &FaultSpec) -> bool {
-    matches!(fault.action, FaultAction::Links { shape: Shape::Halves, .. })
+        Target::Node(_)
+        | Target::Random
+        | Target::Leader(_)
+        | Target::LeaseHolder(_)
+        | Target::Follower(_)
+        | Target::Lagging(_)
+        | Target::Answered(_) => 1,
+    }
 }

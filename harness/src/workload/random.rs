@@ -51,7 +51,15 @@ pub fn check(scope: &Scope, table: Spanned<file::Random>) -> Result<RandomFaults
         let span = choice.span();
         let choice = choice.into_inner();
         let weight = choice.weight.as_ref().map_or(Ok(1), |weight| at_least(weight, 1, "weight"))? as u32;
-        let fault = check_fault(scope, span, &choice.fault(None))?;
+        let fault = check_fault(scope, span.clone(), &choice.fault(None))?;
+        if fault.action == FaultAction::Wipe {
+            return Err(Fault::new(
+                span,
+                "a node that lost its disk never comes back",
+                "may be drawn for each node",
+            )
+            .help("remove it here, and write a `[[nemesis]]` with `action = \"wipe\"` and `at`"));
+        }
         choices.push(Choice { weight, fault });
     }
     if choices.is_empty() {

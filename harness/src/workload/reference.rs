@@ -74,9 +74,12 @@ fn about_action(word: Word) -> &'static str {
     match word {
         Word::Kill => "the nodes die (SIGKILL), and start again when it ends",
         Word::KillDuringWrite => {
-            "the same, in the middle of the next write to disk, or after a second without one"
+            "the same, in the middle of the next write to disk; after a second without one they die all the same, and if none died in a \
+             write, it came to nothing"
         }
-        Word::KillDuringRecovery => "the same, and once more as soon as they have started again",
+        Word::KillDuringRecovery => {
+            "the same, and once more while they start again, before they serve anybody"
+        }
         Word::LoseUnsynced => "the same, and what was not synced is lost, as in a power failure",
         Word::CorruptTail => "the same, and what a torn write leaves follows what is on the disk",
         Word::Wipe => {
@@ -98,13 +101,15 @@ fn about_action(word: Word) -> &'static str {
         Word::Swizzle => "node after node is cut off, and let in again in another order",
         Word::Flap => "the target is cut off, on and off and on again",
         Word::Hold => "the target's messages are kept, and go on in order when it ends or is released",
-        Word::Release => "ends what `hold` does to the target",
+        Word::Release => "ends what `hold` does to the target; comes to nothing where nothing is held",
         Word::Reset => "the target's connections break, and may be made again at once",
         Word::Refuse => "no new connection with the target comes about; those that there are go on",
         Word::HalfOpen => "the receiver's end of each connection is gone, and the sender is not told",
         Word::Delay => "messages travel for a while",
         Word::Throttle => "no more than so many bytes pass a second",
-        Word::FrameDrop => "single messages are lost",
+        Word::FrameDrop => {
+            "single messages are lost; this one and the next three come to nothing if they meet no message"
+        }
         Word::FrameDuplicate => {
             "single messages come twice; a doubled `forward` is carried out twice, since the store relies on connections not to double"
         }

@@ -259,6 +259,19 @@ macro_rules! words {
     };
 }
 
+impl Word {
+    /// What such a fault strikes one by one, in words: if none, it was in effect in vain. None: having somebody to break is enough.
+    pub fn strikes(self) -> Option<&'static str> {
+        match self {
+            Self::FrameDrop | Self::FrameDuplicate | Self::FrameReorder | Self::FrameHold => Some("message"),
+            Self::KillDuringWrite => Some("node in a write"),
+            Self::KillDuringRecovery => Some("node in its recovery"),
+            Self::Release => Some("hold"),
+            _ => None,
+        }
+    }
+}
+
 words! {
     /// [`Death::Now`]
     Kill = "kill",

@@ -63,6 +63,11 @@ pub enum Notice {
         /// The ballot that it led under.
         ballot: Ballot,
     },
+    /// An assertion of the core has failed, and the process ends: the protocol went wrong.
+    GaveUp {
+        /// What the assertion says, and where it stands.
+        text: String,
+    },
     /// A command has taken effect.
     Done {
         /// Which, counted from 1 over the process's life.

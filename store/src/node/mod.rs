@@ -14,6 +14,7 @@ pub mod wire;
 use std::{
     collections::{BTreeMap, VecDeque},
     io::{BufRead, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
     thread,
 };
@@ -23,6 +24,7 @@ use tokio::{net::TcpListener, sync::mpsc, time::Duration};
 
 use crate::{
     api::{ClientReply, NodeId, ReplyBody, RequestBody},
+    assertions,
     config::{Mutant, NodeConfig, StorageKind},
     core::{ClientId, Config, Input, Node, Output, durable::DurableState, trace::TraceEvent},
 };
@@ -59,14 +61,36 @@ pub fn run(config: NodeConfig) -> ExitCode {
     }
 }
 
-/// Half a node is worse than none: a panic anywhere ends the process.
+/// Half a node is worse than none: a panic anywhere ends the process. One in the core unwinds to [`in_core`] first.
 fn abort_on_panic() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         tracing::error!("panic: {panic}");
         print(panic);
-        std::process::abort();
+        if !assertions::heed(panic) {
+            std::process::abort();
+        }
     }));
+}
+
+/// Runs a piece of the core. When an assertion in it fails, whoever started the node is told, and the process ends: nothing
+/// of what the core had to say leaves the node, but which planted bugs it reached is traced.
+fn in_core<T>(
+    trace: &mut Option<TraceFile>,
+    reading: Reading,
+    out: &mut Vec<Output>,
+    body: impl FnOnce(&mut Vec<Output>) -> T,
+) -> T {
+    let done = catch_unwind(AssertUnwindSafe(|| assertions::core(|| body(out))));
+    done.unwrap_or_else(|_| {
+        let reached = |output: &Output| matches!(output, Output::Trace(TraceEvent::MutantReached { .. }));
+        out.retain(reached);
+        if let Some(Err(error)) = trace.as_mut().map(|trace| trace.write(out, reading)) {
+            tracing::error!("{error:#}");
+        }
+        notice(&Notice::GaveUp { text: assertions::last_words().unwrap_or_default() });
+        std::process::abort();
+    })
 }
 
 async fn serve(config: NodeConfig) -> anyhow::Result<()> {
@@ -106,7 +130,7 @@ fn open_storage(config: &NodeConfig) -> anyhow::Result<(Option<Box<dyn Storage>>
     }
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("cannot make the data folder {}", config.data.display()))?;
-    let (durable, found) = Durable::open(&config.data, fresh_disk)
+    let (durable, found) = Durable::open(&config.data, fresh_disk, config.test.die_in_recovery)
         .with_context(|| format!("cannot open the data folder {}", config.data.display()))?;
     let storage: Box<dyn Storage> =
         if config.test.lose_unsynced { Box::new(LosesUnsynced::new(durable)) } else { Box::new(durable) };
@@ -197,11 +221,14 @@ impl Running {
                 move |error| drop(failed.send(Signal::StorageFailed(error))),
             )
         });
-        let trace =
+        let mut trace =
             config.trace.as_ref().map(|path| TraceFile::open(path, config.node, found.boot)).transpose()?;
         let clock = Clock::new(config.clock);
         let mut out = vec![Output::Trace(clock.event())];
-        let node = Node::start(&core, &found.state, clock.read().local, &mut out);
+        let reading = clock.read();
+        let node = in_core(&mut trace, reading, &mut out, |out| {
+            Node::start(&core, &found.state, reading.local, out)
+        });
         let peers = Peers::dial(&config.peers, identity);
         let mut running = Self {
             config: core,
@@ -255,9 +282,12 @@ impl Running {
         }
     }
 
-    fn sleep_time(&self) -> Duration {
-        let now = self.clock.read().local;
-        self.clock.until(self.node.next_deadline(&self.config, now), now)
+    fn sleep_time(&mut self) -> Duration {
+        let reading = self.clock.read();
+        let Self { trace, node, config, .. } = self;
+        let next = |_: &mut Vec<Output>| node.next_deadline(config, reading.local);
+        let deadline = in_core(trace, reading, &mut Vec::new(), next);
+        self.clock.until(deadline, reading.local)
     }
 
     /// One turn of the core; the clock is read here, after the last input was dequeued.
@@ -268,10 +298,13 @@ impl Running {
         }
         let reading = self.clock.read();
         let mut out = Vec::new();
-        for input in inputs {
-            self.node.handle(&self.config, reading.local, input, &mut out);
-        }
-        self.node.finish_turn(&self.config, reading.local, &mut out);
+        let Self { trace, node, config, .. } = self;
+        in_core(trace, reading, &mut out, |out| {
+            for input in inputs {
+                node.handle(config, reading.local, input, out);
+            }
+            node.finish_turn(config, reading.local, out);
+        });
         self.carry_out(out, reading)
     }
 
@@ -420,7 +453,10 @@ impl Running {
                     inputs.push(Input::Request { client, operation });
                 }
                 RequestBody::Status => {
-                    let status = self.node.status(&self.config, self.clock.read().local);
+                    let reading = self.clock.read();
+                    let Self { trace, node, config, .. } = self;
+                    let status = |_: &mut Vec<Output>| node.status(config, reading.local);
+                    let status = in_core(trace, reading, &mut Vec::new(), status);
                     self.reply(connection, request.id, ReplyBody::Status(status));
                 }
             },

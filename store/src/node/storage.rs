@@ -86,8 +86,9 @@ pub struct Durable {
 }
 
 impl Durable {
-    /// Opens or makes the store in `folder`; `fresh_disk` becomes the identity of a new one.
-    pub fn open(folder: &Path, fresh_disk: u64) -> Result<(Self, Found), StorageError> {
+    /// Opens or makes the store in `folder`; `fresh_disk` becomes the identity of a new one. A tester may have the process `die`
+    /// in the middle of it.
+    pub fn open(folder: &Path, fresh_disk: u64, die: bool) -> Result<(Self, Found), StorageError> {
         let database = Database::builder(folder).manual_journal_persist(true).open()?;
         let keys = database.keyspace("node", KeyspaceCreateOptions::default)?;
         let mut durable = Self { database, keys, lengths: BTreeMap::new() };
@@ -106,6 +107,9 @@ impl Durable {
         batch.insert(&durable.keys, b"disk".as_slice(), bytes(&disk));
         batch.insert(&durable.keys, b"boot".as_slice(), bytes(&boot));
         batch.commit()?;
+        if die {
+            die_now();
+        }
         durable.sync()?;
         Ok((durable, Found { disk, boot, state }))
     }
@@ -248,14 +252,19 @@ impl DiskControl {
         let (asked, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let stalled = self.changed.wait_while(asked, |asked| asked.fault.stalled && !asked.die);
         if stalled.unwrap_or_else(PoisonError::into_inner).die {
-            // cannot fail for the process itself
-            let _ = kill_process(getpid(), Signal::KILL);
+            die_now();
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// As of SIGKILL: nothing is tidied up.
+fn die_now() {
+    // cannot fail for the process itself
+    let _ = kill_process(getpid(), Signal::KILL);
 }
 
 /// Leaves the log of a node that does not run as a write that was torn would: garbage follows the last batch. Nothing that was
@@ -400,7 +409,7 @@ mod tests {
     #[test]
     fn a_reopened_store_holds_what_its_records_add_up_to() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (mut storage, found) = Durable::open(folder.path(), 7).expect("opens");
+        let (mut storage, found) = Durable::open(folder.path(), 7, false).expect("opens");
         assert_eq!((found.disk, found.boot, found.state), (7, 1, DurableState::default()));
         let mut expected = DurableState::default();
         for (record, number) in records().into_iter().zip(1..) {
@@ -409,7 +418,7 @@ mod tests {
         }
         storage.sync().expect("syncs");
         drop(storage);
-        let (_, found) = Durable::open(folder.path(), 8).expect("opens again");
+        let (_, found) = Durable::open(folder.path(), 8, false).expect("opens again");
         assert_eq!((found.disk, found.boot, found.state), (7, 2, expected));
     }
 
@@ -448,7 +457,7 @@ mod tests {
     #[test]
     fn a_torn_write_is_dropped_and_what_was_synced_before_it_is_not() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (mut storage, _) = Durable::open(folder.path(), 7).expect("opens");
+        let (mut storage, _) = Durable::open(folder.path(), 7, false).expect("opens");
         let mut expected = DurableState::default();
         for (record, number) in records().into_iter().zip(1..) {
             expected.apply(&record);
@@ -460,7 +469,7 @@ mod tests {
             tear_log(folder.path()).expect("torn");
             let journal = std::fs::read(folder.path().join("0.jnl")).expect("the journal");
             assert_eq!(journal.iter().rfind(|byte| **byte != 0), Some(&0x5a), "there is garbage");
-            let (mut storage, found) = Durable::open(folder.path(), 8).expect("opens again");
+            let (mut storage, found) = Durable::open(folder.path(), 8, false).expect("opens again");
             assert_eq!((found.disk, found.boot, &found.state), (7, boot, &expected));
             // and it goes on after that
             let record = Record::Decided { partition: 1, decided: boot };
@@ -473,7 +482,7 @@ mod tests {
     #[test]
     fn what_was_not_synced_is_lost_with_the_process() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (durable, _) = Durable::open(folder.path(), 7).expect("opens");
+        let (durable, _) = Durable::open(folder.path(), 7, false).expect("opens");
         let mut storage = LosesUnsynced::new(durable);
         let [table, announced, promised, ..] = &records()[..] else { unreachable!("there are six records") };
         storage
@@ -482,7 +491,7 @@ mod tests {
         storage.sync().expect("syncs");
         storage.write(&[Batch { number: 2, records: vec![promised.clone()] }]).expect("writes");
         drop(storage);
-        let (_, found) = Durable::open(folder.path(), 7).expect("opens again");
+        let (_, found) = Durable::open(folder.path(), 7, false).expect("opens again");
         assert_eq!(found.state.groups[&1].announced, ballot(1));
         assert_eq!(found.state.groups[&1].promised, Ballot::BOTTOM);
     }

@@ -388,7 +388,8 @@ pub const TABLES: &[Table] = &[
     Table {
         header: "[[nemesis]]",
         about: "A fault: exactly one of `at`, `every` and `after`, then what, whom and for how long. Faults may overlap: what one of them\n\
-                frees, another may still hold. Times count from the beginning of the faults phase.",
+                frees, another may still hold. Times count from the beginning of the faults phase. A run in which one of them comes to nothing\n\
+                is undecided: it never began, found nobody to break, or struck nothing. Of `every`, one time must take effect.",
         keys: &[
             key("at", Time, Required("\"2s\""), "once"),
             key(
@@ -403,7 +404,7 @@ pub const TABLES: &[Table] = &[
                 Optional("{ writes = 500 }"),
                 "when something has happened: { message = \"accept\", ballot = 2, \
                 from = 1, to = 2 }, { leader_change = 1 } (the partition), { writes = 500 } (acknowledged) or { fault = \"name\", \
-                ends = true }; with `count = 3` the third time, with `plus = \"10ms\"` that much later",
+                ends = true }; with `count = 3` the third time (of messages: on all links that are meant together, as they are sent), with `plus = \"10ms\"` that much later",
             ),
             key(
                 "name",
@@ -422,7 +423,8 @@ pub const TABLES: &[Table] = &[
     },
     Table {
         header: "[random]",
-        about: "Faults at random, beside those of `[[nemesis]]`; the plan lists each of them with its time.",
+        about: "Faults at random, beside those of `[[nemesis]]`; the plan lists each of them with its time. Half of\n\
+                them may come to nothing.",
         keys: &[
             key("every", Time, Required("\"2s\""), "the usual time from one to the next"),
             key(
@@ -544,7 +546,8 @@ pub const TABLES: &[Table] = &[
     },
     Table {
         header: "[require]",
-        about: "What a run must contain to mean anything; without it, it is undecided.",
+        about: "What a run must contain to mean anything, each seed of a simulation too; without it, it is undecided. Faults must take effect\n\
+                whatever stands here.",
         keys: &[
             key("operations", COUNT, Default("0"), "answered operations"),
             key("operations_per_fault", COUNT, Default("0"), "answered operations that overlap each fault"),
@@ -571,7 +574,8 @@ pub const TABLES: &[Table] = &[
     Table {
         header: "[[expect.that]]",
         about: "What else must be true of a run, from `after` to `until`, each time that they come: { fault = \"name\" }, { fault = \"name\",\n\
-                ends = true } or { phase = \"heal\" }, with `plus = \"1s\"` that much later.",
+                ends = true } or { phase = \"heal\" }, with `plus = \"1s\"` that much later. An operation that is refused was asked and not\n\
+                answered. Where nobody asked, or the run ends first, nothing is decided.",
         keys: &[
             key(
                 "says",
