@@ -82,7 +82,8 @@ impl World {
         let parts = (Arc::clone(&plan), Arc::clone(&network), Arc::clone(&cluster));
         let nemesis = Nemesis::new(parts.0, parts.1, parts.2, Arc::clone(&history), Arc::clone(&roles));
         let leaders = Arc::new(Leaders::new(plan.cluster.clone()));
-        let surroundings = Surroundings { network, history, leaders, cluster: "w".into(), stride: 10 };
+        let addresses = Arc::new(network.client_addresses());
+        let surroundings = Surroundings { addresses, history, leaders, cluster: "w".into(), stride: 10 };
         Self { folder, plan, cluster, roles, nemesis: Arc::new(nemesis), surroundings }
     }
 
@@ -90,7 +91,7 @@ impl World {
     async fn begin(&self, step: usize) -> u64 {
         let Action::Fault(spec) = &self.plan.steps[step].action else { panic!("no fault") };
         let answered = BTreeMap::new();
-        let wanted = Wanted { spec, order: &[1, 2, 3], answered: &answered };
+        let wanted = Wanted { spec, order: &[1, 2, 3], answered: &answered, planned: None };
         soon(carry_out(&self.nemesis, wanted, None)).await.unwrap().expect("it has begun")
     }
 }
