@@ -89,7 +89,7 @@ async fn measure_all(arguments: &Arguments) -> Result<Report> {
     let ids = Threads { nodes: plan.node_ids().into_iter().filter_map(id).collect() };
     let whole = Side::measure("a whole run", arguments, &plan, &addresses, &ids, folder.path()).await?;
     cluster.shutdown().await;
-    network.shutdown().await;
+    network.shutdown().await?;
     Ok(Report { rounds: arguments.rounds, seconds: arguments.seconds, sides: vec![alone, whole] })
 }
 

@@ -188,9 +188,10 @@ fn slow() -> Vec<Primitive> {
         ),
         Primitive::delaying(
             "delay, uniform",
-            Delay::Uniform { shortest: millis(20), longest: millis(80) },
+            // frames do not overtake, so most of the spread lies between the first draw and the highest
+            Delay::Uniform { shortest: millis(20), longest: millis(200) },
             |seen| seen.all_passed() && seen.shortest() >= millis(20) && seen.spread() >= millis(5),
-            millis(330),
+            millis(450),
         ),
         Primitive::delaying(
             "delay, exponential",
