@@ -59,7 +59,7 @@ pub struct Op {
     pub process: u64,
     /// The client that runs it; survives `info`.
     pub client: u64,
-    /// The node that the client asked.
+    /// The node that the client asked: the first one at invocation, the last one at completion.
     pub node: u64,
     /// Invocation or completion.
     #[serde(rename = "type")]
@@ -73,6 +73,28 @@ pub struct Op {
     /// Why it did not succeed; only in `fail` and `info`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
+    /// What the client met before the last node that it asked; only in completions. At all nodes before the last one the
+    /// operation certainly did not happen.
+    #[serde(skip_serializing_if = "Trip::is_straight", default)]
+    pub trip: Trip,
+}
+
+/// What an operation met on its way from node to node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trip {
+    /// Times that a node named the leader and the client went there.
+    pub redirects: u64,
+    /// Times that a node could not be reached.
+    pub gone: u64,
+    /// Times that a node knew of no leader to go to.
+    pub leaderless: u64,
+}
+
+impl Trip {
+    /// True when the first node that was asked was the last one.
+    pub fn is_straight(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Invocation or completion.

@@ -10,7 +10,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use checker::history::{Function, Header, Kind, Nemesis, Op, OpResult, Phase, Record};
+use checker::history::{Function, Header, Kind, Nemesis, Op, OpResult, Phase, Record, Trip};
 
 use tokio::sync::watch;
 
@@ -43,7 +43,7 @@ pub struct Asked {
     pub process: u64,
     /// The client.
     pub client: u64,
-    /// The node that is asked.
+    /// The node that is asked first.
     pub node: u64,
     /// What is asked.
     pub function: Function,
@@ -60,6 +60,17 @@ pub enum Ended {
     Info(String),
 }
 
+/// How an operation ended, where, and what it met on its way there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// How.
+    pub ended: Ended,
+    /// The node that was asked last.
+    pub node: u64,
+    /// What it met before.
+    pub trip: Trip,
+}
+
 /// An operation that has ended, as the summary needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Completed {
@@ -73,6 +84,8 @@ pub struct Completed {
     pub kind: Kind,
     /// Whether it was a fast read.
     pub fast: bool,
+    /// What it met on its way.
+    pub trip: Trip,
 }
 
 impl History {
@@ -117,18 +130,15 @@ impl History {
     }
 
     /// Records how the operation that was invoked at `invoked` has ended.
-    pub fn complete(&self, asked: &Asked, invoked: u64, ended: &Ended) {
+    pub fn complete(&self, asked: &Asked, invoked: u64, finished: &Finished) {
+        let Finished { ended, trip, .. } = finished;
         let mut inner = self.lock();
         let time = self.stamp(&mut inner);
-        let mut op = asked.op(time, ended.kind());
-        match ended {
-            Ended::Ok(result) => op.result = Some(result.clone()),
-            Ended::Fail(error) | Ended::Info(error) => op.error = Some(error.clone()),
-        }
-        inner.write(&Record::Op(op));
+        inner.write(&Record::Op(asked.completion(time, finished)));
         let fast = matches!(ended, Ended::Ok(result) if result.fast);
         let name = name_of(&asked.function);
-        inner.completed.push(Completed { invoked, ended: time, name, kind: ended.kind(), fast });
+        let kind = ended.kind();
+        inner.completed.push(Completed { invoked, ended: time, name, kind, fast, trip: *trip });
         drop(inner);
         if is_acknowledged_write(&asked.function, ended) {
             self.writes.send_modify(|writes| *writes += 1);
@@ -215,7 +225,19 @@ impl Inner {
 }
 
 impl Asked {
-    fn op(&self, time: u64, kind: Kind) -> Op {
+    /// The record of the completion.
+    pub fn completion(&self, time: u64, finished: &Finished) -> Op {
+        let Finished { ended, node, trip } = finished;
+        let mut op = Op { node: *node, trip: *trip, ..self.op(time, ended.kind()) };
+        match ended {
+            Ended::Ok(result) => op.result = Some(result.clone()),
+            Ended::Fail(error) | Ended::Info(error) => op.error = Some(error.clone()),
+        }
+        op
+    }
+
+    /// The record of the invocation, or, but for what came of it, of the completion.
+    pub fn op(&self, time: u64, kind: Kind) -> Op {
         Op {
             time,
             process: self.process,
@@ -225,7 +247,15 @@ impl Asked {
             function: self.function.clone(),
             result: None,
             error: None,
+            trip: Trip::default(),
         }
+    }
+}
+
+impl Finished {
+    /// It ended at the first node that was asked.
+    pub fn straight(node: u64, ended: Ended) -> Self {
+        Self { ended, node, trip: Trip::default() }
     }
 }
 
@@ -286,7 +316,8 @@ mod tests {
                 scope.spawn(move || {
                     for _ in 0..200 {
                         let invoked = history.invoke(&asked(client));
-                        history.complete(&asked(client), invoked, &Ended::Info("lost".to_owned()));
+                        let ended = Finished::straight(1, Ended::Info("lost".to_owned()));
+                        history.complete(&asked(client), invoked, &ended);
                     }
                 });
             }
@@ -322,11 +353,14 @@ mod tests {
             ballot: "0.1.0@n2".to_owned(),
             fast: true,
         };
-        history.complete(&asked(3), invoked, &Ended::Ok(result.clone()));
+        let trip = Trip { redirects: 1, gone: 2, leaderless: 3 };
+        let finished = Finished { ended: Ended::Ok(result.clone()), node: 2, trip };
+        history.complete(&asked(3), invoked, &finished);
         history.flush().expect("written");
         let text = std::fs::read_to_string(&path).expect("read");
         let last: Record = serde_json::from_str(text.lines().last().expect("a line")).expect("a record");
-        assert!(matches!(last, Record::Op(op) if op.kind == Kind::Ok && op.result == Some(result)), "{text}");
+        let Record::Op(op) = last else { panic!("{text}") };
+        assert_eq!((op.kind, op.result, op.node, op.trip), (Kind::Ok, Some(result), 2, trip), "{text}");
         assert!(history.completed_since(0)[0].fast);
     }
 

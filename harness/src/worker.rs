@@ -1,11 +1,13 @@
 //! Clients: each is a logical process after another, asks one thing at a time and records all of it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use checker::history::{Function, OpResult};
+use checker::history::{Function, OpResult, Trip};
 use store::{
     api::{Answer, NodeId, Operation, Outcome},
-    client::{Client, ClientError},
+    client::{ClusterClient, Done},
+    config::ClusterConfig,
+    routes::Entry,
 };
 use tokio::{
     sync::watch,
@@ -14,7 +16,7 @@ use tokio::{
 
 use crate::{
     generator::{Generator, Knowledge},
-    history_writer::{Asked, Ended, History},
+    history_writer::{Asked, Ended, Finished, History},
     leaders::Leaders,
     proxy::{Link, Network},
     workload::store_key,
@@ -32,73 +34,50 @@ pub struct Surroundings {
     pub history: Arc<History>,
     /// Who leads which partition, as far as the harness knows.
     pub leaders: Arc<Leaders>,
-    /// The cluster's name.
-    pub cluster: Arc<str>,
+    /// The cluster.
+    pub cluster: Arc<ClusterConfig>,
+    /// Its nodes.
+    pub nodes: Vec<NodeId>,
     /// Process numbers grow by this after an unknown outcome: above every client's number.
     pub stride: u64,
 }
 
-/// A client: its connections, one to each node that it asks, and its present process number.
+/// A client: the store's own, and its present process number.
 pub struct Session {
     surroundings: Surroundings,
     client: u64,
     process: u64,
-    connections: BTreeMap<NodeId, Client>,
+    store: ClusterClient,
 }
 
 impl Session {
     /// A client that has not asked anything.
     pub fn new(client: u64, surroundings: Surroundings) -> Self {
-        Self { surroundings, client, process: client, connections: BTreeMap::new() }
+        let network = &surroundings.network;
+        let address = |node: &NodeId| (*node, network.address(Link::client(client, *node)).to_string());
+        let addresses = surroundings.nodes.iter().map(address).collect();
+        let store = ClusterClient::new(&surroundings.cluster.name, addresses, surroundings.cluster.routing);
+        Self { surroundings, client, process: client, store }
     }
 
-    /// Asks `node`, once, and records it. The operation is never sent again, whatever comes of it.
-    pub async fn ask(&mut self, node: NodeId, function: Function, limit: Duration) -> Ended {
+    /// Asks the store, and records it as one operation. It is asked of another node only where it certainly did not happen.
+    pub async fn ask(&mut self, entry: Entry, function: Function, limit: Duration) -> Finished {
+        let partition = self.surroundings.leaders.partition_of(function.key());
+        let node = self.store.first(partition, entry);
         let asked = Asked { process: self.process, client: self.client, node, function };
         let history = Arc::clone(&self.surroundings.history);
         let invoked = history.invoke(&asked);
-        let ended = self.attempt(&asked, Instant::now() + limit).await;
-        history.complete(&asked, invoked, &ended);
-        if matches!(ended, Ended::Info(_)) {
+        let operation = operation_of(&asked.function);
+        let done = self.store.call((partition, entry), &operation, limit, |_| ()).await;
+        let finished = finished(done);
+        history.complete(&asked, invoked, &finished);
+        if matches!(finished.ended, Ended::Info(_)) {
             self.process += self.surroundings.stride;
         }
-        if let Some(result) = ended.result() {
+        if let Some(result) = finished.ended.result() {
             self.surroundings.leaders.answered(asked.function.key(), result.leader);
         }
-        ended
-    }
-
-    async fn attempt(&mut self, asked: &Asked, deadline: Instant) -> Ended {
-        let mut client = match self.connection(asked.node, deadline).await {
-            Ok(client) => client,
-            Err(ended) => return ended,
-        };
-        match time::timeout_at(deadline, client.call(operation_of(&asked.function))).await {
-            Ok(Ok(answer)) => {
-                self.connections.insert(asked.node, client);
-                Ended::Ok(result_of(&answer))
-            }
-            Ok(Err(error @ ClientError::Store(_))) => {
-                self.connections.insert(asked.node, client);
-                failed(&error)
-            }
-            // the connection is dropped: a late answer must not be taken for that of the next operation
-            Ok(Err(error)) => failed(&error),
-            Err(_) => Ended::Info("no answer in time".to_owned()),
-        }
-    }
-
-    /// Until the request is sent, every failure is definite.
-    async fn connection(&mut self, node: NodeId, deadline: Instant) -> Result<Client, Ended> {
-        if let Some(client) = self.connections.remove(&node) {
-            return Ok(client);
-        }
-        let address = self.surroundings.network.address(Link::client(self.client, node)).to_string();
-        match time::timeout_at(deadline, Client::connect(&address, &self.surroundings.cluster)).await {
-            Ok(Ok(client)) => Ok(client),
-            Ok(Err(error)) => Err(failed(&error)),
-            Err(_) => Err(Ended::Fail("no connection in time".to_owned())),
-        }
+        finished
     }
 }
 
@@ -140,7 +119,8 @@ impl Worker {
             let choice = self.generator.choose();
             let function = choice.ask.resolve(&knowledge);
             let node = choice.node.unwrap_or_else(|| self.session.surroundings.leaders.entry(function.key()));
-            let ended = self.session.ask(node, function.clone(), self.limit).await;
+            let Finished { ended, .. } =
+                self.session.ask(Entry::Leader(node), function.clone(), self.limit).await;
             knowledge.learn(&function, ended.kind(), ended.result());
             if matches!(ended, Ended::Fail(_)) {
                 time::sleep(BACKOFF).await;
@@ -149,8 +129,20 @@ impl Worker {
     }
 }
 
-fn failed(error: &ClientError) -> Ended {
-    if error.is_definite() { Ended::Fail(error.to_string()) } else { Ended::Info(error.to_string()) }
+/// What a history says of how an operation ended: it is a failure only if it certainly happened nowhere.
+fn finished(done: Done) -> Finished {
+    let ended = match done.result {
+        Ok(answer) => Ended::Ok(result_of(&answer)),
+        Err(error) if error.is_definite() => Ended::Fail(error.to_string()),
+        Err(error) => Ended::Info(error.to_string()),
+    };
+    Finished { ended, node: done.node, trip: trip_of(done.trip) }
+}
+
+/// What a history says of an operation's way.
+pub(crate) fn trip_of(trip: store::routes::Trip) -> Trip {
+    let store::routes::Trip { redirects, gone, leaderless } = trip;
+    Trip { redirects, gone, leaderless }
 }
 
 /// What the store is asked.

@@ -178,13 +178,14 @@ pub enum StoreError {
         /// Nodes needed.
         threshold: u64,
     },
-    /// The node that was asked does not lead the key's partition and could not forward the request.
-    #[error("not the leader of partition {partition}{}", hint.map(|node| format!(", try node {node}")).unwrap_or_default())]
+    /// The node that was asked does not lead the key's partition, and does not hand the request on.
+    #[error("not the leader of partition {partition}: {}", leader.map_or_else(|| "it knows of none, an election may be in progress".to_owned(), |ballot| format!("node {} leads it under {ballot}", ballot.node)))]
     NotLeader {
         /// The key's partition.
         partition: PartitionId,
-        /// Who may lead it.
-        hint: Option<NodeId>,
+        /// Who leads it, as far as the node knows: the highest ballot that has announced itself, if its node is alive and
+        /// another than the one that was asked.
+        leader: Option<Ballot>,
     },
     /// No leader of the key's partition was known, or none that lives, for as long as the node waits: timed out.
     #[error("timed out: partition {partition} had no leader within {waited_ms} ms")]

@@ -1,21 +1,33 @@
-//! A client of one node: one connection, one operation at a time, no retries.
+//! Clients: of one node ([`Client`]), and of a cluster ([`ClusterClient`]). One operation at a time.
 //!
-//! Nothing is sent twice here, so an operation happens at most once; the caller decides what to do after an error, and
-//! [`ClientError::is_definite`] says what it may conclude.
+//! A [`Client`] has one connection and sends nothing twice. A [`ClusterClient`] asks another node only where the operation
+//! certainly did not happen at the one before, so with both it happens at most once. The caller decides what to do after an
+//! error, and [`ClientError::is_definite`] says what it may conclude.
 
-use std::{io, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
-use futures::{SinkExt, StreamExt};
-use tokio::net::TcpStream;
+use futures::{FutureExt, SinkExt, StreamExt};
+use tokio::{
+    net::TcpStream,
+    time::{self, Instant},
+};
 use tokio_util::codec::Framed;
 
 use crate::{
-    api::{Answer, ClientReply, ClientRequest, NodeStatus, Operation, ReplyBody, RequestBody, StoreError},
+    api::{
+        Answer, ClientReply, ClientRequest, NodeId, NodeStatus, Operation, PartitionId, ReplyBody,
+        RequestBody, StoreError,
+    },
+    config::RoutingMode,
     node::wire::{self, Handshake, Role, Verdict},
+    routes::{Detour, Entry, Obstacle, Routes, Trip},
 };
 
 /// How long a node may take to accept a connection and answer the handshake.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Pause of a client that finds no leader: an election may be in progress.
+pub const PAUSE: Duration = Duration::from_millis(20);
 
 /// A connection to one node.
 #[derive(Debug)]
@@ -36,6 +48,17 @@ pub enum ClientError {
     /// The node answered with an error.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// No node that could be asked leads the key's partition, for as long as the caller waits. Nowhere has it happened.
+    #[error("gave up: {trip}; at last {last}")]
+    GaveUp {
+        /// What the operation met.
+        trip: Trip,
+        /// What the last node said.
+        last: Box<ClientError>,
+    },
+    /// The request was sent, and no answer came for as long as the caller waits.
+    #[error("no answer in time")]
+    NoAnswer,
     /// The connection broke, or said something that is no answer, after the request was handed to it.
     #[error("connection lost: {0}")]
     Lost(String),
@@ -45,9 +68,18 @@ impl ClientError {
     /// True when the operation certainly did not happen and never will.
     pub fn is_definite(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Refused(_) => true,
+            Self::Connect(_) | Self::Refused(_) | Self::GaveUp { .. } => true,
             Self::Store(error) => error.is_definite(),
-            Self::Lost(_) => false,
+            Self::NoAnswer | Self::Lost(_) => false,
+        }
+    }
+
+    /// What stood in the way, if the operation certainly did not happen and another node may be asked.
+    fn obstacle(&self) -> Option<Obstacle> {
+        match self {
+            Self::Connect(_) | Self::Refused(_) => Some(Obstacle::Gone),
+            Self::Store(error) => Obstacle::of(error),
+            Self::GaveUp { .. } | Self::NoAnswer | Self::Lost(_) => None,
         }
     }
 }
@@ -60,7 +92,7 @@ impl Client {
 
     /// Connects to a node of the named cluster, if it answers so soon.
     pub async fn connect_within(limit: Duration, address: &str, cluster: &str) -> Result<Self, ClientError> {
-        tokio::time::timeout(limit, Self::shake_hands(address, cluster)).await.unwrap_or_else(|_| {
+        time::timeout(limit, Self::shake_hands(address, cluster)).await.unwrap_or_else(|_| {
             let reason = format!("{address} did not answer within {} ms", limit.as_millis());
             Err(ClientError::Connect(io::Error::new(io::ErrorKind::TimedOut, reason)))
         })
@@ -81,6 +113,11 @@ impl Client {
             Some(Err(error)) => Err(ClientError::Connect(error)),
             None => Err(ClientError::Refused("the node closed the connection".to_owned())),
         }
+    }
+
+    /// Whether the connection still stands, as far as is known here. Nobody says anything on it unasked.
+    fn is_open(&mut self) -> bool {
+        self.connection.next().now_or_never().is_none()
     }
 
     /// Carries out one operation.
@@ -115,6 +152,103 @@ impl Client {
             Some(Err(error)) => Err(ClientError::Lost(error.to_string())),
             None => Err(ClientError::Lost("the node closed the connection".to_owned())),
         }
+    }
+}
+
+/// A client of a cluster: it has a connection to each node that it has asked, and follows redirects.
+#[derive(Debug)]
+pub struct ClusterClient {
+    cluster: String,
+    addresses: BTreeMap<NodeId, String>,
+    connections: BTreeMap<NodeId, Client>,
+    routes: Routes,
+}
+
+/// How an operation ended.
+#[derive(Debug)]
+pub struct Done {
+    /// The answer, or why there is none.
+    pub result: Result<Answer, ClientError>,
+    /// The node that was asked last.
+    pub node: NodeId,
+    /// What the operation met on its way.
+    pub trip: Trip,
+}
+
+impl ClusterClient {
+    /// A client that has not connected to any of the nodes.
+    pub fn new(cluster: &str, addresses: BTreeMap<NodeId, String>, routing: RoutingMode) -> Self {
+        let routes = Routes::new(routing, addresses.keys().copied());
+        Self { cluster: cluster.to_owned(), addresses, connections: BTreeMap::new(), routes }
+    }
+
+    /// The node at which an operation on a key of this partition would be asked first.
+    pub fn first(&self, partition: PartitionId, entry: Entry) -> NodeId {
+        self.routes.begin(partition, entry).node()
+    }
+
+    /// Carries out one operation on a key of this partition within `limit`. `told` hears why another node is asked.
+    pub async fn call(
+        &mut self,
+        (partition, entry): (PartitionId, Entry),
+        operation: &Operation,
+        limit: Duration,
+        mut told: impl FnMut(&Detour),
+    ) -> Done {
+        let deadline = Instant::now() + limit;
+        let mut journey = self.routes.begin(partition, entry);
+        loop {
+            let node = journey.node();
+            let result = self.attempt(node, operation, deadline, limit).await;
+            if let Ok(answer) = &result {
+                self.routes.answered(partition, answer);
+            }
+            let detour = match &result {
+                Ok(_) => None,
+                Err(error) => error.obstacle().and_then(|obstacle| journey.go_on(obstacle, &mut self.routes)),
+            };
+            let trip = journey.trip();
+            let (last, detour) = match (result, detour) {
+                (Err(last), Some(detour)) => (last, detour),
+                (result, _) => return Done { result, node, trip },
+            };
+            told(&detour);
+            let next = Instant::now() + if detour.pause { PAUSE } else { Duration::ZERO };
+            if next >= deadline {
+                let result = Err(ClientError::GaveUp { trip, last: Box::new(last) });
+                return Done { result, node, trip };
+            }
+            time::sleep_until(next).await;
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        node: NodeId,
+        operation: &Operation,
+        deadline: Instant,
+        limit: Duration,
+    ) -> Result<Answer, ClientError> {
+        let kept = self.connections.remove(&node);
+        let mut client = match kept.and_then(|mut client| client.is_open().then_some(client)) {
+            Some(client) => client,
+            None => self.connect(node, deadline, limit).await?,
+        };
+        let answered = time::timeout_at(deadline, client.call(operation.clone())).await;
+        // a connection that did not answer is dropped: a late answer must not be taken for that of the next operation
+        if let Ok(Ok(_) | Err(ClientError::Store(_))) = answered {
+            self.connections.insert(node, client);
+        }
+        answered.unwrap_or(Err(ClientError::NoAnswer))
+    }
+
+    /// Until the request is sent, every failure is definite.
+    async fn connect(&self, node: NodeId, deadline: Instant, limit: Duration) -> Result<Client, ClientError> {
+        let Some(address) = self.addresses.get(&node) else {
+            return Err(ClientError::Refused(format!("node {node} has no address")));
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        Client::connect_within(self.routes.patience(limit).min(left), address, &self.cluster).await
     }
 }
 

@@ -60,6 +60,9 @@ pub struct ClusterConfig {
     pub request_timeout_ms: u64,
     /// Where state is kept.
     pub storage: StorageKind,
+    /// What a node does with an operation that another node leads.
+    #[serde(default)]
+    pub routing: RoutingMode,
     /// Values that keys hold before the first operation.
     #[serde(default)]
     pub preset: Vec<(Key, String)>,
@@ -100,6 +103,17 @@ pub enum StorageKind {
     Durable,
     /// In the process: a killed node stays dead, since it would come back without its promises.
     Memory,
+}
+
+/// What a node does with a client's operation for a partition that another node leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoutingMode {
+    /// It hands the operation to the leader, and waits for one while none is known.
+    #[default]
+    Forward,
+    /// It refuses, at once, and says who leads: the client asks there.
+    Redirect,
 }
 
 /// How a node's clock differs from the machine's: `local = common * (1 + rate_ppm / 1e6) + offset`, anchored so that a
@@ -342,6 +356,7 @@ mod tests {
             lease: Some(LeaseConfig { duration_ms: 300, drift_ppm: 1000 }),
             request_timeout_ms: 1000,
             storage: StorageKind::Durable,
+            routing: RoutingMode::Forward,
             preset: vec![(Key::Integer(3), "three".to_owned())],
         };
         NodeConfig {

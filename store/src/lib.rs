@@ -9,3 +9,4 @@ pub mod client;
 pub mod config;
 pub mod core;
 pub mod node;
+pub mod routes;

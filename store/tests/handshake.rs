@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use store::{
     api::{ClientReply, ClientRequest, Key, KeyType, Operation, ReplyBody, RequestBody, StoreError},
-    config::{ClockSkew, ClusterConfig, NodeConfig, PartitionConfig, StorageKind, TestOptions},
+    config::{ClockSkew, ClusterConfig, NodeConfig, PartitionConfig, RoutingMode, StorageKind, TestOptions},
     core::Message,
     node::{
         control::Notice,
@@ -54,6 +54,7 @@ fn start_with_peer_at(peer: &str) -> Node {
         lease: None,
         request_timeout_ms: 500,
         storage: StorageKind::Durable,
+        routing: RoutingMode::Forward,
         preset: Vec::new(),
     };
     let digest = cluster.digest();

@@ -1,6 +1,6 @@
 //! Builds histories for tests.
 
-use checker::history::{Function, Header, Key, Kind, Op, OpResult, Record};
+use checker::history::{Function, Header, Key, Kind, Op, OpResult, Record, Trip};
 
 /// A register that answers as a store would, and the records of what clients saw.
 pub struct Recorder {
@@ -26,7 +26,17 @@ impl Recorder {
     pub fn event(&mut self, process: u64, kind: Kind, function: Function, result: Option<OpResult>) {
         self.time += 10;
         let error = matches!(kind, Kind::Fail | Kind::Info).then(|| "timeout".to_owned());
-        let op = Op { time: self.time, process, client: process, node: 1, kind, function, result, error };
+        let op = Op {
+            time: self.time,
+            process,
+            client: process,
+            node: 1,
+            kind,
+            function,
+            result,
+            error,
+            trip: Trip::default(),
+        };
         self.records.push(Record::Op(op));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use checker::history::{Kind, Nemesis};
+use checker::history::{Kind, Nemesis, Trip};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -17,6 +17,8 @@ pub struct Figures {
     pub operations: BTreeMap<&'static str, Outcomes>,
     /// Reads that leaders answered without their group.
     pub fast_reads: u64,
+    /// What all operations together met on their ways.
+    pub ways: Trip,
     /// Latencies and rates by the way that operations take.
     pub latencies: Vec<Latency>,
     /// The faults.
@@ -81,6 +83,9 @@ impl Figures {
     pub fn gather(completed: &[Completed], faults: &[Nemesis], healed: u64, ended: u64) -> Self {
         let mut figures = Self { seconds: ended as f64 / 1e9, ..Self::default() };
         for operation in completed {
+            figures.ways.redirects += operation.trip.redirects;
+            figures.ways.gone += operation.trip.gone;
+            figures.ways.leaderless += operation.trip.leaderless;
             let outcomes = figures.operations.entry(operation.name).or_default();
             match operation.kind {
                 Kind::Ok => outcomes.ok += 1,

@@ -93,6 +93,7 @@ pub fn missing(require: &Require, facts: &Facts, figures: &Figures) -> Vec<Strin
     };
     at_least(figures.answered(), require.operations, "answered operations");
     at_least(figures.fast_reads, require.fast_reads, "fast reads");
+    at_least(figures.ways.redirects, require.redirects, "redirects");
     at_least(figures.leader_changes.values().sum(), require.leader_changes, "leader changes");
     if require.fast_read_near_expiry {
         let near = facts.fast_reads_near_expiry.unwrap_or_default();

@@ -200,7 +200,8 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
         network: Arc::clone(&network),
         history: Arc::clone(&history),
         leaders: Arc::new(Leaders::new(plan.cluster.clone())),
-        cluster: plan.cluster.name.as_str().into(),
+        cluster: Arc::new(plan.cluster.clone()),
+        nodes: nodes.clone(),
         stride: last + 1,
     };
     Ok(Run {

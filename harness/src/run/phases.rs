@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use checker::history::{Function, Key};
-use store::api::NodeId;
+use store::{api::NodeId, routes::Entry};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -207,7 +207,7 @@ async fn read_all(
     for key in keys {
         loop {
             let node = nodes.next().expect("a core is never empty");
-            let ended = session.ask(node, Function::Get { key: key.clone() }, limit).await;
+            let ended = session.ask(Entry::At(node), Function::Get { key: key.clone() }, limit).await.ended;
             match ended {
                 Ended::Ok(_) => {
                     run.keys_read.fetch_add(1, Ordering::Relaxed);

@@ -142,6 +142,7 @@ fn check_cluster(name: &str, table: file::Cluster) -> Result<ClusterConfig, Faul
         lease: check_lease(&table.lease, heartbeat_ms * missed_rounds)?,
         request_timeout_ms: at_least(&table.request_timeout_ms, 1, "milliseconds")?,
         storage: table.storage,
+        routing: table.routing,
         preset: Vec::new(),
     };
     for (key, value) in table.preset {

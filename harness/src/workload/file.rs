@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Deserializer, de::Visitor};
 use store::{
-    config::{LeaseConfig, Mutant, StorageKind},
+    config::{LeaseConfig, Mutant, RoutingMode, StorageKind},
     node::wire::Kind,
 };
 use toml::Spanned;
@@ -56,6 +56,8 @@ pub struct Cluster {
     pub threshold: Option<Spanned<u64>>,
     #[serde(default = "durable")]
     pub storage: StorageKind,
+    #[serde(default)]
+    pub routing: RoutingMode,
     #[serde(default = "heartbeat")]
     pub heartbeat_ms: Spanned<u64>,
     #[serde(default = "missed_rounds")]
@@ -423,6 +425,8 @@ pub struct Expectation {
     pub absent: Option<Spanned<bool>>,
     pub swapped: Option<bool>,
     pub fast: Option<bool>,
+    pub redirected: Option<bool>,
+    pub reconnected: Option<bool>,
     pub leader: Option<Spanned<Target>>,
     pub not_leader: Option<Spanned<Target>>,
     pub one_leader: Option<bool>,

@@ -201,6 +201,8 @@ pub struct Require {
     pub leader_changes: u64,
     /// Fast reads.
     pub fast_reads: u64,
+    /// Times that a client was redirected to a leader.
+    pub redirects: u64,
     /// A fast read within the last tenth of a hold.
     pub fast_read_near_expiry: bool,
     /// A final read of every key.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     api::{Ballot, Key, NodeId, NodeStatus, PartitionId, StoreError},
-    config::{Mutant, PartitionConfig},
+    config::{Mutant, PartitionConfig, RoutingMode},
     core::{
         Config, Input, Journal, LocalTime, Moment, Output, Turn,
         detector::Detector,
@@ -227,29 +227,41 @@ impl State {
         }
     }
 
-    /// Hands an operation to the leader: here, or to another node, or has it wait until one is known.
+    /// Hands an operation to the leader: here, or to another node, or has it wait until one is known. Where clients find the
+    /// leader themselves, they are told instead.
     fn route(&mut self, partition: PartitionId, waiting: Waiting, turn: &mut Turn<'_>) {
         let here = self.membership.replica(partition);
         if here.is_some_and(|replica| replica.answers(&waiting.operation, turn.moment())) {
             let Waiting { client, operation, received } = waiting;
             return self.submit(Request { origin: Origin::Client(client), operation, received }, turn);
         }
-        match self.routing.leader(partition).map(|ballot| ballot.node) {
-            Some(leader) if leader != turn.config.node && self.detector.trusts(leader, turn.moment()) => {
-                self.routing.forward(leader, waiting, turn);
+        let leader = self.leader_elsewhere(partition, turn.moment());
+        match (turn.config.cluster.routing, leader) {
+            (RoutingMode::Redirect, leader) => {
+                turn.reply(waiting.client, Err(StoreError::NotLeader { partition, leader }));
             }
-            _ => self.routing.wait(partition, waiting),
+            (RoutingMode::Forward, Some(leader)) => self.routing.forward(leader.node, waiting, turn),
+            (RoutingMode::Forward, None) => self.routing.wait(partition, waiting),
         }
     }
 
+    /// The leader of a partition, if it is known, another node, and not suspected.
+    fn leader_elsewhere(&self, partition: PartitionId, moment: Moment<'_>) -> Option<Ballot> {
+        let leader = self.routing.leader(partition)?;
+        (leader.node != moment.config.node && self.detector.trusts(leader.node, moment)).then_some(leader)
+    }
+
     fn submit(&mut self, request: Request, turn: &mut Turn<'_>) {
-        let partition = turn.config.cluster.partition_of(request.operation.key());
-        if let Some(replica) = partition.and_then(|partition| self.membership.replica_mut(partition)) {
-            return replica.submit(request, turn);
+        let partition = turn.config.cluster.partition_of(request.operation.key()).unwrap_or_default();
+        match self.membership.replica_mut(partition) {
+            Some(replica) if replica.answers(&request.operation, turn.moment()) => {
+                replica.submit(request, turn)
+            }
+            _ => {
+                let leader = self.leader_elsewhere(partition, turn.moment());
+                request.origin.reply(Err(StoreError::NotLeader { partition, leader }), turn);
+            }
         }
-        let partition = partition.unwrap_or_default();
-        let hint = self.routing.leader(partition).map(|ballot| ballot.node);
-        request.origin.reply(Err(StoreError::NotLeader { partition, hint }), turn);
     }
 
     fn partition_for(&self, key: &Key, moment: Moment<'_>) -> Result<PartitionId, StoreError> {

@@ -125,6 +125,8 @@ const EXPECTATION: Kind = Inline(
         ("absent", Bool),
         ("swapped", Bool),
         ("fast", Bool),
+        ("redirected", Bool),
+        ("reconnected", Bool),
         ("leader", Target),
         ("not_leader", Target),
         ("one_leader", Bool),
@@ -272,6 +274,13 @@ pub const TABLES: &[Table] = &[
                 "where state is kept; in memory, a killed \
                 node stays dead",
             ),
+            key(
+                "routing",
+                Words(&["forward", "redirect"]),
+                Default("\"forward\""),
+                "what a node does with an operation that another node leads: it hands it on, or refuses and says who leads; \
+                clients then keep a map of the leaders, go where they are sent, and ask another node when one is gone",
+            ),
             key("heartbeat_ms", Integer(1), Default("80"), "from one heartbeat to the next"),
             key(
                 "missed_rounds",
@@ -291,7 +300,7 @@ pub const TABLES: &[Table] = &[
     },
     Table {
         header: "[clients]",
-        about: "The clients. Each asks one thing at a time, and nothing twice.",
+        about: "The clients. Each asks one thing at a time, and of another node only what certainly has not happened.",
         keys: &[
             key("count", Integer(1), Default("3"), "how many"),
             key(
@@ -465,7 +474,8 @@ pub const TABLES: &[Table] = &[
                 EXPECTATION,
                 Default("{ outcome = \"ok\" }"),
                 "what must come back: outcome, value, absent, swapped, \
-                fast, leader, not_leader, one_leader, error",
+                fast, redirected (a node named the leader), reconnected (a node was gone), leader, not_leader, \
+                one_leader, error",
             ),
         ],
     },
@@ -519,6 +529,7 @@ pub const TABLES: &[Table] = &[
             key("operations_per_fault", COUNT, Default("0"), "answered operations that overlap each fault"),
             key("leader_changes", COUNT, Default("0"), "times that a partition got another leader"),
             key("fast_reads", COUNT, Default("0"), "fast reads"),
+            key("redirects", COUNT, Default("0"), "times that a client was redirected to a leader"),
             key("fast_read_near_expiry", Bool, Default("false"), "a fast read in the last tenth of a hold"),
             key("final_reads", Bool, Default("false"), "a final read of every key"),
         ],

@@ -20,17 +20,15 @@ impl Replica {
         leads || deposed && operation.is_read()
     }
 
-    /// An operation for the leader of this group.
+    /// An operation for the leader of this group, which [`Replica::answers`] says this replica is.
     pub fn submit(&mut self, request: Request, turn: &mut Turn<'_>) {
         if self.answer_deposed(&request, turn) {
             return;
         }
         let may_serve = !self.paxos.stopped() && !self.hold_is_over(turn.moment());
         let Some(ballot) = self.serving().filter(|_| may_serve) else {
-            let leader = self.election.leader().node;
-            let hint = (leader != 0 && leader != self.paxos.group().node).then_some(leader);
             let partition = self.paxos.group().partition;
-            return request.origin.reply(Err(StoreError::NotLeader { partition, hint }), turn);
+            return request.origin.reply(Err(StoreError::NotLeader { partition, leader: None }), turn);
         };
         if request.operation.is_read() && self.answer_fast(&request, ballot, turn) {
             return;
