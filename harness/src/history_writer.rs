@@ -84,18 +84,15 @@ pub struct Completed {
     pub kind: Kind,
     /// Whether it was a fast read.
     pub fast: bool,
+    /// Whether it was a local read.
+    pub local: bool,
     /// What it met on its way.
     pub trip: Trip,
 }
 
 impl History {
-    /// Begins the history of a run; time 0 is now.
-    pub fn create(
-        path: &Path,
-        workload: &str,
-        seed: u64,
-        initial: Vec<(checker::history::Key, String)>,
-    ) -> io::Result<Self> {
+    /// Begins the history of a run with what `header` makes of its time 0, which is now.
+    pub fn create(path: &Path, header: impl FnOnce(u64) -> Header) -> io::Result<Self> {
         let origin = boottime_ns();
         let inner = Inner {
             file: BufWriter::with_capacity(1 << 16, File::create_new(path)?),
@@ -105,8 +102,7 @@ impl History {
             failure: None,
         };
         let history = Self { origin, inner: Mutex::new(inner), writes: watch::Sender::new(0) };
-        let header = Header { workload: workload.to_owned(), seed, origin, initial };
-        history.lock().write(&Record::Header(header));
+        history.lock().write(&Record::Header(header(origin)));
         history.flush()?;
         Ok(history)
     }
@@ -135,10 +131,10 @@ impl History {
         let mut inner = self.lock();
         let time = self.stamp(&mut inner);
         inner.write(&Record::Op(asked.completion(time, finished)));
-        let fast = matches!(ended, Ended::Ok(result) if result.fast);
+        let (fast, local) = ended.result().map_or((false, false), |result| (result.fast, result.local));
         let name = name_of(&asked.function);
         let kind = ended.kind();
-        inner.completed.push(Completed { invoked, ended: time, name, kind, fast, trip: *trip });
+        inner.completed.push(Completed { invoked, ended: time, name, kind, fast, local, trip: *trip });
         drop(inner);
         if is_acknowledged_write(&asked.function, ended) {
             self.writes.send_modify(|writes| *writes += 1);
@@ -300,6 +296,11 @@ mod tests {
 
     use super::*;
 
+    fn header(origin: u64) -> Header {
+        let (workload, initial) = ("test".to_owned(), vec![(Key::Integer(1), "a".to_owned())]);
+        Header { workload, seed: 1, origin, initial, partitions: Vec::new() }
+    }
+
     fn asked(client: u64) -> Asked {
         Asked { process: client, client, node: 1, function: Function::Get { key: Key::Integer(1) } }
     }
@@ -308,8 +309,7 @@ mod tests {
     fn lines_are_in_the_order_of_time_whoever_writes_them() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("history.jsonl");
-        let history =
-            History::create(&path, "test", 1, vec![(Key::Integer(1), "a".to_owned())]).expect("history");
+        let history = History::create(&path, header).expect("history");
         std::thread::scope(|scope| {
             for client in 0..4 {
                 let history = &history;
@@ -343,17 +343,19 @@ mod tests {
     fn a_record_survives_being_written_and_read() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("history.jsonl");
-        let history = History::create(&path, "test", 1, Vec::new()).expect("history");
+        let history = History::create(&path, header).expect("history");
         let invoked = history.invoke(&asked(3));
         let result = OpResult {
             returned: Some("a".to_owned()),
             swapped: None,
             version: 4,
+            index: Some(7),
             leader: 2,
             ballot: "0.1.0@n2".to_owned(),
             fast: true,
+            local: false,
         };
-        let trip = Trip { redirects: 1, gone: 2, leaderless: 3 };
+        let trip = Trip { redirects: 1, gone: 2, leaderless: 3, behind: 4 };
         let finished = Finished { ended: Ended::Ok(result.clone()), node: 2, trip };
         history.complete(&asked(3), invoked, &finished);
         history.flush().expect("written");

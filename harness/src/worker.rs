@@ -6,7 +6,7 @@ use checker::history::{Function, OpResult, Trip};
 use store::{
     api::{Answer, NodeId, Operation, Outcome},
     client::{ClusterClient, Done},
-    config::ClusterConfig,
+    config::{ClusterConfig, ReadMode},
     routes::Entry,
 };
 use tokio::{
@@ -60,6 +60,11 @@ impl Session {
         Self { surroundings, client, process: client, store }
     }
 
+    /// Where a client whose place is `node` asks.
+    fn entry(&self, function: &Function, node: NodeId) -> Entry {
+        entry(&self.surroundings.cluster, function, node)
+    }
+
     /// Asks the store, and records it as one operation. It is asked of another node only where it certainly did not happen.
     pub async fn ask(&mut self, entry: Entry, function: Function, limit: Duration) -> Finished {
         let partition = self.surroundings.leaders.partition_of(function.key());
@@ -74,7 +79,7 @@ impl Session {
         if matches!(finished.ended, Ended::Info(_)) {
             self.process += self.surroundings.stride;
         }
-        if let Some(result) = finished.ended.result() {
+        if let Some(result) = finished.ended.result().filter(|result| !result.local) {
             self.surroundings.leaders.answered(asked.function.key(), result.leader);
         }
         finished
@@ -120,7 +125,7 @@ impl Worker {
             let function = choice.ask.resolve(&knowledge);
             let node = choice.node.unwrap_or_else(|| self.session.surroundings.leaders.entry(function.key()));
             let Finished { ended, .. } =
-                self.session.ask(Entry::Leader(node), function.clone(), self.limit).await;
+                self.session.ask(self.session.entry(&function, node), function.clone(), self.limit).await;
             knowledge.learn(&function, ended.kind(), ended.result());
             if matches!(ended, Ended::Fail(_)) {
                 time::sleep(BACKOFF).await;
@@ -141,8 +146,16 @@ fn finished(done: Done) -> Finished {
 
 /// What a history says of an operation's way.
 pub(crate) fn trip_of(trip: store::routes::Trip) -> Trip {
-    let store::routes::Trip { redirects, gone, leaderless } = trip;
-    Trip { redirects, gone, leaderless }
+    let store::routes::Trip { redirects, gone, leaderless, behind } = trip;
+    Trip { redirects, gone, leaderless, behind }
+}
+
+/// Where a client whose place is `node` asks: at the leader if it knows it, but reads that any replica answers at its place.
+pub(crate) fn entry(cluster: &ClusterConfig, function: &Function, node: NodeId) -> Entry {
+    match (cluster.reads, function) {
+        (ReadMode::Local, Function::Get { .. }) => Entry::At(node),
+        _ => Entry::Leader(node),
+    }
 }
 
 /// What the store is asked.
@@ -171,8 +184,10 @@ pub(crate) fn result_of(answer: &Answer) -> OpResult {
         returned: returned.map(str::to_owned),
         swapped,
         version: answer.version,
+        index: Some(answer.index),
         leader: answer.leader,
         ballot: answer.ballot.to_string(),
         fast: answer.fast,
+        local: answer.local,
     }
 }

@@ -18,7 +18,7 @@ use harness::{
 };
 use store::{
     api::KeyType,
-    config::{ClockSkew, ClusterConfig, NodeConfig, RoutingMode, StorageKind, TestOptions},
+    config::{ClockSkew, ClusterConfig, NodeConfig, ReadMode, RoutingMode, StorageKind, TestOptions},
     node::control::Notice,
 };
 use tokio::{
@@ -131,6 +131,7 @@ fn config(node: u64, run_dir: &Path) -> NodeConfig {
         request_timeout_ms: 1000,
         storage: StorageKind::Memory,
         routing: RoutingMode::Forward,
+        reads: ReadMode::Linearizable,
         preset: Vec::new(),
     };
     NodeConfig {

@@ -159,12 +159,17 @@ pub struct Answer {
     /// Log index (from 1) of the last write of the key that the answer reflects, deletions included; 0 when the key was
     /// never written since the cluster started.
     pub version: u64,
-    /// The leader that answered.
+    /// Length of the log that the answer reflects: up to the operation's own entry, or, for a read that has none, as much as
+    /// the node had applied.
+    pub index: u64,
+    /// The node that answered: the leader, unless the read was local.
     pub leader: NodeId,
-    /// The ballot that it led under.
+    /// The ballot that it led under; of a local read the one that the replica has promised.
     pub ballot: Ballot,
     /// True for a read that the leader answered under its lease, without the group.
     pub fast: bool,
+    /// True for a read that a replica answered from what it had applied, whoever leads. Never together with `fast`.
+    pub local: bool,
 }
 
 /// Why an operation was not answered.
@@ -195,6 +200,20 @@ pub enum StoreError {
         /// How long the operation waited, in milliseconds.
         waited_ms: u64,
     },
+    /// A replica that answers reads itself has not applied as much of the log as the client has seen.
+    #[error(
+        "partition {partition} has applied {applied} entries here, fewer than the {seen} that were seen, for {waited_ms} ms"
+    )]
+    Behind {
+        /// The key's partition.
+        partition: PartitionId,
+        /// Entries that the replica has applied.
+        applied: u64,
+        /// Entries that the client has seen.
+        seen: u64,
+        /// How long the operation waited, in milliseconds.
+        waited_ms: u64,
+    },
     /// No partition holds the key.
     #[error("key {key} lies outside every partition")]
     OutOfRange {
@@ -222,6 +241,7 @@ impl StoreError {
             Self::NotReady { .. }
             | Self::NotLeader { .. }
             | Self::NoLeader { .. }
+            | Self::Behind { .. }
             | Self::OutOfRange { .. }
             | Self::WrongKeyType { .. } => true,
             Self::Indefinite { .. } => false,
@@ -245,7 +265,12 @@ pub struct ClientRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum RequestBody {
     /// An operation on the store.
-    Operation(Operation),
+    Operation {
+        /// The operation.
+        operation: Operation,
+        /// The highest [`Answer::index`] that the client was given in the key's partition: no local read shows it less.
+        seen: u64,
+    },
     /// How the node sees itself and its groups.
     Status,
 }

@@ -13,7 +13,7 @@ use hdrhistogram::Histogram;
 use store::{
     api::{Key, KeyType, NodeId, Operation},
     client::Client,
-    config::{ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, RoutingMode, StorageKind},
+    config::{ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, ReadMode, RoutingMode, StorageKind},
     node::{clock::machine_time, control::Notice},
 };
 use tokio::{net::TcpListener, time::timeout};
@@ -171,6 +171,7 @@ fn cluster(arguments: &Arguments, lease: bool) -> ClusterConfig {
         request_timeout_ms: 5000,
         storage: if arguments.memory { StorageKind::Memory } else { StorageKind::Durable },
         routing: RoutingMode::Forward,
+        reads: ReadMode::Linearizable,
         preset: Vec::new(),
     }
 }

@@ -122,7 +122,12 @@ impl Client {
 
     /// Carries out one operation.
     pub async fn call(&mut self, operation: Operation) -> Result<Answer, ClientError> {
-        match self.request(RequestBody::Operation(operation)).await? {
+        self.call_after(operation, 0).await
+    }
+
+    /// Carries out one operation of a client that has seen so much of the partition's log.
+    pub async fn call_after(&mut self, operation: Operation, seen: u64) -> Result<Answer, ClientError> {
+        match self.request(RequestBody::Operation { operation, seen }).await? {
             ReplyBody::Operation(response) => Ok(response?),
             ReplyBody::Status(_) => Err(ClientError::Lost("a status came back for an operation".to_owned())),
         }
@@ -155,7 +160,8 @@ impl Client {
     }
 }
 
-/// A client of a cluster: it has a connection to each node that it has asked, and follows redirects.
+/// A client of a cluster: it has a connection to each node that it has asked, and follows redirects. It is one session: where
+/// replicas answer reads themselves, none of its reads is older than what it was answered before.
 #[derive(Debug)]
 pub struct ClusterClient {
     cluster: String,
@@ -199,7 +205,8 @@ impl ClusterClient {
         let mut journey = self.routes.begin(partition, entry);
         loop {
             let node = journey.node();
-            let result = self.attempt(node, operation, deadline, limit).await;
+            let seen = self.routes.seen(partition);
+            let result = self.attempt(node, (operation, seen), deadline, limit).await;
             if let Ok(answer) = &result {
                 self.routes.answered(partition, answer);
             }
@@ -225,7 +232,7 @@ impl ClusterClient {
     async fn attempt(
         &mut self,
         node: NodeId,
-        operation: &Operation,
+        (operation, seen): (&Operation, u64),
         deadline: Instant,
         limit: Duration,
     ) -> Result<Answer, ClientError> {
@@ -234,7 +241,7 @@ impl ClusterClient {
             Some(client) => client,
             None => self.connect(node, deadline, limit).await?,
         };
-        let answered = time::timeout_at(deadline, client.call(operation.clone())).await;
+        let answered = time::timeout_at(deadline, client.call_after(operation.clone(), seen)).await;
         // a connection that did not answer is dropped: a late answer must not be taken for that of the next operation
         if let Ok(Ok(_) | Err(ClientError::Store(_))) = answered {
             self.connections.insert(node, client);
@@ -254,7 +261,13 @@ impl ClusterClient {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
     use super::*;
+    use crate::api::{Ballot, Key, Outcome, Response};
 
     #[test]
     fn a_node_that_accepts_and_never_answers_is_given_up_and_nothing_was_sent() {
@@ -267,6 +280,100 @@ mod tests {
             assert!(error.is_definite());
             let expected = format!("cannot connect: {address} did not answer within 50 ms");
             assert_eq!(error.to_string(), expected);
+        });
+    }
+
+    /// A node that answers every operation with `response`, or, without one, closes the connection instead.
+    async fn node(response: Option<Response>) -> (String, Arc<AtomicUsize>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut frames = Framed::new(stream, wire::frames());
+                frames.next().await.expect("a handshake").expect("a frame");
+                frames.send(wire::encode(&Verdict::Welcome { node: 1 })).await.expect("sent");
+                while let Some(Ok(frame)) = frames.next().await {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    let ClientRequest { id, .. } = wire::decode(&frame).expect("a request");
+                    let Some(response) = response.clone() else { break };
+                    let body = ReplyBody::Operation(response);
+                    frames.send(wire::encode(&ClientReply { id, body })).await.expect("sent");
+                }
+            }
+        });
+        (address, asked)
+    }
+
+    fn led_by(node: NodeId) -> Ballot {
+        Ballot { config: 0, number: 1, priority: 0, node }
+    }
+
+    fn redirect(leader: Option<NodeId>) -> Response {
+        Err(StoreError::NotLeader { partition: 1, leader: leader.map(led_by) })
+    }
+
+    fn written(node: NodeId) -> Answer {
+        let (outcome, ballot) = (Outcome::Written, led_by(node));
+        let (version, index, fast, local) = (1, 1, false, false);
+        Answer { outcome, version, index, leader: node, ballot, fast, local }
+    }
+
+    /// What comes of a write that is asked of node 1, what the client said meanwhile, and how often each node was asked.
+    async fn write(nodes: Vec<Option<Response>>) -> (Done, Vec<String>, Vec<usize>) {
+        let (mut addresses, mut counts) = (BTreeMap::new(), Vec::new());
+        for (response, number) in nodes.into_iter().zip(1..) {
+            let (address, asked) = node(response).await;
+            addresses.insert(number, address);
+            counts.push(asked);
+        }
+        let mut client = ClusterClient::new("any", addresses, RoutingMode::Redirect);
+        let operation = Operation::Put { key: Key::Integer(1), value: "a".into() };
+        let mut told = Vec::new();
+        let limit = Duration::from_millis(300);
+        let hear = |detour: &Detour| told.push(detour.to_string());
+        let done = client.call((1, Entry::At(1)), &operation, limit, hear).await;
+        (done, told, counts.iter().map(|asked| asked.load(Ordering::Relaxed)).collect())
+    }
+
+    fn in_a_runtime(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(test);
+    }
+
+    #[test]
+    fn a_redirect_is_followed_to_the_answer() {
+        in_a_runtime(async {
+            let (done, told, asked) =
+                write(vec![Some(redirect(Some(3))), Some(redirect(Some(3))), Some(Ok(written(3)))]).await;
+            assert_eq!(done.result.expect("an answer").leader, 3);
+            assert_eq!((done.node, done.trip), (3, Trip { redirects: 1, ..Trip::default() }));
+            assert_eq!((told, asked), (vec!["node 1 redirected to node 3".to_owned()], vec![1, 0, 1]));
+        });
+    }
+
+    #[test]
+    fn an_operation_that_may_have_happened_is_asked_nowhere_else() {
+        in_a_runtime(async {
+            let (done, told, asked) = write(vec![Some(redirect(Some(2))), None, Some(Ok(written(3)))]).await;
+            let error = done.result.expect_err("nobody knows");
+            assert!(matches!(error, ClientError::Lost(_)) && !error.is_definite(), "{error}");
+            assert_eq!((told.len(), asked), (1, vec![1, 1, 0]), "node 2 may have carried it out");
+        });
+    }
+
+    #[test]
+    fn a_client_that_finds_no_leader_gives_up_in_time_and_nothing_has_happened() {
+        in_a_runtime(async {
+            let (done, told, asked) = write(vec![Some(redirect(None)), Some(redirect(Some(1)))]).await;
+            let error = done.result.expect_err("nobody leads");
+            assert!(matches!(error, ClientError::GaveUp { .. }) && error.is_definite(), "{error}");
+            assert!(
+                told[0].starts_with("node 1 knows of no leader, an election may be in progress"),
+                "{told:?}"
+            );
+            assert!(asked.iter().sum::<usize>() <= 300 / 20 + 3, "it pauses: {asked:?}");
         });
     }
 }

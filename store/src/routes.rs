@@ -24,6 +24,8 @@ pub struct Routes {
     routing: RoutingMode,
     nodes: Vec<NodeId>,
     leaders: BTreeMap<PartitionId, Ballot>,
+    /// The highest index of an answer in each partition.
+    seen: BTreeMap<PartitionId, u64>,
 }
 
 /// Where an operation is asked first.
@@ -54,6 +56,8 @@ pub struct Trip {
     pub gone: u64,
     /// Times that a node knew of no leader to go to.
     pub leaderless: u64,
+    /// Times that a replica that answers reads itself had not applied as much as the client had seen.
+    pub behind: u64,
 }
 
 /// Why an operation certainly did not happen at a node, although it may at another.
@@ -63,6 +67,8 @@ pub enum Obstacle {
     Gone,
     /// The node does not lead the partition; it says who does, if it knows.
     NotLeader(Option<Ballot>),
+    /// The replica has not applied as much as the client has seen.
+    Behind,
 }
 
 /// A client goes on to another node.
@@ -87,6 +93,8 @@ pub enum Why {
     Gone,
     /// The node knows of no leader, or of none that has not been asked in vain.
     Leaderless,
+    /// The node has not applied as much as the client has seen.
+    Behind,
 }
 
 impl Obstacle {
@@ -94,6 +102,7 @@ impl Obstacle {
     pub fn of(error: &StoreError) -> Option<Self> {
         match error {
             StoreError::NotLeader { leader, .. } => Some(Self::NotLeader(*leader)),
+            StoreError::Behind { .. } => Some(Self::Behind),
             _ => None,
         }
     }
@@ -102,7 +111,7 @@ impl Obstacle {
 impl Routes {
     /// A client that knows the nodes, and no leader.
     pub fn new(routing: RoutingMode, nodes: impl IntoIterator<Item = NodeId>) -> Self {
-        Self { routing, nodes: nodes.into_iter().collect(), leaders: BTreeMap::new() }
+        Self { routing, nodes: nodes.into_iter().collect(), leaders: BTreeMap::new(), seen: BTreeMap::new() }
     }
 
     /// The leader of a partition, as far as the client knows.
@@ -129,9 +138,18 @@ impl Routes {
         Journey { partition, node, tried: BTreeSet::new(), trip: Trip::default() }
     }
 
-    /// Takes in who answered.
+    /// Takes in who answered, and how much of the log the answer has shown.
     pub fn answered(&mut self, partition: PartitionId, answer: &Answer) {
-        self.learn(partition, answer.ballot);
+        let seen = self.seen.entry(partition).or_default();
+        *seen = (*seen).max(answer.index);
+        if !answer.local {
+            self.learn(partition, answer.ballot);
+        }
+    }
+
+    /// How much of a partition's log the client has seen: no later answer may show it less.
+    pub fn seen(&self, partition: PartitionId) -> u64 {
+        self.seen.get(&partition).copied().unwrap_or_default()
     }
 
     /// A leader makes itself known; what is older than what is known changes nothing.
@@ -167,6 +185,7 @@ impl Journey {
             Obstacle::Gone => Why::Gone,
             Obstacle::NotLeader(Some(ballot)) if leader == Some(ballot.node) => Why::Redirected,
             Obstacle::NotLeader(_) => Why::Leaderless,
+            Obstacle::Behind => Why::Behind,
         };
         let to = leader.or_else(|| self.untried(from, routes));
         let pause = to.is_none() || why == Why::Leaderless;
@@ -179,6 +198,7 @@ impl Journey {
             Why::Redirected => self.trip.redirects += 1,
             Why::Gone => self.trip.gone += 1,
             Why::Leaderless => self.trip.leaderless += 1,
+            Why::Behind => self.trip.behind += 1,
         }
         Some(Detour { from, why, to, pause })
     }
@@ -203,8 +223,12 @@ impl Trip {
 
 impl fmt::Display for Trip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { redirects, gone, leaderless } = self;
-        write!(f, "redirected {redirects} times, {gone} times a node was gone, {leaderless} times none led")
+        let Self { redirects, gone, leaderless, behind } = self;
+        write!(
+            f,
+            "redirected {redirects} times, {gone} times a node was gone, {leaderless} times none led, {behind} times a \
+             replica was behind"
+        )
     }
 }
 
@@ -217,6 +241,7 @@ impl fmt::Display for Detour {
             Why::Leaderless => {
                 write!(f, "node {from} knows of no leader, an election may be in progress; trying node {to}")
             }
+            Why::Behind => write!(f, "node {from} is behind what was seen, trying node {to}"),
         }
     }
 }
@@ -279,7 +304,7 @@ mod tests {
         );
         let way = steps(&mut journey, &mut routes, &[Obstacle::Gone, names(2, 1)]);
         assert_eq!(way, [(Why::Gone, 1, false), (Why::Leaderless, 3, true)]);
-        assert_eq!(journey.trip(), Trip { redirects: 0, gone: 2, leaderless: 3 });
+        assert_eq!(journey.trip(), Trip { redirects: 0, gone: 2, leaderless: 3, behind: 0 });
     }
 
     #[test]

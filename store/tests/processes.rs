@@ -13,8 +13,8 @@ use store::{
     api::{Key, KeyType, NodeId, Operation, PartitionStatus},
     client::Client,
     config::{
-        ClockSkew, ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, RoutingMode, StorageKind,
-        TestOptions,
+        ClockSkew, ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, ReadMode, RoutingMode,
+        StorageKind, TestOptions,
     },
     node::{control::Notice, wire},
 };
@@ -40,6 +40,7 @@ fn cluster(nodes: NodeId) -> ClusterConfig {
         request_timeout_ms: 2000,
         storage: StorageKind::Durable,
         routing: RoutingMode::Forward,
+        reads: ReadMode::Linearizable,
         preset: Vec::new(),
     }
 }

@@ -10,7 +10,8 @@ pub struct Recorder {
 
 impl Recorder {
     pub fn new(initial: Vec<(Key, String)>) -> Self {
-        let header = Header { workload: "test".to_owned(), seed: 0, origin: 0, initial };
+        let header =
+            Header { workload: "test".to_owned(), seed: 0, origin: 0, initial, partitions: Vec::new() };
         Self { records: vec![Record::Header(header)], time: 0 }
     }
 
@@ -42,7 +43,8 @@ impl Recorder {
 }
 
 pub fn result(returned: Option<String>, swapped: Option<bool>) -> OpResult {
-    OpResult { returned, swapped, version: 0, leader: 1, ballot: "1".to_owned(), fast: false }
+    let (version, index, leader, ballot) = (0, None, 1, "1".to_owned());
+    OpResult { returned, swapped, version, index, leader, ballot, fast: false, local: false }
 }
 
 /// What a register that holds `state` answers.

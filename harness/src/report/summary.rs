@@ -72,9 +72,14 @@ fn operations(text: &mut String, figures: &Figures) {
         line(text, &format!("  {name:<12} {:>9}{:>9}{:>9}", outcomes.ok, outcomes.fail, outcomes.info));
     }
     line(text, &format!("fast reads      {}", figures.fast_reads));
+    if figures.local_reads > 0 {
+        line(text, &format!("local reads     {}", figures.local_reads));
+    }
     if !figures.ways.is_straight() {
-        let Trip { redirects, gone, leaderless } = figures.ways;
-        let words = format!("{redirects}; {gone} times a node was gone, {leaderless} times none led");
+        let Trip { redirects, gone, leaderless, behind } = figures.ways;
+        let behind =
+            if behind > 0 { format!(", {behind} times a replica was behind") } else { String::new() };
+        let words = format!("{redirects}; {gone} times a node was gone, {leaderless} times none led{behind}");
         line(text, &format!("redirects       {words}"));
     }
 }
@@ -148,6 +153,7 @@ mod tests {
             name,
             kind,
             fast,
+            local: false,
             trip: Trip::default(),
         }
     }
@@ -167,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_summary_says_everything_that_happened() {
-        let trip = Trip { redirects: 2, gone: 1, leaderless: 0 };
+        let trip = Trip { redirects: 2, gone: 1, ..Trip::default() };
         let completed = [
             Completed { trip, ..operation("get", Kind::Ok, true, 0, 1) },
             operation("get", Kind::Ok, false, 1, 4),

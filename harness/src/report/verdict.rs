@@ -93,6 +93,7 @@ pub fn missing(require: &Require, facts: &Facts, figures: &Figures) -> Vec<Strin
     };
     at_least(figures.answered(), require.operations, "answered operations");
     at_least(figures.fast_reads, require.fast_reads, "fast reads");
+    at_least(figures.local_reads, require.local_reads, "local reads");
     at_least(figures.ways.redirects, require.redirects, "redirects");
     at_least(figures.leader_changes.values().sum(), require.leader_changes, "leader changes");
     if require.fast_read_near_expiry {
@@ -165,7 +166,7 @@ pub fn judge(
             if checks.iter().filter(found).any(|check| expect.accepts(check.name)) {
                 return (verdict, true, 0, format!("expected, {words}"));
             }
-            let by = expect.by.map_or("linearizable or lease-safety", name_of);
+            let by = expect.by.map_or("linearizable, sequential or lease-safety", name_of);
             (verdict, false, 1, format!("{by} was expected to find it; {words}"))
         }
     }
@@ -178,6 +179,7 @@ pub const NEVER_REACHED: &str = "the planted bug was never reached";
 pub fn name_of(name: CheckName) -> &'static str {
     match name {
         CheckName::Linearizable => "linearizable",
+        CheckName::Sequential => "sequential",
         CheckName::LeaseSafety => "lease-safety",
         CheckName::Progress => "progress",
         CheckName::Script => "script",

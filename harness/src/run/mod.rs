@@ -175,9 +175,8 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
     let mut effects = Effects::default();
     effects.set(LATE, late_effect(&plan));
     network.switch(effects.conditions()).await;
-    let initial = plan.cluster.preset.iter().map(|(key, value)| (history_key(key), value.clone())).collect();
     let path = folder.path().join("history.jsonl");
-    let history = History::create(&path, &plan.workload, plan.seed, initial)
+    let history = History::create(&path, |origin| plan.header(origin))
         .with_context(|| format!("cannot write {}", path.display()))?;
     let history = Arc::new(history);
     history.phase("boot");

@@ -70,6 +70,11 @@ impl Expected<'_> {
         {
             return Err(if fast { "a fast read" } else { "an answer through the log" }.to_owned());
         }
+        if let Some(local) = expect.local
+            && result.local != local
+        {
+            return Err(if local { "a local read" } else { "an answer of the leader" }.to_owned());
+        }
         if let Some(leaders) = &self.leader
             && !leaders.contains(&result.leader)
         {
@@ -126,7 +131,11 @@ pub fn shown(finished: &Finished) -> String {
                 (Some(value), None) => format!("{value:?}"),
                 (None, None) => "no value".to_owned(),
             };
-            let speed = if result.fast { "fast" } else { "through the log" };
+            let speed = match (result.fast, result.local) {
+                (true, _) => "fast",
+                (_, true) => "local",
+                _ => "through the log",
+            };
             format!("{what}, {speed}, from node {} under ballot {}{way}", result.leader, result.ballot)
         }
         Ended::Fail(error) => format!("a refusal: {error}"),
@@ -151,9 +160,11 @@ mod tests {
             returned: returned.map(str::to_owned),
             swapped: None,
             version: 1,
+            index: None,
             leader,
             ballot: "0.1.0@n1".to_owned(),
             fast,
+            local: false,
         })
     }
 

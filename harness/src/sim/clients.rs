@@ -24,7 +24,7 @@ use crate::{
     history_writer::{Asked, Ended, Finished},
     plan::{Plan, PlannedEntry},
     run::{READERS, all_keys},
-    worker::{BACKOFF, operation_of, result_of, trip_of},
+    worker::{BACKOFF, entry, operation_of, result_of, trip_of},
 };
 
 /// Pause of a final reader after a read that was not answered, as in a real run.
@@ -179,7 +179,8 @@ impl World<'_> {
         let choice = worker.generator.choose();
         let function = choice.ask.resolve(&worker.knowledge);
         let node = choice.node.unwrap_or_else(|| self.guess.entry(function.key()));
-        self.ask(client, Entry::Leader(node), function, self.limit());
+        let entry = entry(&self.plan.cluster, &function, node);
+        self.ask(client, entry, function, self.limit());
     }
 
     fn limit(&self) -> u64 {
@@ -268,7 +269,7 @@ impl World<'_> {
     pub(super) fn request_arrives(&mut self, attempt: Attempt) {
         let Some(flight) = self.flight(attempt).filter(|flight| !flight.delivered) else { return };
         let (node, sent) = (flight.journey.node(), flight.sent);
-        let operation = operation_of(&flight.function);
+        let (operation, partition) = (operation_of(&flight.function), flight.partition);
         let machine = self.machine(node);
         let life = machine.life;
         match machine.process {
@@ -291,8 +292,9 @@ impl World<'_> {
             flight.sent = true;
             flight.delivered = true;
         }
+        let seen = session.routes.seen(partition);
         let client = ClientId { connection: attempt.client, request: attempt.number };
-        self.deliver(node, Incoming::Input(Input::Request { client, operation }));
+        self.deliver(node, Incoming::Input(Input::Request { client, operation, seen }));
     }
 
     /// A node goes on: so do the handshakes that it owes.
@@ -407,7 +409,9 @@ impl World<'_> {
         self.stats.count(&finished);
         self.tell(|| format!("c{client} at n{node} {:?}: {ended:?}", asked.function));
         if let Some(result) = ended.result() {
-            self.guess.answered(asked.function.key(), result.leader);
+            if !result.local {
+                self.guess.answered(asked.function.key(), result.leader);
+            }
             if let Err(finding) = self.watch.answered(asked.function.key(), flight.known, result) {
                 self.found(finding);
             }

@@ -262,6 +262,7 @@ fn missing(plan: &Plan, totals: &Stats, runs: u64) -> Vec<String> {
     };
     at_least(totals.answered, require.operations, "answered operations");
     at_least(totals.fast_reads, require.fast_reads, "fast reads");
+    at_least(totals.local_reads, require.local_reads, "local reads");
     at_least(totals.redirects, require.redirects, "redirects");
     at_least(totals.leader_changes, require.leader_changes, "leader changes");
     let waiting = plan.faults.iter().filter(|fault| matches!(fault.cause, Cause::After(_))).count() as u64;
@@ -286,13 +287,14 @@ fn print_totals(totals: &Stats, runs: u64, nanos: u64) {
         totals.simulated as f64 / nanos as f64
     );
     println!(
-        "operations {} answered, {} refused, {} unknown, {} redirects; {} fast reads, {} near the end of a lease",
+        "operations {} answered, {} refused, {} unknown, {} redirects; {} fast reads, {} near the end of a lease, {} local",
         totals.answered,
         totals.failed,
         totals.unknown,
         totals.redirects,
         totals.fast_reads,
-        totals.near_expiry
+        totals.near_expiry,
+        totals.local_reads
     );
     println!(
         "faults {} ({} found nobody); leader changes {}; turns {}; messages {}; fingerprint {:016x}",

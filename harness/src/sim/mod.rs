@@ -77,6 +77,8 @@ pub struct Stats {
     pub fast_reads: u64,
     /// Of these, reads in the last tenth of a lease.
     pub near_expiry: u64,
+    /// Reads that replicas answered from what they had applied.
+    pub local_reads: u64,
     /// Times that a client was redirected.
     pub redirects: u64,
     /// Faults.
@@ -102,6 +104,7 @@ impl Stats {
             Ended::Ok(result) => {
                 self.answered += 1;
                 self.fast_reads += u64::from(result.fast);
+                self.local_reads += u64::from(result.local);
             }
             Ended::Fail(_) => self.failed += 1,
             Ended::Info(_) => self.unknown += 1,
@@ -121,6 +124,7 @@ impl Stats {
             unknown: self.unknown + other.unknown,
             fast_reads: self.fast_reads + other.fast_reads,
             near_expiry: self.near_expiry + other.near_expiry,
+            local_reads: self.local_reads + other.local_reads,
             redirects: self.redirects + other.redirects,
             faults: self.faults + other.faults,
             faults_without_target: self.faults_without_target + other.faults_without_target,

@@ -4,6 +4,7 @@ use checker::{
     history::History,
     lease_safety::{self, Traces},
     linearizability::{self, Budget, Verdict},
+    sequential,
 };
 
 use super::watch::Finding;
@@ -41,6 +42,14 @@ impl Judgement {
                 )),
             }
         }
+    }
+
+    /// Judges the history by the log that its answers tell of.
+    pub fn sequential(&mut self, history: &History) {
+        let report = sequential::check(history);
+        let findings = report.violations.into_iter().map(|violation| violation.text);
+        self.findings.extend(findings.map(|text| Finding { by: CheckName::Sequential, text }));
+        self.undecided.extend(report.undecided.into_iter().map(|what| format!("sequential: {what}")));
     }
 
     /// Judges what the workload states.

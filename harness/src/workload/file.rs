@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Deserializer, de::Visitor};
 use store::{
-    config::{LeaseConfig, Mutant, RoutingMode, StorageKind},
+    config::{LeaseConfig, Mutant, ReadMode, RoutingMode, StorageKind},
     node::wire::Kind,
 };
 use toml::Spanned;
@@ -58,6 +58,7 @@ pub struct Cluster {
     pub storage: StorageKind,
     #[serde(default)]
     pub routing: RoutingMode,
+    pub reads: Option<Spanned<ReadMode>>,
     #[serde(default = "heartbeat")]
     pub heartbeat_ms: Spanned<u64>,
     #[serde(default = "missed_rounds")]
@@ -425,6 +426,7 @@ pub struct Expectation {
     pub absent: Option<Spanned<bool>>,
     pub swapped: Option<bool>,
     pub fast: Option<bool>,
+    pub local: Option<bool>,
     pub redirected: Option<bool>,
     pub reconnected: Option<bool>,
     pub leader: Option<Spanned<Target>>,

@@ -247,7 +247,7 @@ mod tests {
             (Kind::Table, Message::Table(table)),
             (Kind::HeartbeatRequest, Message::HeartbeatRequest { round: 1 }),
             (Kind::HeartbeatReply, Message::HeartbeatReply { round: 1, groups: Vec::new() }),
-            (Kind::Forward, Message::Forward { id, operation }),
+            (Kind::Forward, Message::Forward { id, operation, seen: 1 }),
             (Kind::Forwarded, Message::Forwarded { id, response }),
         ];
         for (kind, message) in plain {

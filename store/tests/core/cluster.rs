@@ -2,7 +2,7 @@
 
 use store::{
     api::{KeyType, NodeId},
-    config::{ClusterConfig, LeaseConfig, PartitionConfig, RoutingMode, StorageKind},
+    config::{ClusterConfig, LeaseConfig, PartitionConfig, ReadMode, RoutingMode, StorageKind},
 };
 
 /// One partition of text keys on all nodes; a heartbeat period of 50 ms, an election timeout of 300 ms and a lease of 300 ms.
@@ -25,6 +25,7 @@ pub fn one_partition(nodes: NodeId) -> ClusterConfig {
         request_timeout_ms: 1000,
         storage: StorageKind::Durable,
         routing: RoutingMode::Forward,
+        reads: ReadMode::Linearizable,
         preset: Vec::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use store::{
     api::{KeyType, NodeId, PartitionId},
-    config::{ClusterConfig, LeaseConfig, Mutant, PartitionConfig, RoutingMode, StorageKind},
+    config::{ClusterConfig, LeaseConfig, Mutant, PartitionConfig, ReadMode, RoutingMode, StorageKind},
     core::Config,
 };
 
@@ -340,6 +340,7 @@ impl Bounds {
             request_timeout_ms: 1_000_000,
             storage: StorageKind::Durable,
             routing: RoutingMode::Forward,
+            reads: ReadMode::Linearizable,
             preset: Vec::new(),
         };
         Config { node, nodes: replicas, disk: node, boot, cluster, mutant: self.mutant, traced: true }
