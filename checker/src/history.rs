@@ -38,6 +38,31 @@ pub struct Header {
     pub origin: u64,
     /// Values that keys held before the first operation; keys that are not listed were absent.
     pub initial: Vec<(Key, String)>,
+    /// Which partition holds which keys, where that is recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub partitions: Vec<Range>,
+}
+
+/// The keys of a partition: those in `[lower, upper)`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// The partition.
+    pub partition: u32,
+    /// Its first key; `None`: unbounded.
+    pub lower: Option<Key>,
+    /// The first key above it; `None`: unbounded.
+    pub upper: Option<Key>,
+}
+
+impl Header {
+    /// The partition that holds a key, if it is recorded.
+    pub fn partition_of(&self, key: &Key) -> Option<u32> {
+        let holds = |range: &&Range| {
+            range.lower.as_ref().is_none_or(|lower| lower <= key)
+                && range.upper.as_ref().is_none_or(|upper| key < upper)
+        };
+        self.partitions.iter().find(holds).map(|range| range.partition)
+    }
 }
 
 /// A key.
@@ -59,7 +84,7 @@ pub struct Op {
     pub process: u64,
     /// The client that runs it; survives `info`.
     pub client: u64,
-    /// The node that the client asked.
+    /// The node that the client asked: the first one at invocation, the last one at completion.
     pub node: u64,
     /// Invocation or completion.
     #[serde(rename = "type")]
@@ -73,6 +98,31 @@ pub struct Op {
     /// Why it did not succeed; only in `fail` and `info`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
+    /// What the client met before the last node that it asked; only in completions. At all nodes before the last one the
+    /// operation certainly did not happen.
+    #[serde(skip_serializing_if = "Trip::is_straight", default)]
+    pub trip: Trip,
+}
+
+/// What an operation met on its way from node to node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trip {
+    /// Times that a node named the leader and the client went there.
+    pub redirects: u64,
+    /// Times that a node could not be reached.
+    pub gone: u64,
+    /// Times that a node knew of no leader to go to.
+    pub leaderless: u64,
+    /// Times that a replica had not applied as much as the client had seen.
+    #[serde(default)]
+    pub behind: u64,
+}
+
+impl Trip {
+    /// True when the first node that was asked was the last one.
+    pub fn is_straight(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Invocation or completion.
@@ -132,12 +182,19 @@ pub struct OpResult {
     pub swapped: Option<bool>,
     /// Version of the key that the answer reflects.
     pub version: u64,
-    /// The leader that answered.
+    /// Length of the partition's log that the answer reflects: up to the operation's own entry, or, for a read without one,
+    /// as much as the node had applied. `None`: not recorded.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub index: Option<u64>,
+    /// The node that answered: the leader, unless the read was local.
     pub leader: u64,
     /// Its ballot, as text.
     pub ballot: String,
-    /// A read that was answered without the group.
+    /// A read that the leader answered without the group.
     pub fast: bool,
+    /// A read that a replica answered from what it had applied, whoever led.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub local: bool,
 }
 
 /// A fault was injected or healed.

@@ -1,4 +1,4 @@
-//! Decides of recorded histories whether they are linearizable, and of recorded traces whether the leases were safe.
+//! Decides of recorded histories whether they are linearizable, or sequentially consistent, and of recorded traces whether the leases were safe.
 //!
 //! The checker knows nothing of the store's code: [`history`] and [`trace`] are its own definitions of the two recorded
 //! formats, so that the oracle is independent of what it judges.
@@ -9,4 +9,5 @@ pub mod history;
 pub mod lease_safety;
 pub mod linearizability;
 pub mod model;
+pub mod sequential;
 pub mod trace;

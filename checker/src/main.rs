@@ -11,6 +11,7 @@ use anyhow::Context;
 use checker::history::History;
 use checker::lease_safety::{self, LeaseReport};
 use checker::linearizability::{self, Budget, Report, Verdict};
+use checker::sequential;
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Decides whether recorded histories are linearizable, and whether leases were safe.
@@ -39,6 +40,14 @@ enum Command {
         /// Give up beyond this much search state: 512MiB, 4GiB, or bytes.
         #[arg(long, value_parser = bytes, default_value = "4GiB")]
         memory_limit: usize,
+        /// Print the whole report as JSON before the verdict.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Is each partition of this history sequentially consistent, as reads through any replica promise?
+    Sequential {
+        /// The history.
+        file: PathBuf,
         /// Print the whole report as JSON before the verdict.
         #[arg(long)]
         json: bool,
@@ -80,6 +89,7 @@ fn main() -> ExitCode {
             let budget = Budget { time: Some(time_limit), memory: Some(memory_limit), ..Budget::default() };
             check(&file, budget, json)
         }
+        Command::Sequential { file, json } => sequential(&file, json),
         Command::Leases { run, json } => leases(&run, json),
     };
     done.unwrap_or_else(|error| {
@@ -127,6 +137,28 @@ fn tell(report: &Report, json: bool) -> ExitCode {
             ExitCode::from(3)
         }
     }
+}
+
+fn sequential(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let history = History::read(file).with_context(|| file.display().to_string())?;
+    let report = sequential::check(&history);
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        report
+            .violations
+            .iter()
+            .for_each(|violation| println!("line {}: {}\n", violation.line, violation.text));
+        report.undecided.iter().for_each(|what| println!("undecided: {what}"));
+    }
+    let size = format!("{} operations of {} sessions", report.operations, report.sessions);
+    let (word, code) = match report.verdict() {
+        sequential::Verdict::Valid => ("valid", ExitCode::SUCCESS),
+        sequential::Verdict::Violation => ("violation", ExitCode::from(1)),
+        sequential::Verdict::Unknown => ("unknown", ExitCode::from(3)),
+    };
+    println!("VERDICT {word} ({size}, {} local reads)", report.local_reads);
+    Ok(code)
 }
 
 fn leases(run: &Path, json: bool) -> anyhow::Result<ExitCode> {

@@ -18,7 +18,7 @@ use harness::{
     leaders::Leaders,
     plan::{Plan, PlannedClient},
     proxy::{Network, Protocol},
-    worker::{Connections, Session, Surroundings, Worker},
+    worker::{Session, Surroundings, Worker, connections},
     workload,
 };
 use serde::Serialize;
@@ -153,12 +153,14 @@ async fn answer_all(stream: TcpStream) -> Result<()> {
     while let Some(frame) = frames.next().await {
         let ClientRequest { id, body } = wire::decode(&frame?)?;
         let (outcome, fast) = match body {
-            RequestBody::Operation(Operation::Get { .. }) => {
+            RequestBody::Operation { operation: Operation::Get { .. }, .. } => {
                 (Outcome::Value(Some("c1-1............".into())), true)
             }
             _ => (Outcome::Written, false),
         };
-        let body = ReplyBody::Operation(Ok(Answer { outcome, version: 1, leader: 1, ballot, fast }));
+        let (version, index, leader, local) = (1, 1, 1, false);
+        let answer = Answer { outcome, version, index, leader, ballot, fast, local };
+        let body = ReplyBody::Operation(Ok(answer));
         frames.feed(wire::encode(&ClientReply { id, body })).await?;
         // all that came together is answered together
         if frames.read_buffer().is_empty() {
@@ -196,7 +198,7 @@ impl Side {
             for records in if round % 2 == 0 { [true, false] } else { [false, true] } {
                 let history = if records {
                     let path = folder.join(format!("{name} {round}.jsonl"));
-                    History::create(&path, &plan.workload, plan.seed, Vec::new())?
+                    History::create(&path, |origin| plan.header(origin))?
                 } else {
                     History::unrecorded()
                 };
@@ -241,14 +243,14 @@ async fn load(
         addresses: Arc::clone(addresses),
         history: Arc::clone(history),
         leaders: Arc::new(Leaders::new(plan.cluster.clone())),
-        cluster: plan.cluster.name.as_str().into(),
+        cluster: Arc::new(plan.cluster.clone()),
         stride: plan.last_client() + 1,
     };
     let operations = Arc::new(plan.operations.clone().context("the workload has no operations")?);
     let stop = watch::Sender::new(false);
     let mut workers = JoinSet::new();
     for group in plan.clients.chunks(plan.share.max(1) as usize) {
-        let connections = Arc::new(Connections::new(group[0].client, &surroundings));
+        let connections = connections(group[0].client, &surroundings);
         for client in group {
             let worker = Worker {
                 session: Session::sharing(Arc::clone(&connections), client.client, surroundings.clone()),

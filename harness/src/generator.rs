@@ -219,9 +219,11 @@ mod tests {
             returned: returned.map(str::to_owned),
             swapped: None,
             version: 1,
+            index: None,
             leader: 1,
             ballot: String::new(),
             fast: false,
+            local: false,
         };
         knowledge.learn(&Function::Get { key: key.clone() }, Kind::Ok, Some(&result(Some("seen"))));
         assert_eq!(swap(&knowledge), expects(Some("seen")));

@@ -13,7 +13,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use checker::history::{Function, Header, Kind, Nemesis, OpResult, Phase, Record};
+use checker::history::{Function, Header, Kind, Nemesis, Op, OpResult, Phase, Record, Trip};
 use tokio::sync::watch;
 
 use crate::clock::boottime_ns;
@@ -48,7 +48,7 @@ pub struct Asked {
     pub process: u64,
     /// The client.
     pub client: u64,
-    /// The node that is asked.
+    /// The node that is asked first.
     pub node: u64,
     /// What is asked.
     pub function: Function,
@@ -65,6 +65,17 @@ pub enum Ended {
     Info(String),
 }
 
+/// How an operation ended, where, and what it met on its way there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// How.
+    pub ended: Ended,
+    /// The node that was asked last.
+    pub node: u64,
+    /// What it met before.
+    pub trip: Trip,
+}
+
 /// An operation that has ended, as the summary needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Completed {
@@ -78,20 +89,18 @@ pub struct Completed {
     pub kind: Kind,
     /// Whether it was a fast read.
     pub fast: bool,
+    /// Whether it was a local read.
+    pub local: bool,
+    /// What it met on its way.
+    pub trip: Trip,
 }
 
 impl History {
-    /// Begins the history of a run; time 0 is now.
-    pub fn create(
-        path: &Path,
-        workload: &str,
-        seed: u64,
-        initial: Vec<(checker::history::Key, String)>,
-    ) -> io::Result<Self> {
+    /// Begins the history of a run with what `header` makes of its time 0, which is now.
+    pub fn create(path: &Path, header: impl FnOnce(u64) -> Header) -> io::Result<Self> {
         let origin = boottime_ns();
         let history = Self::new(origin, Some(LineFile::start(File::create_new(path)?)?));
-        let header = Header { workload: workload.to_owned(), seed, origin, initial };
-        history.lock().write(&Record::Header(header));
+        history.lock().write(&Record::Header(header(origin)));
         history.flush()?;
         Ok(history)
     }
@@ -126,15 +135,16 @@ impl History {
     }
 
     /// Records how the operation that was invoked at `invoked` has ended.
-    pub fn complete(&self, asked: &Asked, invoked: u64, ended: &Ended) {
+    pub fn complete(&self, asked: &Asked, invoked: u64, finished: &Finished) {
+        let Finished { ended, trip, .. } = finished;
         let mut inner = self.lock();
         let time = self.stamp(&mut inner);
         inner.count += 1;
         if inner.file.is_some() {
-            inner.append(|line| put_op(line, time, asked, Some(ended)));
-            let fast = matches!(ended, Ended::Ok(result) if result.fast);
-            let name = name_of(&asked.function);
-            inner.completed.push(Completed { invoked, ended: time, name, kind: ended.kind(), fast });
+            inner.append(|line| put_op(line, time, asked, Some(finished)));
+            let (fast, local) = ended.result().map_or((false, false), |result| (result.fast, result.local));
+            let (name, kind) = (name_of(&asked.function), ended.kind());
+            inner.completed.push(Completed { invoked, ended: time, name, kind, fast, local, trip: *trip });
         }
         drop(inner);
         if is_acknowledged_write(&asked.function, ended) {
@@ -233,6 +243,41 @@ fn written(file: &LineFile) -> io::Result<()> {
     }
 }
 
+impl Asked {
+    /// The record of the completion.
+    pub fn completion(&self, time: u64, finished: &Finished) -> Op {
+        let Finished { ended, node, trip } = finished;
+        let mut op = Op { node: *node, trip: *trip, ..self.op(time, ended.kind()) };
+        match ended {
+            Ended::Ok(result) => op.result = Some(result.clone()),
+            Ended::Fail(error) | Ended::Info(error) => op.error = Some(error.clone()),
+        }
+        op
+    }
+
+    /// The record of the invocation, or, but for what came of it, of the completion.
+    pub fn op(&self, time: u64, kind: Kind) -> Op {
+        Op {
+            time,
+            process: self.process,
+            client: self.client,
+            node: self.node,
+            kind,
+            function: self.function.clone(),
+            result: None,
+            error: None,
+            trip: Trip::default(),
+        }
+    }
+}
+
+impl Finished {
+    /// It ended at the first node that was asked.
+    pub fn straight(node: u64, ended: Ended) -> Self {
+        Self { ended, node, trip: Trip::default() }
+    }
+}
+
 impl Ended {
     /// The record's type.
     pub fn kind(&self) -> Kind {
@@ -274,6 +319,11 @@ mod tests {
 
     use super::*;
 
+    fn header(origin: u64) -> Header {
+        let (workload, initial) = ("test".to_owned(), vec![(Key::Integer(1), "a".to_owned())]);
+        Header { workload, seed: 1, origin, initial, partitions: Vec::new() }
+    }
+
     fn asked(client: u64) -> Asked {
         Asked { process: client, client, node: 1, function: Function::Get { key: Key::Integer(1) } }
     }
@@ -282,15 +332,15 @@ mod tests {
     fn lines_are_in_the_order_of_time_whoever_writes_them() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("history.jsonl");
-        let history =
-            History::create(&path, "test", 1, vec![(Key::Integer(1), "a".to_owned())]).expect("history");
+        let history = History::create(&path, header).expect("history");
         std::thread::scope(|scope| {
             for client in 0..4 {
                 let history = &history;
                 scope.spawn(move || {
                     for _ in 0..200 {
                         let invoked = history.invoke(&asked(client));
-                        history.complete(&asked(client), invoked, &Ended::Info("lost".to_owned()));
+                        let ended = Finished::straight(1, Ended::Info("lost".to_owned()));
+                        history.complete(&asked(client), invoked, &ended);
                     }
                 });
             }
@@ -316,21 +366,26 @@ mod tests {
     fn a_record_survives_being_written_and_read() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("history.jsonl");
-        let history = History::create(&path, "test", 1, Vec::new()).expect("history");
+        let history = History::create(&path, header).expect("history");
         let invoked = history.invoke(&asked(3));
         let result = OpResult {
             returned: Some("a".to_owned()),
             swapped: None,
             version: 4,
+            index: Some(7),
             leader: 2,
             ballot: "0.1.0@n2".to_owned(),
             fast: true,
+            local: false,
         };
-        history.complete(&asked(3), invoked, &Ended::Ok(result.clone()));
+        let trip = Trip { redirects: 1, gone: 2, leaderless: 3, behind: 4 };
+        let finished = Finished { ended: Ended::Ok(result.clone()), node: 2, trip };
+        history.complete(&asked(3), invoked, &finished);
         history.flush().expect("written");
         let text = std::fs::read_to_string(&path).expect("read");
         let last: Record = serde_json::from_str(text.lines().last().expect("a line")).expect("a record");
-        assert!(matches!(last, Record::Op(op) if op.kind == Kind::Ok && op.result == Some(result)), "{text}");
+        let Record::Op(op) = last else { panic!("{text}") };
+        assert_eq!((op.kind, op.result, op.node, op.trip), (Kind::Ok, Some(result), 2, trip), "{text}");
         assert!(history.completed_since(0)[0].fast);
     }
 
@@ -348,7 +403,7 @@ mod tests {
     fn what_was_recorded_before_a_panic_is_in_the_file() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("history.jsonl");
-        let history = History::create(&path, "test", 1, Vec::new()).expect("history");
+        let history = History::create(&path, header).expect("history");
         let ended = std::thread::spawn(move || {
             for client in 0..10_000 {
                 history.invoke(&asked(client));
@@ -369,7 +424,7 @@ mod tests {
     fn without_a_record_operations_are_only_counted() {
         let history = History::unrecorded();
         let invoked = history.invoke(&asked(1));
-        history.complete(&asked(1), invoked, &Ended::Info("lost".to_owned()));
+        history.complete(&asked(1), invoked, &Finished::straight(1, Ended::Info("lost".to_owned())));
         history.flush().expect("nothing to write");
         assert_eq!((history.completed_count(), history.completed_since(0).len()), (1, 0));
     }

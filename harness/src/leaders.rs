@@ -33,15 +33,17 @@ impl Leaders {
 
     /// An answer about `key` came from this leader.
     pub fn answered(&self, key: &Key, leader: NodeId) {
-        if let Some(partition) = self.cluster.partition_of(&store_key(key)) {
-            self.announced(partition, leader);
-        }
+        self.announced(self.partition_of(key), leader);
+    }
+
+    /// The partition that holds `key`; 0: none does.
+    pub fn partition_of(&self, key: &Key) -> PartitionId {
+        self.cluster.partition_of(&store_key(key)).unwrap_or_default()
     }
 
     /// Where a client that wants the leader asks for `key`: at node 1 as long as nobody is known.
     pub fn entry(&self, key: &Key) -> NodeId {
-        let partition = self.cluster.partition_of(&store_key(key));
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        partition.and_then(|partition| known.get(&partition).copied()).unwrap_or(1)
+        known.get(&self.partition_of(key)).copied().unwrap_or(1)
     }
 }

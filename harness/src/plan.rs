@@ -7,17 +7,18 @@
 
 use std::time::Duration;
 
+use checker::history::{Header, Range};
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use store::{
-    api::NodeId,
-    config::{ClusterConfig, TestOptions},
+    api::{self, NodeId},
+    config::{ClusterConfig, PartitionConfig, TestOptions},
 };
 
 use crate::workload::{
     Checks, Delays, Entry, Expect, ExpectedVerdict, FaultSpec, NodeClock, Operations, Phases, Require, Step,
-    Time, Trigger, When, Workload,
+    Time, Trigger, When, Workload, history_key,
 };
 
 /// What one run does.
@@ -173,6 +174,24 @@ impl Plan {
             self.expect.by = None;
         }
         self
+    }
+
+    /// The first record of a history of this plan, whose time 0 is this reading of the machine's clock.
+    pub fn header(&self, origin: u64) -> Header {
+        let key = |key: &Option<api::Key>| key.as_ref().map(history_key);
+        let range = |range: &PartitionConfig| Range {
+            partition: range.partition,
+            lower: key(&range.lower),
+            upper: key(&range.upper),
+        };
+        let preset = &self.cluster.preset;
+        Header {
+            workload: self.workload.clone(),
+            seed: self.seed,
+            origin,
+            initial: preset.iter().map(|(key, value)| (history_key(key), value.clone())).collect(),
+            partitions: self.cluster.partitions.iter().map(range).collect(),
+        }
     }
 
     /// All nodes.

@@ -215,11 +215,11 @@ impl Evidence<'_> {
         })
     }
 
-    /// When each answered operation of a partition was asked and answered, and who led.
+    /// When each operation of a partition that a leader answered was asked and answered, and who led.
     fn answers(&self, partition: PartitionId) -> impl Iterator<Item = (u64, u64, u64)> {
         self.asked(partition, 0, u64::MAX).filter_map(|operation| {
-            let leader = operation.result.as_ref()?.leader;
-            Some((operation.invoked.time, operation.returned?.time, leader))
+            let result = operation.result.as_ref().filter(|result| !result.local)?;
+            Some((operation.invoked.time, operation.returned?.time, result.leader))
         })
     }
 

@@ -1,17 +1,14 @@
 //! Clients: each is a logical process after another, asks one thing at a time and records all of it.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use checker::history::{Function, OpResult};
+use checker::history::{Function, OpResult, Trip};
 use store::{
     api::{Answer, NodeId, Operation, Outcome},
-    client::{Client, ClientError},
-    pipeline::Pipeline,
+    client::{ClusterClient, Done},
+    config::{ClusterConfig, ReadMode},
+    connections::Connections,
+    routes::Entry,
 };
 use tokio::{
     sync::watch,
@@ -20,7 +17,7 @@ use tokio::{
 
 use crate::{
     generator::{Generator, Knowledge},
-    history_writer::{Asked, Ended, History},
+    history_writer::{Asked, Ended, Finished, History},
     leaders::Leaders,
     workload::store_key,
 };
@@ -37,122 +34,63 @@ pub struct Surroundings {
     pub history: Arc<History>,
     /// Who leads which partition, as far as the harness knows.
     pub leaders: Arc<Leaders>,
-    /// The cluster's name.
-    pub cluster: Arc<str>,
+    /// The cluster.
+    pub cluster: Arc<ClusterConfig>,
     /// Process numbers grow by this after an unknown outcome: above every client's number.
     pub stride: u64,
 }
 
-/// Connections of one client, or of several that share them: one to each node that they ask.
-pub struct Connections(BTreeMap<NodeId, Connection>);
-
-struct Connection {
-    address: String,
-    present: Mutex<Option<Pipeline>>,
-    /// One client connects while the others wait.
-    connecting: tokio::sync::Mutex<()>,
+/// The connections of a client, or of several that share them: on the links of `client`, none of them made yet.
+pub fn connections(client: u64, surroundings: &Surroundings) -> Arc<Connections> {
+    let links = surroundings.addresses.range((client, NodeId::MIN)..=(client, NodeId::MAX));
+    let addresses = links.map(|((_, node), address)| (*node, address.to_string())).collect();
+    Arc::new(Connections::new(&surroundings.cluster.name, addresses))
 }
 
-impl Connections {
-    /// Connections on the links of `client`, none of them made yet.
-    pub fn new(client: u64, surroundings: &Surroundings) -> Self {
-        let links = surroundings.addresses.range((client, NodeId::MIN)..=(client, NodeId::MAX));
-        let connection = |address: &SocketAddr| Connection {
-            address: address.to_string(),
-            present: Mutex::default(),
-            connecting: tokio::sync::Mutex::default(),
-        };
-        Self(links.map(|((_, node), address)| (*node, connection(address))).collect())
-    }
-
-    fn to(&self, node: NodeId) -> &Connection {
-        self.0.get(&node).unwrap_or_else(|| panic!("no client has a link to node {node}"))
-    }
-}
-
-impl Connection {
-    /// What is there, or else a new one.
-    async fn reach(&self, cluster: &str) -> Result<Pipeline, ClientError> {
-        if let Some(pipeline) = self.present() {
-            return Ok(pipeline);
-        }
-        let _only_one = self.connecting.lock().await;
-        if let Some(pipeline) = self.present() {
-            return Ok(pipeline);
-        }
-        let pipeline = Pipeline::new(Client::connect(&self.address, cluster).await?);
-        *self.lock() = Some(pipeline.clone());
-        Ok(pipeline)
-    }
-
-    fn present(&self) -> Option<Pipeline> {
-        self.lock().as_ref().filter(|pipeline| !pipeline.is_lost()).cloned()
-    }
-
-    /// Nobody asks anything more on this one; who waits for it already goes on waiting.
-    fn give_up(&self, pipeline: &Pipeline) {
-        self.lock().take_if(|present| present.is_same(pipeline));
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Pipeline>> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A client: its connections and its present process number.
+/// A client: the store's own, and its present process number.
 pub struct Session {
     surroundings: Surroundings,
     client: u64,
     process: u64,
-    connections: Arc<Connections>,
+    store: ClusterClient,
 }
 
 impl Session {
     /// A client that has not asked anything, with connections of its own.
     pub fn new(client: u64, surroundings: Surroundings) -> Self {
-        let connections = Arc::new(Connections::new(client, &surroundings));
+        let connections = connections(client, &surroundings);
         Self::sharing(connections, client, surroundings)
     }
 
     /// A client that has not asked anything, and uses connections that others use too.
     pub fn sharing(connections: Arc<Connections>, client: u64, surroundings: Surroundings) -> Self {
-        Self { surroundings, client, process: client, connections }
+        let store = ClusterClient::sharing(connections, surroundings.cluster.routing);
+        Self { surroundings, client, process: client, store }
     }
 
-    /// Asks `node`, once, and records it. The operation is never sent again, whatever comes of it.
-    pub async fn ask(&mut self, node: NodeId, function: Function, limit: Duration) -> Ended {
+    /// Where a client whose place is `node` asks.
+    fn entry(&self, function: &Function, node: NodeId) -> Entry {
+        entry(&self.surroundings.cluster, function, node)
+    }
+
+    /// Asks the store, and records it as one operation. It is asked of another node only where it certainly did not happen.
+    pub async fn ask(&mut self, entry: Entry, function: Function, limit: Duration) -> Finished {
+        let partition = self.surroundings.leaders.partition_of(function.key());
+        let node = self.store.first(partition, entry);
         let asked = Asked { process: self.process, client: self.client, node, function };
         let history = &self.surroundings.history;
         let invoked = history.invoke(&asked);
-        let ended = self.attempt(&asked, Instant::now() + limit).await;
-        history.complete(&asked, invoked, &ended);
-        if matches!(ended, Ended::Info(_)) {
+        let operation = operation_of(&asked.function);
+        let done = self.store.call((partition, entry), &operation, limit, |_| ()).await;
+        let finished = finished(done);
+        history.complete(&asked, invoked, &finished);
+        if matches!(finished.ended, Ended::Info(_)) {
             self.process += self.surroundings.stride;
         }
-        if let Some(result) = ended.result() {
+        if let Some(result) = finished.ended.result().filter(|result| !result.local) {
             self.surroundings.leaders.answered(asked.function.key(), result.leader);
         }
-        ended
-    }
-
-    /// Until the request is sent, every failure is definite.
-    async fn attempt(&self, asked: &Asked, deadline: Instant) -> Ended {
-        let connection = self.connections.to(asked.node);
-        let reached = time::timeout_at(deadline, connection.reach(&self.surroundings.cluster));
-        let pipeline = match reached.await {
-            Ok(Ok(pipeline)) => pipeline,
-            Ok(Err(error)) => return failed(&error),
-            Err(_) => return Ended::Fail("no connection in time".to_owned()),
-        };
-        match time::timeout_at(deadline, pipeline.call(operation_of(&asked.function))).await {
-            Ok(Ok(answer)) => Ended::Ok(result_of(&answer)),
-            Ok(Err(error)) => failed(&error),
-            Err(_) => {
-                // whatever is wrong with it must not keep the next operation waiting, too
-                connection.give_up(&pipeline);
-                Ended::Info("no answer in time".to_owned())
-            }
-        }
+        finished
     }
 }
 
@@ -190,7 +128,8 @@ impl Worker {
             let choice = self.generator.choose();
             let function = choice.ask.resolve(&knowledge);
             let node = choice.node.unwrap_or_else(|| self.session.surroundings.leaders.entry(function.key()));
-            let ended = self.session.ask(node, function.clone(), self.limit).await;
+            let Finished { ended, .. } =
+                self.session.ask(self.session.entry(&function, node), function.clone(), self.limit).await;
             knowledge.learn(&function, ended.kind(), ended.result());
             if matches!(ended, Ended::Fail(_)) {
                 time::sleep(BACKOFF).await;
@@ -199,8 +138,28 @@ impl Worker {
     }
 }
 
-fn failed(error: &ClientError) -> Ended {
-    if error.is_definite() { Ended::Fail(error.to_string()) } else { Ended::Info(error.to_string()) }
+/// What a history says of how an operation ended: it is a failure only if it certainly happened nowhere.
+fn finished(done: Done) -> Finished {
+    let ended = match done.result {
+        Ok(answer) => Ended::Ok(result_of(&answer)),
+        Err(error) if error.is_definite() => Ended::Fail(error.to_string()),
+        Err(error) => Ended::Info(error.to_string()),
+    };
+    Finished { ended, node: done.node, trip: trip_of(done.trip) }
+}
+
+/// What a history says of an operation's way.
+pub(crate) fn trip_of(trip: store::routes::Trip) -> Trip {
+    let store::routes::Trip { redirects, gone, leaderless, behind } = trip;
+    Trip { redirects, gone, leaderless, behind }
+}
+
+/// Where a client whose place is `node` asks: at the leader if it knows it, but reads that any replica answers at its place.
+pub(crate) fn entry(cluster: &ClusterConfig, function: &Function, node: NodeId) -> Entry {
+    match (cluster.reads, function) {
+        (ReadMode::Local, Function::Get { .. }) => Entry::At(node),
+        _ => Entry::Leader(node),
+    }
 }
 
 /// What the store is asked.
@@ -229,8 +188,10 @@ pub(crate) fn result_of(answer: &Answer) -> OpResult {
         returned: returned.map(str::to_owned),
         swapped,
         version: answer.version,
+        index: Some(answer.index),
         leader: answer.leader,
         ballot: answer.ballot.to_string(),
         fast: answer.fast,
+        local: answer.local,
     }
 }

@@ -18,7 +18,7 @@ use harness::{
 };
 use store::{
     api::KeyType,
-    config::{ClockSkew, ClusterConfig, NodeConfig, StorageKind, TestOptions},
+    config::{ClockSkew, ClusterConfig, NodeConfig, ReadMode, RoutingMode, StorageKind, TestOptions},
     node::control::Notice,
 };
 use tokio::{
@@ -130,6 +130,8 @@ fn config(node: u64, run_dir: &Path) -> NodeConfig {
         lease: None,
         request_timeout_ms: 1000,
         storage: StorageKind::Memory,
+        routing: RoutingMode::Forward,
+        reads: ReadMode::Linearizable,
         preset: Vec::new(),
     };
     NodeConfig {

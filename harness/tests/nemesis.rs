@@ -78,12 +78,13 @@ impl World {
         let cluster = Arc::new(soon(Cluster::start(spec, Arc::clone(&network))).await.unwrap());
         let roles = Arc::new(Roles::new(Arc::clone(&plan), Arc::clone(&network), Arc::clone(&cluster)));
         let path = folder.path().join("history.jsonl");
-        let history = Arc::new(History::create(&path, "w", 1, Vec::new()).unwrap());
+        let history = Arc::new(History::create(&path, |origin| plan.header(origin)).unwrap());
         let parts = (Arc::clone(&plan), Arc::clone(&network), Arc::clone(&cluster));
         let nemesis = Nemesis::new(parts.0, parts.1, parts.2, Arc::clone(&history), Arc::clone(&roles));
         let leaders = Arc::new(Leaders::new(plan.cluster.clone()));
         let addresses = Arc::new(network.client_addresses());
-        let surroundings = Surroundings { addresses, history, leaders, cluster: "w".into(), stride: 10 };
+        let cluster_config = Arc::new(plan.cluster.clone());
+        let surroundings = Surroundings { addresses, history, leaders, cluster: cluster_config, stride: 10 };
         Self { folder, plan, cluster, roles, nemesis: Arc::new(nemesis), surroundings }
     }
 

@@ -8,9 +8,9 @@ use std::{
 use harness::{
     plan::Plan,
     sim::{Options, Outcome, found, keep, repeat, run},
-    workload::{self, ExpectedVerdict, FaultAction, Workload},
+    workload::{self, CheckName, Consistency, ExpectedVerdict, FaultAction, Workload},
 };
-use store::config::Mutant;
+use store::config::{Mutant, ReadMode};
 
 fn load(path: &str) -> Workload {
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -147,7 +147,7 @@ fn assert_all_clean(name: &str, at_least: usize, seeds: std::ops::Range<u64>) {
 
 #[test]
 fn every_scenario_is_clean() {
-    assert_all_clean("scenarios", 18, 0..3);
+    assert_all_clean("scenarios", 22, 0..3);
 }
 
 #[test]
@@ -167,8 +167,10 @@ fn negative() -> Vec<Workload> {
 
 #[test]
 fn outside_the_assumption_of_the_leases_a_violation_is_found_and_within_it_is_not() {
-    let outside: Vec<Workload> =
-        folder("negative").into_iter().filter(|workload| workload.test.mutant.is_none()).collect();
+    let is_outside = |workload: &Workload| {
+        workload.test.mutant.is_none() && workload.cluster.reads == ReadMode::Linearizable
+    };
+    let outside: Vec<Workload> = folder("negative").into_iter().filter(is_outside).collect();
     assert_eq!(outside.len(), 4);
     for mut workload in outside {
         let hit = (0..10).find_map(|seed| {
@@ -181,6 +183,31 @@ fn outside_the_assumption_of_the_leases_a_violation_is_found_and_within_it_is_no
         workload.nemesis.retain(|entry| !matches!(entry.fault.action, FaultAction::Clock(_)));
         workload.expect.verdict = ExpectedVerdict::Valid;
         assert_clean(&workload, 0..3);
+    }
+}
+
+/// Reads that any replica answers are sequentially consistent, and no more than that.
+#[test]
+fn local_reads_are_not_linearizable_and_keep_what_they_promise() {
+    let mut workload = load("../workloads/negative/reads-through-non-leaders.toml");
+    let plan = Plan::new(workload.clone(), 0);
+    let outcome = run(&plan, &Options::default());
+    let finding = found(&plan, &outcome).expect("a stale read is found in the first seed");
+    assert_eq!(finding.by, CheckName::Linearizable);
+    assert!(outcome.stats.local_reads > 200 && outcome.stats.fast_reads == 0, "{:?}", outcome.stats);
+    workload.checks.consistency = Consistency::Sequential;
+    workload.expect.verdict = ExpectedVerdict::Valid;
+    assert_clean(&workload, 0..5);
+}
+
+/// Where nodes redirect, clients find the leaders themselves: after boot each of them is told of each leader, and after a
+/// leader has died again.
+#[test]
+fn clients_are_redirected_to_each_leader_and_again_to_its_successor() {
+    let workload = load("../workloads/scenarios/redirects.toml");
+    for seed in 0..20 {
+        let stats = simulated(&workload, seed).stats;
+        assert!((9..30).contains(&stats.redirects), "seed {seed}: {} redirects", stats.redirects);
     }
 }
 

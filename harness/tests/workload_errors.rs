@@ -189,6 +189,7 @@ fn an_impossible_cluster_is_refused() {
     golden("overlapping-ranges", &with("{ lower = 100 }", "{ lower = 99 }"));
     golden("open-range-in-the-middle", &with("{ upper = 100 }", "{ lower = 1 }"));
     golden("empty-range", &with("{ lower = 100 }", "{ lower = 100, upper = 100 }"));
+    golden("local-reads-linearizable", &with("nodes = 3", "nodes = 3\nreads = \"local\""));
     golden("replica-twice", &with("{ lower = 100 }", "{ lower = 100, replicas = [1, 2, 2] }"));
     golden("key-of-the-wrong-kind", &with("key = 1,", "key = \"1\","));
 }

@@ -159,12 +159,17 @@ pub struct Answer {
     /// Log index (from 1) of the last write of the key that the answer reflects, deletions included; 0 when the key was
     /// never written since the cluster started.
     pub version: u64,
-    /// The leader that answered.
+    /// Length of the log that the answer reflects: up to the operation's own entry, or, for a read that has none, as much as
+    /// the node had applied.
+    pub index: u64,
+    /// The node that answered: the leader, unless the read was local.
     pub leader: NodeId,
-    /// The ballot that it led under.
+    /// The ballot that it led under; of a local read the one that the replica has promised.
     pub ballot: Ballot,
     /// True for a read that the leader answered under its lease, without the group.
     pub fast: bool,
+    /// True for a read that a replica answered from what it had applied, whoever leads. Never together with `fast`.
+    pub local: bool,
 }
 
 /// Why an operation was not answered.
@@ -178,19 +183,34 @@ pub enum StoreError {
         /// Nodes needed.
         threshold: u64,
     },
-    /// The node that was asked does not lead the key's partition and could not forward the request.
-    #[error("not the leader of partition {partition}{}", hint.map(|node| format!(", try node {node}")).unwrap_or_default())]
+    /// The node that was asked does not lead the key's partition, and does not hand the request on.
+    #[error("not the leader of partition {partition}: {}", leader.map_or_else(|| "it knows of none, an election may be in progress".to_owned(), |ballot| format!("node {} leads it under {ballot}", ballot.node)))]
     NotLeader {
         /// The key's partition.
         partition: PartitionId,
-        /// Who may lead it.
-        hint: Option<NodeId>,
+        /// Who leads it, as far as the node knows: the highest ballot that has announced itself, if its node is alive and
+        /// another than the one that was asked.
+        leader: Option<Ballot>,
     },
     /// No leader of the key's partition was known, or none that lives, for as long as the node waits: timed out.
     #[error("timed out: partition {partition} had no leader within {waited_ms} ms")]
     NoLeader {
         /// The key's partition.
         partition: PartitionId,
+        /// How long the operation waited, in milliseconds.
+        waited_ms: u64,
+    },
+    /// A replica that answers reads itself has not applied as much of the log as the client has seen.
+    #[error(
+        "partition {partition} has applied {applied} entries here, fewer than the {seen} that were seen, for {waited_ms} ms"
+    )]
+    Behind {
+        /// The key's partition.
+        partition: PartitionId,
+        /// Entries that the replica has applied.
+        applied: u64,
+        /// Entries that the client has seen.
+        seen: u64,
         /// How long the operation waited, in milliseconds.
         waited_ms: u64,
     },
@@ -221,6 +241,7 @@ impl StoreError {
             Self::NotReady { .. }
             | Self::NotLeader { .. }
             | Self::NoLeader { .. }
+            | Self::Behind { .. }
             | Self::OutOfRange { .. }
             | Self::WrongKeyType { .. } => true,
             Self::Indefinite { .. } => false,
@@ -244,7 +265,12 @@ pub struct ClientRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum RequestBody {
     /// An operation on the store.
-    Operation(Operation),
+    Operation {
+        /// The operation.
+        operation: Operation,
+        /// The highest [`Answer::index`] that the client was given in the key's partition: no local read shows it less.
+        seen: u64,
+    },
     /// How the node sees itself and its groups.
     Status,
 }

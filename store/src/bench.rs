@@ -15,7 +15,7 @@ use hdrhistogram::Histogram;
 use store::{
     api::{Key, KeyType, NodeId, Operation},
     client::Client,
-    config::{ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, StorageKind},
+    config::{ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, ReadMode, RoutingMode, StorageKind},
     node::{clock::machine_time, control::Notice},
 };
 use tokio::{net::TcpListener, time::timeout};
@@ -185,6 +185,8 @@ fn cluster(arguments: &Arguments, lease: bool) -> ClusterConfig {
         lease: lease.then_some(LeaseConfig { duration_ms: 1000, drift_ppm: 1000 }),
         request_timeout_ms: 5000,
         storage: if arguments.memory { StorageKind::Memory } else { StorageKind::Durable },
+        routing: RoutingMode::Forward,
+        reads: ReadMode::Linearizable,
         preset: Vec::new(),
     }
 }

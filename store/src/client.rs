@@ -1,21 +1,34 @@
-//! A client of one node: one connection, one operation at a time, no retries.
+//! Clients: of one node ([`Client`]), and of a cluster ([`ClusterClient`]). One operation at a time.
 //!
-//! Nothing is sent twice here, so an operation happens at most once; the caller decides what to do after an error, and
-//! [`ClientError::is_definite`] says what it may conclude.
+//! A [`Client`] has one connection and sends nothing twice. A [`ClusterClient`] asks another node only where the operation
+//! certainly did not happen at the one before, so with both it happens at most once. The caller decides what to do after an
+//! error, and [`ClientError::is_definite`] says what it may conclude.
 
-use std::{io, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use futures::{SinkExt, StreamExt};
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    time::{self, Instant},
+};
 use tokio_util::codec::Framed;
 
 use crate::{
-    api::{Answer, ClientReply, ClientRequest, NodeStatus, Operation, ReplyBody, RequestBody, StoreError},
+    api::{
+        Answer, ClientReply, ClientRequest, NodeId, NodeStatus, Operation, PartitionId, ReplyBody,
+        RequestBody, StoreError,
+    },
+    config::RoutingMode,
+    connections::Connections,
     node::wire::{self, Handshake, Role, Verdict},
+    routes::{Detour, Entry, Obstacle, Routes, Trip},
 };
 
 /// How long a node may take to accept a connection and answer the handshake.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// Pause of a client that finds no leader: an election may be in progress.
+pub const PAUSE: Duration = Duration::from_millis(20);
 
 /// A connection to one node.
 #[derive(Debug)]
@@ -36,6 +49,17 @@ pub enum ClientError {
     /// The node answered with an error.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// No node that could be asked leads the key's partition, for as long as the caller waits. Nowhere has it happened.
+    #[error("gave up: {trip}; at last {last}")]
+    GaveUp {
+        /// What the operation met.
+        trip: Trip,
+        /// What the last node said.
+        last: Box<ClientError>,
+    },
+    /// The request was sent, and no answer came for as long as the caller waits.
+    #[error("no answer in time")]
+    NoAnswer,
     /// The connection broke, or said something that is no answer, after the request was handed to it.
     #[error("connection lost: {0}")]
     Lost(String),
@@ -45,9 +69,18 @@ impl ClientError {
     /// True when the operation certainly did not happen and never will.
     pub fn is_definite(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Refused(_) => true,
+            Self::Connect(_) | Self::Refused(_) | Self::GaveUp { .. } => true,
             Self::Store(error) => error.is_definite(),
-            Self::Lost(_) => false,
+            Self::NoAnswer | Self::Lost(_) => false,
+        }
+    }
+
+    /// What stood in the way, if the operation certainly did not happen and another node may be asked.
+    fn obstacle(&self) -> Option<Obstacle> {
+        match self {
+            Self::Connect(_) | Self::Refused(_) => Some(Obstacle::Gone),
+            Self::Store(error) => Obstacle::of(error),
+            Self::GaveUp { .. } | Self::NoAnswer | Self::Lost(_) => None,
         }
     }
 }
@@ -60,7 +93,7 @@ impl Client {
 
     /// Connects to a node of the named cluster, if it answers so soon.
     pub async fn connect_within(limit: Duration, address: &str, cluster: &str) -> Result<Self, ClientError> {
-        tokio::time::timeout(limit, Self::shake_hands(address, cluster)).await.unwrap_or_else(|_| {
+        time::timeout(limit, Self::shake_hands(address, cluster)).await.unwrap_or_else(|_| {
             let reason = format!("{address} did not answer within {} ms", limit.as_millis());
             Err(ClientError::Connect(io::Error::new(io::ErrorKind::TimedOut, reason)))
         })
@@ -90,7 +123,7 @@ impl Client {
 
     /// Carries out one operation.
     pub async fn call(&mut self, operation: Operation) -> Result<Answer, ClientError> {
-        match self.request(RequestBody::Operation(operation)).await? {
+        match self.request(RequestBody::Operation { operation, seen: 0 }).await? {
             ReplyBody::Operation(response) => Ok(response?),
             ReplyBody::Status(_) => Err(ClientError::Lost("a status came back for an operation".to_owned())),
         }
@@ -123,9 +156,112 @@ impl Client {
     }
 }
 
+/// A client of a cluster: it has a connection to each node that it has asked, its own or shared with others, and follows
+/// redirects. It is one session: where replicas answer reads themselves, none of its reads is older than what it was answered
+/// before.
+#[derive(Debug)]
+pub struct ClusterClient {
+    connections: Arc<Connections>,
+    routes: Routes,
+}
+
+/// How an operation ended.
+#[derive(Debug)]
+pub struct Done {
+    /// The answer, or why there is none.
+    pub result: Result<Answer, ClientError>,
+    /// The node that was asked last.
+    pub node: NodeId,
+    /// What the operation met on its way.
+    pub trip: Trip,
+}
+
+impl ClusterClient {
+    /// A client with connections of its own, none of them made yet.
+    pub fn new(cluster: &str, addresses: BTreeMap<NodeId, String>, routing: RoutingMode) -> Self {
+        Self::sharing(Arc::new(Connections::new(cluster, addresses)), routing)
+    }
+
+    /// A client that uses connections that others use too.
+    pub fn sharing(connections: Arc<Connections>, routing: RoutingMode) -> Self {
+        let routes = Routes::new(routing, connections.nodes());
+        Self { connections, routes }
+    }
+
+    /// The node at which an operation on a key of this partition would be asked first.
+    pub fn first(&self, partition: PartitionId, entry: Entry) -> NodeId {
+        self.routes.begin(partition, entry).node()
+    }
+
+    /// Carries out one operation on a key of this partition within `limit`. `told` hears why another node is asked.
+    pub async fn call(
+        &mut self,
+        (partition, entry): (PartitionId, Entry),
+        operation: &Operation,
+        limit: Duration,
+        mut told: impl FnMut(&Detour),
+    ) -> Done {
+        let deadline = Instant::now() + limit;
+        let mut journey = self.routes.begin(partition, entry);
+        loop {
+            let node = journey.node();
+            let seen = self.routes.seen(partition);
+            let result = self.attempt(node, (operation, seen), deadline, limit).await;
+            if let Ok(answer) = &result {
+                self.routes.answered(partition, answer);
+            }
+            let detour = match &result {
+                Ok(_) => None,
+                Err(error) => error.obstacle().and_then(|obstacle| journey.go_on(obstacle, &mut self.routes)),
+            };
+            let trip = journey.trip();
+            let (last, detour) = match (result, detour) {
+                (Err(last), Some(detour)) => (last, detour),
+                (result, _) => return Done { result, node, trip },
+            };
+            told(&detour);
+            let next = Instant::now() + if detour.pause { PAUSE } else { Duration::ZERO };
+            if next >= deadline {
+                let result = Err(ClientError::GaveUp { trip, last: Box::new(last) });
+                return Done { result, node, trip };
+            }
+            time::sleep_until(next).await;
+        }
+    }
+
+    /// Until the request is sent, every failure is definite.
+    async fn attempt(
+        &self,
+        node: NodeId,
+        (operation, seen): (&Operation, u64),
+        deadline: Instant,
+        limit: Duration,
+    ) -> Result<Answer, ClientError> {
+        let Some(connection) = self.connections.to(node) else {
+            return Err(ClientError::Refused(format!("node {node} has no address")));
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let pipeline = connection.reach(self.routes.patience(limit).min(left)).await?;
+        match time::timeout_at(deadline, pipeline.call(operation.clone(), seen)).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                // whatever is wrong with it must not keep the next operation waiting, too
+                connection.give_up(&pipeline);
+                Err(ClientError::NoAnswer)
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
     use super::*;
+    use crate::api::{Ballot, Key, Outcome, Response};
 
     #[test]
     fn a_node_that_accepts_and_never_answers_is_given_up_and_nothing_was_sent() {
@@ -138,6 +274,121 @@ mod tests {
             assert!(error.is_definite());
             let expected = format!("cannot connect: {address} did not answer within 50 ms");
             assert_eq!(error.to_string(), expected);
+        });
+    }
+
+    /// A node that answers every operation with `response`, or, without one, closes the connection instead.
+    async fn node(response: Option<Response>) -> (String, Arc<AtomicUsize>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut frames = Framed::new(stream, wire::frames());
+                frames.next().await.expect("a handshake").expect("a frame");
+                frames.send(wire::encode(&Verdict::Welcome { node: 1 })).await.expect("sent");
+                while let Some(Ok(frame)) = frames.next().await {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    let ClientRequest { id, .. } = wire::decode(&frame).expect("a request");
+                    let Some(response) = response.clone() else { break };
+                    let body = ReplyBody::Operation(response);
+                    frames.send(wire::encode(&ClientReply { id, body })).await.expect("sent");
+                }
+            }
+        });
+        (address, asked)
+    }
+
+    fn led_by(node: NodeId) -> Ballot {
+        Ballot { config: 0, number: 1, priority: 0, node }
+    }
+
+    fn redirect(leader: Option<NodeId>) -> Response {
+        Err(StoreError::NotLeader { partition: 1, leader: leader.map(led_by) })
+    }
+
+    fn written(node: NodeId) -> Answer {
+        let (outcome, ballot) = (Outcome::Written, led_by(node));
+        let (version, index, fast, local) = (1, 1, false, false);
+        Answer { outcome, version, index, leader: node, ballot, fast, local }
+    }
+
+    /// What comes of a write that is asked of node 1, what the client said meanwhile, and how often each node was asked.
+    async fn write(nodes: Vec<Option<Response>>) -> (Done, Vec<String>, Vec<usize>) {
+        let (mut addresses, mut counts) = (BTreeMap::new(), Vec::new());
+        for (response, number) in nodes.into_iter().zip(1..) {
+            let (address, asked) = node(response).await;
+            addresses.insert(number, address);
+            counts.push(asked);
+        }
+        let mut client = ClusterClient::new("any", addresses, RoutingMode::Redirect);
+        let operation = Operation::Put { key: Key::Integer(1), value: "a".into() };
+        let mut told = Vec::new();
+        let limit = Duration::from_millis(300);
+        let hear = |detour: &Detour| told.push(detour.to_string());
+        let done = client.call((1, Entry::At(1)), &operation, limit, hear).await;
+        (done, told, counts.iter().map(|asked| asked.load(Ordering::Relaxed)).collect())
+    }
+
+    fn in_a_runtime(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(test);
+    }
+
+    #[test]
+    fn a_redirect_is_followed_to_the_answer() {
+        in_a_runtime(async {
+            let (done, told, asked) =
+                write(vec![Some(redirect(Some(3))), Some(redirect(Some(3))), Some(Ok(written(3)))]).await;
+            assert_eq!(done.result.expect("an answer").leader, 3);
+            assert_eq!((done.node, done.trip), (3, Trip { redirects: 1, ..Trip::default() }));
+            assert_eq!((told, asked), (vec!["node 1 redirected to node 3".to_owned()], vec![1, 0, 1]));
+        });
+    }
+
+    #[test]
+    fn clients_that_share_connections_follow_redirects_over_them() {
+        in_a_runtime(async {
+            // each node serves one connection only, as long as it stands
+            let ((first, _), (third, _)) =
+                (node(Some(redirect(Some(3)))).await, node(Some(Ok(written(3)))).await);
+            let addresses = BTreeMap::from([(1, first), (3, third)]);
+            let connections = Arc::new(Connections::new("any", addresses));
+            let write = || async {
+                let mut client = ClusterClient::sharing(Arc::clone(&connections), RoutingMode::Redirect);
+                let operation = Operation::Put { key: Key::Integer(1), value: "a".into() };
+                client.call((1, Entry::At(1)), &operation, Duration::from_secs(60), |_| ()).await
+            };
+            let (one, other) = tokio::join!(write(), write());
+            for done in [one, other] {
+                assert_eq!(done.result.expect("an answer").leader, 3);
+                assert_eq!((done.node, done.trip.redirects), (3, 1));
+            }
+        });
+    }
+
+    #[test]
+    fn an_operation_that_may_have_happened_is_asked_nowhere_else() {
+        in_a_runtime(async {
+            let (done, told, asked) = write(vec![Some(redirect(Some(2))), None, Some(Ok(written(3)))]).await;
+            let error = done.result.expect_err("nobody knows");
+            assert!(matches!(error, ClientError::Lost(_)) && !error.is_definite(), "{error}");
+            assert_eq!((told.len(), asked), (1, vec![1, 1, 0]), "node 2 may have carried it out");
+        });
+    }
+
+    #[test]
+    fn a_client_that_finds_no_leader_gives_up_in_time_and_nothing_has_happened() {
+        in_a_runtime(async {
+            let (done, told, asked) = write(vec![Some(redirect(None)), Some(redirect(Some(1)))]).await;
+            let error = done.result.expect_err("nobody leads");
+            assert!(matches!(error, ClientError::GaveUp { .. }) && error.is_definite(), "{error}");
+            assert!(
+                told[0].starts_with("node 1 knows of no leader, an election may be in progress"),
+                "{told:?}"
+            );
+            assert!(asked.iter().sum::<usize>() <= 300 / 20 + 3, "it pauses: {asked:?}");
         });
     }
 }

@@ -59,6 +59,12 @@ pub struct ClusterConfig {
     pub request_timeout_ms: u64,
     /// Where state is kept.
     pub storage: StorageKind,
+    /// What a node does with an operation that another node leads.
+    #[serde(default)]
+    pub routing: RoutingMode,
+    /// Who answers reads.
+    #[serde(default)]
+    pub reads: ReadMode,
     /// Values that keys hold before the first operation.
     #[serde(default)]
     pub preset: Vec<(Key, String)>,
@@ -99,6 +105,30 @@ pub enum StorageKind {
     Durable,
     /// In the process: a killed node stays dead, since it would come back without its promises.
     Memory,
+}
+
+/// What a node does with a client's operation for a partition that another node leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoutingMode {
+    /// It hands the operation to the leader, and waits for one while none is known.
+    #[default]
+    Forward,
+    /// It refuses, at once, and says who leads: the client asks there.
+    Redirect,
+}
+
+/// Who answers reads, and what they promise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadMode {
+    /// The leader, under its lease or through the log: reads are linearizable.
+    #[default]
+    Linearizable,
+    /// Any replica, from what it has applied, as soon as that is as much as the client has seen. Each partition is
+    /// sequentially consistent: all its operations have one order, that of the log, in which the operations of each client
+    /// stand as it asked them; reads may be older than what other clients have been told. Writes stay linearizable.
+    Local,
 }
 
 /// How a node's clock differs from the machine's: `local = common * (1 + rate_ppm / 1e6) + offset`, anchored so that a
@@ -351,6 +381,8 @@ mod tests {
             lease: Some(LeaseConfig { duration_ms: 300, drift_ppm: 1000 }),
             request_timeout_ms: 1000,
             storage: StorageKind::Durable,
+            routing: RoutingMode::Forward,
+            reads: ReadMode::Linearizable,
             preset: vec![(Key::Integer(3), "three".to_owned())],
         };
         NodeConfig {

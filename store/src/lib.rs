@@ -8,6 +8,8 @@ pub mod api;
 pub mod assertions;
 pub mod client;
 pub mod config;
+pub mod connections;
 pub mod core;
 pub mod node;
 pub mod pipeline;
+pub mod routes;

@@ -2,13 +2,14 @@
 
 mod bench;
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 use store::{
-    api::{KeyType, Operation, Outcome},
-    client::{Client, ClientError},
-    config::NodeConfig,
+    api::{KeyType, NodeId, Operation, Outcome},
+    client::{Client, ClientError, ClusterClient},
+    config::{NodeConfig, RoutingMode},
+    routes::Entry,
 };
 
 /// A partitioned, replicated, linearizable key-value store.
@@ -80,6 +81,12 @@ struct Destination {
     /// Address of a node.
     #[arg(long, default_value = "127.0.0.1:7000")]
     address: String,
+    /// Number and address of a node of a cluster whose nodes redirect, for each of them; the first one is asked first.
+    #[arg(long = "node", value_name = "NUMBER=ADDRESS", value_parser = numbered, conflicts_with = "address")]
+    nodes: Vec<(NodeId, String)>,
+    /// With --node: after how many milliseconds an operation without an answer is given up.
+    #[arg(long, default_value_t = 5000)]
+    timeout_ms: u64,
     /// Name of the cluster.
     #[arg(long, default_value = "store")]
     cluster: String,
@@ -133,9 +140,16 @@ fn operate(
     let key = key_type
         .parse(key)
         .ok_or_else(|| anyhow::anyhow!("'{key}' is no integer; with --string-keys keys are texts"))?;
+    let operation = operation(key);
     let answer = block_on(async {
-        let mut client = Client::connect(&to.address, &to.cluster).await?;
-        client.call(operation(key)).await
+        let Some((first, _)) = to.nodes.first() else {
+            return Client::connect(&to.address, &to.cluster).await?.call(operation).await;
+        };
+        let addresses = to.nodes.iter().cloned().collect();
+        let mut client = ClusterClient::new(&to.cluster, addresses, RoutingMode::Redirect);
+        let limit = Duration::from_millis(to.timeout_ms);
+        // one operation has one partition, whichever it is
+        client.call((0, Entry::At(*first)), &operation, limit, |detour| eprintln!("{detour}")).await.result
     })?;
     let mut out = std::io::stdout().lock();
     let (shown, code) = match &answer.outcome {
@@ -149,17 +163,30 @@ fn operate(
         Outcome::NotSwapped { seen: None } => ("not written: it is absent".to_owned(), ExitCode::from(1)),
     };
     writeln!(out, "{shown}")?;
-    let fast = if answer.fast { ", fast read" } else { "" };
+    let way = match (answer.fast, answer.local) {
+        (true, _) => ", fast read",
+        (_, true) => ", local read",
+        _ => "",
+    };
     writeln!(
         out,
-        "  version {}, answered by node {} under ballot {}{fast}",
+        "  version {}, answered by node {} under ballot {}{way}",
         answer.version, answer.leader, answer.ballot
     )?;
     Ok(code)
 }
 
+/// A node's number and address.
+fn numbered(text: &str) -> Result<(NodeId, String), String> {
+    let (number, address) =
+        text.split_once('=').ok_or("expected NUMBER=ADDRESS, such as 1=127.0.0.1:7001")?;
+    let number = number.parse().map_err(|_| format!("'{number}' is no number of a node"))?;
+    Ok((number, address.to_owned()))
+}
+
 fn status(to: &Destination) -> anyhow::Result<ExitCode> {
-    let status = block_on(async { Client::connect(&to.address, &to.cluster).await?.status().await })?;
+    let address = to.nodes.first().map_or(&to.address, |(_, address)| address);
+    let status = block_on(async { Client::connect(address, &to.cluster).await?.status().await })?;
     let mut out = std::io::stdout().lock();
     writeln!(
         out,

@@ -74,9 +74,9 @@ impl Pipeline {
         Self { shared, task }
     }
 
-    /// Carries out one operation.
-    pub async fn call(&self, operation: Operation) -> Result<Answer, ClientError> {
-        match self.ask(RequestBody::Operation(operation))?.await {
+    /// Carries out one operation of a client that has seen so much of the partition's log.
+    pub async fn call(&self, operation: Operation, seen: u64) -> Result<Answer, ClientError> {
+        match self.ask(RequestBody::Operation { operation, seen })?.await {
             Ok(Ok(ReplyBody::Operation(response))) => Ok(response?),
             Ok(Ok(ReplyBody::Status(_))) => {
                 Err(ClientError::Lost("a status came back for an operation".to_owned()))
@@ -202,15 +202,19 @@ mod tests {
     }
 
     async fn answer(node: &mut Framed<TcpStream, wire::Frames>, request: &ClientRequest) {
-        let RequestBody::Operation(Operation::Get { key: Key::Integer(key) }) = request.body else {
+        let RequestBody::Operation { operation: Operation::Get { key: Key::Integer(key) }, .. } =
+            request.body
+        else {
             panic!("{request:?}")
         };
         let answer = Answer {
             outcome: Outcome::Value(None),
             version: key as u64,
+            index: key as u64,
             leader: 1,
             ballot: Ballot::BOTTOM,
             fast: true,
+            local: false,
         };
         let body = ReplyBody::Operation(Ok(answer));
         node.send(wire::encode(&ClientReply { id: request.id, body })).await.expect("sent");
@@ -240,13 +244,13 @@ mod tests {
                 }
             };
             let given_up = async {
-                let call = pipeline.call(get(1));
+                let call = pipeline.call(get(1), 0);
                 tokio::select! {
                     biased;
                     answer = call => panic!("{answer:?}"),
                     () = tokio::task::yield_now() => {}
                 }
-                tokio::join!(pipeline.call(get(2)), pipeline.call(get(3)))
+                tokio::join!(pipeline.call(get(2), 0), pipeline.call(get(3), 0))
             };
             let ((second, third), ()) = tokio::join!(given_up, serve);
             assert_eq!(second.expect("an answer").version, 2);
@@ -267,14 +271,14 @@ mod tests {
                 asked(&mut node).await;
                 drop(node);
             };
-            let (first, second, ()) = tokio::join!(pipeline.call(get(1)), pipeline.call(get(2)), leave);
+            let (first, second, ()) = tokio::join!(pipeline.call(get(1), 0), pipeline.call(get(2), 0), leave);
             for lost in [first, second] {
                 let error = lost.expect_err("the node is gone");
                 assert!(!error.is_definite(), "{error}");
                 assert!(error.to_string().starts_with("connection lost: "), "{error}");
             }
             assert!(pipeline.is_lost());
-            assert!(pipeline.call(get(3)).await.expect_err("nothing was sent").is_definite());
+            assert!(pipeline.call(get(3), 0).await.expect_err("nothing was sent").is_definite());
         });
     }
 
@@ -290,7 +294,7 @@ mod tests {
                 request.id += 7;
                 answer(&mut node, &request).await;
             };
-            let (answer, ()) = tokio::join!(pipeline.call(get(1)), serve);
+            let (answer, ()) = tokio::join!(pipeline.call(get(1), 0), serve);
             assert!(!answer.expect_err("it is another's").is_definite());
         });
     }

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use store::{
     api::{ClientReply, ClientRequest, Key, KeyType, Operation, ReplyBody, RequestBody, StoreError},
-    config::{ClockSkew, ClusterConfig, NodeConfig, PartitionConfig, StorageKind, TestOptions},
+    config::{
+        ClockSkew, ClusterConfig, NodeConfig, PartitionConfig, ReadMode, RoutingMode, StorageKind,
+        TestOptions,
+    },
     core::{Message, message::Table},
     node::{
         control::Notice,
@@ -57,6 +60,8 @@ fn start_with_peer_at(peer: &str) -> Node {
         lease: None,
         request_timeout_ms: 500,
         storage: StorageKind::Durable,
+        routing: RoutingMode::Forward,
+        reads: ReadMode::Linearizable,
         preset: Vec::new(),
     };
     let digest = cluster.digest();
@@ -202,7 +207,7 @@ fn a_client_is_told_how_many_nodes_have_joined_even_if_it_asks_behind_its_handsh
         let stream = TcpStream::connect(&node.address).await.expect("it listens");
         let mut connection = Framed::new(stream, wire::frames());
         let hello = Handshake { version: wire::VERSION, cluster: "handshake".to_owned(), role: Role::Client };
-        let body = RequestBody::Operation(Operation::Get { key: Key::Integer(1) });
+        let body = RequestBody::Operation { operation: Operation::Get { key: Key::Integer(1) }, seen: 0 };
         connection.feed(wire::encode(&hello)).await.expect("fed");
         connection.send(wire::encode(&ClientRequest { id: 9, body })).await.expect("sent");
         connection.next().await.expect("a verdict").expect("a frame");

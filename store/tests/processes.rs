@@ -12,7 +12,10 @@ use std::{
 use store::{
     api::{Key, KeyType, NodeId, Operation, PartitionStatus},
     client::Client,
-    config::{ClockSkew, ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, StorageKind, TestOptions},
+    config::{
+        ClockSkew, ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, ReadMode, RoutingMode,
+        StorageKind, TestOptions,
+    },
     node::{control::Notice, wire},
 };
 
@@ -36,6 +39,8 @@ fn cluster(nodes: NodeId) -> ClusterConfig {
         lease: Some(LeaseConfig { duration_ms: 500, drift_ppm: 1000 }),
         request_timeout_ms: 2000,
         storage: StorageKind::Durable,
+        routing: RoutingMode::Forward,
+        reads: ReadMode::Linearizable,
         preset: Vec::new(),
     }
 }

@@ -24,7 +24,7 @@ pub struct Operation {
     pub process: u64,
     /// The client that ran it.
     pub client: u64,
-    /// The node that was asked.
+    /// The node that was asked first.
     pub node: u64,
     /// When it was invoked.
     pub invoked: Moment,

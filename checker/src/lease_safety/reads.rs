@@ -26,10 +26,11 @@ pub(super) fn check_fast_reads(traces: &Traces, history: &History, findings: &mu
     covers_acknowledged_writes(history, &events, findings);
 }
 
-/// L8: a read that begins after another returned sees no older version. A failed compare-and-swap is a read.
+/// L8: a read that begins after another returned sees no older version. A failed compare-and-swap is a read; a local read
+/// promises nothing to others than its session.
 pub(super) fn check_versions(history: &History, findings: &mut Findings<'_>) {
     let reads = |operation: &Operation| match operation.function {
-        Function::Get { .. } => true,
+        Function::Get { .. } => operation.result.as_ref().is_some_and(|result| !result.local),
         Function::Cas { .. } => operation.result.as_ref().is_some_and(|result| result.swapped == Some(false)),
         _ => false,
     };

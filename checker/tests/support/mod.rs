@@ -1,6 +1,6 @@
 //! Builds histories for tests.
 
-use checker::history::{Function, Header, Key, Kind, Op, OpResult, Record};
+use checker::history::{Function, Header, Key, Kind, Op, OpResult, Record, Trip};
 
 /// A register that answers as a store would, and the records of what clients saw.
 pub struct Recorder {
@@ -10,7 +10,8 @@ pub struct Recorder {
 
 impl Recorder {
     pub fn new(initial: Vec<(Key, String)>) -> Self {
-        let header = Header { workload: "test".to_owned(), seed: 0, origin: 0, initial };
+        let header =
+            Header { workload: "test".to_owned(), seed: 0, origin: 0, initial, partitions: Vec::new() };
         Self { records: vec![Record::Header(header)], time: 0 }
     }
 
@@ -26,13 +27,24 @@ impl Recorder {
     pub fn event(&mut self, process: u64, kind: Kind, function: Function, result: Option<OpResult>) {
         self.time += 10;
         let error = matches!(kind, Kind::Fail | Kind::Info).then(|| "timeout".to_owned());
-        let op = Op { time: self.time, process, client: process, node: 1, kind, function, result, error };
+        let op = Op {
+            time: self.time,
+            process,
+            client: process,
+            node: 1,
+            kind,
+            function,
+            result,
+            error,
+            trip: Trip::default(),
+        };
         self.records.push(Record::Op(op));
     }
 }
 
 pub fn result(returned: Option<String>, swapped: Option<bool>) -> OpResult {
-    OpResult { returned, swapped, version: 0, leader: 1, ballot: "1".to_owned(), fast: false }
+    let (version, index, leader, ballot) = (0, None, 1, "1".to_owned());
+    OpResult { returned, swapped, version, index, leader, ballot, fast: false, local: false }
 }
 
 /// What a register that holds `state` answers.

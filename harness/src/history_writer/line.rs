@@ -4,10 +4,11 @@
 use checker::history::{Function, Key, Kind, OpResult};
 use serde::Serialize;
 
-use super::{Asked, Ended};
+use super::{Asked, Ended, Finished};
 
-/// Appends the line of an invocation (`ended` is `None`) or a completion.
-pub(super) fn put_op(line: &mut Vec<u8>, time: u64, asked: &Asked, ended: Option<&Ended>) {
+/// Appends the line of an invocation (`finished` is `None`) or a completion.
+pub(super) fn put_op(line: &mut Vec<u8>, time: u64, asked: &Asked, finished: Option<&Finished>) {
+    let ended = finished.map(|finished| &finished.ended);
     line.extend_from_slice(br#"{"record":"op","time":"#);
     put(line, &time);
     line.extend_from_slice(br#","process":"#);
@@ -15,7 +16,7 @@ pub(super) fn put_op(line: &mut Vec<u8>, time: u64, asked: &Asked, ended: Option
     line.extend_from_slice(br#","client":"#);
     put(line, &asked.client);
     line.extend_from_slice(br#","node":"#);
-    put(line, &asked.node);
+    put(line, &finished.map_or(asked.node, |finished| finished.node));
     line.extend_from_slice(br#","type":""#);
     line.extend_from_slice(ended.map_or(Kind::Invoke, Ended::kind).word().as_bytes());
     put_function(line, &asked.function);
@@ -26,6 +27,10 @@ pub(super) fn put_op(line: &mut Vec<u8>, time: u64, asked: &Asked, ended: Option
             line.extend_from_slice(br#","error":"#);
             put(line, error);
         }
+    }
+    if let Some(Finished { trip, .. }) = finished.filter(|finished| !finished.trip.is_straight()) {
+        line.extend_from_slice(br#","trip":"#);
+        put(line, trip);
     }
     line.extend_from_slice(b"}\n");
 }
@@ -66,12 +71,19 @@ fn put_result(line: &mut Vec<u8>, result: &OpResult) {
     }
     line.extend_from_slice(br#","version":"#);
     put(line, &result.version);
+    if let Some(index) = result.index {
+        line.extend_from_slice(br#","index":"#);
+        put(line, &index);
+    }
     line.extend_from_slice(br#","leader":"#);
     put(line, &result.leader);
     line.extend_from_slice(br#","ballot":"#);
     put(line, &result.ballot);
     line.extend_from_slice(br#","fast":"#);
     put(line, &result.fast);
+    if result.local {
+        line.extend_from_slice(br#","local":true"#);
+    }
 }
 
 fn put(line: &mut Vec<u8>, value: &impl Serialize) {
@@ -80,7 +92,7 @@ fn put(line: &mut Vec<u8>, value: &impl Serialize) {
 
 #[cfg(test)]
 mod tests {
-    use checker::history::{Op, Record};
+    use checker::history::{Record, Trip};
 
     use super::*;
 
@@ -100,19 +112,22 @@ mod tests {
     }
 
     fn endings() -> Vec<Option<Ended>> {
-        let result = |returned: Option<&str>, swapped, fast| OpResult {
+        let result = |returned: Option<&str>, swapped, index, fast, local| OpResult {
             returned: returned.map(str::to_owned),
             swapped,
             version: u64::MAX,
+            index,
             leader: 3,
             ballot: "0.12.0@n3".to_owned(),
             fast,
+            local,
         };
         vec![
             None,
-            Some(Ended::Ok(result(None, None, true))),
-            Some(Ended::Ok(result(Some("tab\t"), Some(false), false))),
-            Some(Ended::Ok(result(None, Some(true), false))),
+            Some(Ended::Ok(result(None, None, Some(7), true, false))),
+            Some(Ended::Ok(result(Some("tab\t"), Some(false), None, false, false))),
+            Some(Ended::Ok(result(None, Some(true), Some(u64::MAX), false, false))),
+            Some(Ended::Ok(result(Some("old"), None, Some(0), false, true))),
             Some(Ended::Fail("it \"failed\"".to_owned())),
             Some(Ended::Info("no answer in time".to_owned())),
         ]
@@ -120,25 +135,20 @@ mod tests {
 
     #[test]
     fn a_line_is_what_serde_writes() {
+        let way = Trip { redirects: 1, gone: 2, leaderless: 3, behind: 4 };
         for function in functions() {
-            for ended in endings() {
+            for (ended, trip) in
+                endings().into_iter().flat_map(|ended| [(ended.clone(), Trip::default()), (ended, way)])
+            {
                 let asked = Asked { process: 300, client: 4, node: 5, function: function.clone() };
-                let op = Op {
-                    time: 1_234_567_890_123,
-                    process: 300,
-                    client: 4,
-                    node: 5,
-                    kind: ended.as_ref().map_or(Kind::Invoke, Ended::kind),
-                    function: function.clone(),
-                    result: ended.as_ref().and_then(Ended::result).cloned(),
-                    error: match &ended {
-                        Some(Ended::Fail(error) | Ended::Info(error)) => Some(error.clone()),
-                        Some(Ended::Ok(_)) | None => None,
-                    },
+                let finished = ended.map(|ended| Finished { ended, node: 6, trip });
+                let op = match &finished {
+                    None => asked.op(1_234_567_890_123, Kind::Invoke),
+                    Some(finished) => asked.completion(1_234_567_890_123, finished),
                 };
                 let expected = serde_json::to_string(&Record::Op(op)).expect("plain data") + "\n";
                 let mut line = Vec::new();
-                put_op(&mut line, 1_234_567_890_123, &asked, ended.as_ref());
+                put_op(&mut line, 1_234_567_890_123, &asked, finished.as_ref());
                 assert_eq!(String::from_utf8(line).expect("text"), expected);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use checker::history::{Kind, Nemesis};
+use checker::history::{Kind, Nemesis, Trip};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -18,6 +18,10 @@ pub struct Figures {
     pub operations: BTreeMap<&'static str, Outcomes>,
     /// Reads that leaders answered without their group.
     pub fast_reads: u64,
+    /// Reads that replicas answered from what they had applied.
+    pub local_reads: u64,
+    /// What all operations together met on their ways.
+    pub ways: Trip,
     /// Latencies and rates by the way that operations take.
     pub latencies: Vec<Latency>,
     /// The faults.
@@ -42,7 +46,7 @@ pub struct Outcomes {
 /// How long answered operations of one way took, in microseconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Latency {
-    /// `fast reads`, `log reads` or `writes`.
+    /// `fast reads`, `local reads`, `log reads` or `writes`.
     pub way: &'static str,
     /// How many.
     pub count: u64,
@@ -84,6 +88,10 @@ impl Figures {
     pub fn gather(completed: &[Completed], faults: &[Nemesis], healed: u64, ended: u64) -> Self {
         let mut figures = Self { seconds: ended as f64 / 1e9, ..Self::default() };
         for operation in completed {
+            figures.ways.redirects += operation.trip.redirects;
+            figures.ways.gone += operation.trip.gone;
+            figures.ways.leaderless += operation.trip.leaderless;
+            figures.ways.behind += operation.trip.behind;
             let outcomes = figures.operations.entry(operation.name).or_default();
             match operation.kind {
                 Kind::Ok => outcomes.ok += 1,
@@ -93,11 +101,14 @@ impl Figures {
         }
         let answered: Vec<&Completed> =
             completed.iter().filter(|operation| operation.kind == Kind::Ok).collect();
+        figures.local_reads = answered.iter().filter(|operation| operation.local).count() as u64;
         figures.fast_reads = answered.iter().filter(|operation| operation.fast).count() as u64;
         let is_read = |operation: &&&Completed| operation.name == "get";
-        let ways: [(&'static str, Vec<&Completed>); 3] = [
+        let alone = |operation: &Completed| operation.fast || operation.local;
+        let ways: [(&'static str, Vec<&Completed>); 4] = [
             ("fast reads", answered.iter().filter(|operation| operation.fast).copied().collect()),
-            ("log reads", answered.iter().filter(is_read).filter(|read| !read.fast).copied().collect()),
+            ("local reads", answered.iter().filter(|operation| operation.local).copied().collect()),
+            ("log reads", answered.iter().filter(is_read).filter(|read| !alone(read)).copied().collect()),
             ("writes", answered.iter().filter(|operation| !is_read(operation)).copied().collect()),
         ];
         let first = completed.iter().map(|operation| operation.invoked).min().unwrap_or_default();

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use checker::history::Trip;
+
 use super::{Figures, Report, Status, verdict::name_of};
 use crate::cluster::Cause;
 
@@ -74,6 +76,16 @@ fn operations(text: &mut String, figures: &Figures) {
         line(text, &format!("  {name:<12} {:>9}{:>9}{:>9}", outcomes.ok, outcomes.fail, outcomes.info));
     }
     line(text, &format!("fast reads      {}", figures.fast_reads));
+    if figures.local_reads > 0 {
+        line(text, &format!("local reads     {}", figures.local_reads));
+    }
+    if !figures.ways.is_straight() {
+        let Trip { redirects, gone, leaderless, behind } = figures.ways;
+        let behind =
+            if behind > 0 { format!(", {behind} times a replica was behind") } else { String::new() };
+        let words = format!("{redirects}; {gone} times a node was gone, {leaderless} times none led{behind}");
+        line(text, &format!("redirects       {words}"));
+    }
 }
 
 fn latencies(text: &mut String, figures: &Figures) {
@@ -141,7 +153,15 @@ mod tests {
     };
 
     fn operation(name: &'static str, kind: Kind, fast: bool, from_ms: u64, to_ms: u64) -> Completed {
-        Completed { invoked: from_ms * 1_000_000, ended: to_ms * 1_000_000, name, kind, fast }
+        Completed {
+            invoked: from_ms * 1_000_000,
+            ended: to_ms * 1_000_000,
+            name,
+            kind,
+            fast,
+            local: false,
+            trip: Trip::default(),
+        }
     }
 
     fn fault(begins: bool, ms: u64) -> Nemesis {
@@ -161,8 +181,9 @@ mod tests {
 
     #[test]
     fn a_summary_says_everything_that_happened() {
+        let trip = Trip { redirects: 2, gone: 1, ..Trip::default() };
         let completed = [
-            operation("get", Kind::Ok, true, 0, 1),
+            Completed { trip, ..operation("get", Kind::Ok, true, 0, 1) },
             operation("get", Kind::Ok, false, 1, 4),
             operation("put", Kind::Ok, false, 500, 502),
             operation("put", Kind::Info, false, 502, 1000),
@@ -202,6 +223,7 @@ operations            ok     fail     info
   get                  2        0        0
   put                  1        0        1
 fast reads      1
+redirects       2; 1 times a node was gone, 0 times none led
 latency            count      per s      p50      p90      p99      max
   fast reads           1        1.0     1.00     1.00     1.00     1.00 ms
   log reads            1        1.0     3.00     3.00     3.00     3.00 ms

@@ -93,6 +93,8 @@ pub fn missing(require: &Require, facts: &Facts, figures: &Figures) -> Vec<Strin
     };
     at_least(figures.answered(), require.operations, "answered operations");
     at_least(figures.fast_reads, require.fast_reads, "fast reads");
+    at_least(figures.local_reads, require.local_reads, "local reads");
+    at_least(figures.ways.redirects, require.redirects, "redirects");
     at_least(figures.leader_changes.values().sum(), require.leader_changes, "leader changes");
     if require.fast_read_near_expiry {
         let near = facts.fast_reads_near_expiry.unwrap_or_default();
@@ -145,7 +147,8 @@ pub fn judge(
     deaths: &[Death],
 ) -> (Status, bool, u8, String) {
     let counts = |check: &&Check| {
-        let is_safety = matches!(check.name, CheckName::Linearizable | CheckName::LeaseSafety);
+        let is_safety =
+            matches!(check.name, CheckName::Linearizable | CheckName::Sequential | CheckName::LeaseSafety);
         deaths.is_empty() || is_safety && check.status == Status::Violation
     };
     let checks: Vec<&Check> = checks.iter().filter(counts).collect();
@@ -184,7 +187,7 @@ pub fn judge(
             if checks.iter().filter(found).any(|check| expect.accepts(check.name)) {
                 return (verdict, true, 0, format!("expected, {words}"));
             }
-            let by = expect.by.map_or("linearizable or lease-safety", name_of);
+            let by = expect.by.map_or("linearizable, sequential or lease-safety", name_of);
             (verdict, false, 1, format!("{by} was expected to find it; {words}"))
         }
     }
@@ -197,6 +200,7 @@ pub const NEVER_REACHED: &str = "the planted bug was never reached";
 pub fn name_of(name: CheckName) -> &'static str {
     match name {
         CheckName::Linearizable => "linearizable",
+        CheckName::Sequential => "sequential",
         CheckName::LeaseSafety => "lease-safety",
         CheckName::Progress => "progress",
         CheckName::Script => "script",
@@ -311,7 +315,7 @@ mod tests {
             assert_eq!(code(&valid, &consequence, &[unknown()]), (Status::Unknown, FAILED), "{name:?}");
             assert_eq!(code(&negative(name), &consequence, &[unknown()]), (Status::Unknown, FAILED));
         }
-        for name in [CheckName::Linearizable, CheckName::LeaseSafety] {
+        for name in [CheckName::Linearizable, CheckName::Sequential, CheckName::LeaseSafety] {
             let found = [check(name, Status::Violation), check(CheckName::Progress, Status::Violation)];
             for deaths in [vec![unknown()], vec![assertion()], vec![unknown(), assertion()]] {
                 assert_eq!(code(&valid, &found, &deaths), (Status::Violation, 1));

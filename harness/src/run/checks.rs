@@ -10,6 +10,7 @@ use checker::{
     history::History,
     lease_safety,
     linearizability::{self, Budget, Verdict},
+    sequential,
 };
 
 use super::{Carried, Run};
@@ -20,7 +21,7 @@ use crate::{
     script::ScriptReport,
     stall::Stall,
     statements::{self, Evidence, Judged},
-    workload::{CheckName, FINAL_READS, core_in_words},
+    workload::{CheckName, Consistency, FINAL_READS, core_in_words},
 };
 
 /// Checks a run that is over.
@@ -69,8 +70,10 @@ fn all(
     facts: &mut Facts,
 ) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
-    if plan.checks.linearizable {
-        checks.push(linearizable(plan, folder)?);
+    match plan.checks.consistency {
+        Consistency::Linearizable => checks.push(linearizable(plan, folder)?),
+        Consistency::Sequential => checks.push(sequential(folder)?),
+        Consistency::Unchecked => {}
     }
     if plan.checks.lease_safety {
         checks.push(lease_safe(folder, facts)?);
@@ -109,6 +112,26 @@ fn linearizable(plan: &Plan, folder: &Path) -> Result<Check> {
     };
     let words = format!("{words}, {:.2} s", report.elapsed as f64 / 1e9);
     Ok(Check { name: CheckName::Linearizable, status, words, findings })
+}
+
+fn sequential(folder: &Path) -> Result<Check> {
+    let report = sequential::check(&read(folder)?);
+    let (violations, undecided) = (report.violations.len(), report.undecided.len());
+    let exercised = format!(
+        "{} operations of {} sessions, {} local reads, {} of them behind a write that had returned",
+        report.operations, report.sessions, report.local_reads, report.stale_reads
+    );
+    let (status, words, findings) = match report.verdict() {
+        sequential::Verdict::Valid => (Status::Valid, exercised, Vec::new()),
+        sequential::Verdict::Violation => {
+            let texts = report.violations.into_iter().map(|violation| violation.text).collect();
+            (Status::Violation, format!("{violations} promises broken; {exercised}"), texts)
+        }
+        sequential::Verdict::Unknown => {
+            (Status::Unknown, format!("{undecided} things undecided; {exercised}"), report.undecided)
+        }
+    };
+    Ok(Check { name: CheckName::Sequential, status, words, findings })
 }
 
 fn read(folder: &Path) -> Result<History> {

@@ -184,9 +184,8 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
         .context("the network did not start")?;
     let network = Arc::new(network);
     network.switch(Effects::new(&plan).conditions()).await;
-    let initial = plan.cluster.preset.iter().map(|(key, value)| (history_key(key), value.clone())).collect();
     let path = folder.path().join("history.jsonl");
-    let history = History::create(&path, &plan.workload, plan.seed, initial)
+    let history = History::create(&path, |origin| plan.header(origin))
         .with_context(|| format!("cannot write {}", path.display()))?;
     let history = Arc::new(history);
     history.phase("boot");
@@ -209,7 +208,7 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
         addresses: Arc::new(network.client_addresses()),
         history: Arc::clone(&history),
         leaders: Arc::new(Leaders::new(plan.cluster.clone())),
-        cluster: plan.cluster.name.as_str().into(),
+        cluster: Arc::new(plan.cluster.clone()),
         stride: last + 1,
     };
     Ok(Run {

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use checker::history::{Function, Key};
-use store::api::NodeId;
+use store::{api::NodeId, routes::Entry};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -21,7 +21,7 @@ use crate::{
     nemesis::{FaultError, follow_plan},
     plan::{PlannedEntry, PlannedFault},
     script::{Script, ScriptReport},
-    worker::{Connections, Session, Worker},
+    worker::{Session, Worker, connections},
     workload::FINAL_READS,
 };
 
@@ -159,7 +159,7 @@ impl Phases {
         let interval = operations.rate.map(|rate| Duration::from_secs_f64(f64::from(clients) / rate as f64));
         let surroundings = &self.run.surroundings;
         let sharing = plan.clients.chunks(plan.share.max(1) as usize).flat_map(|group| {
-            let connections = Arc::new(Connections::new(group[0].client, surroundings));
+            let connections = connections(group[0].client, surroundings);
             group.iter().map(move |client| (client, Arc::clone(&connections)))
         });
         for (index, (client, connections)) in sharing.enumerate() {
@@ -221,7 +221,7 @@ async fn read_all(
                 unread.push(format!("key {key:?}: no node is left in the core"));
                 break;
             };
-            let ended = session.ask(node, Function::Get { key: key.clone() }, limit).await;
+            let ended = session.ask(Entry::At(node), Function::Get { key: key.clone() }, limit).await.ended;
             match ended {
                 Ended::Ok(_) => {
                     run.keys_read.fetch_add(1, Ordering::Relaxed);

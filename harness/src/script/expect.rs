@@ -1,10 +1,10 @@
 //! An answer held against an expectation.
 
-use checker::history::{Key, OpResult};
+use checker::history::{Key, OpResult, Trip};
 use store::api::NodeId;
 
 use crate::{
-    history_writer::Ended,
+    history_writer::{Ended, Finished},
     workload::{Expectation, StepOutcome},
 };
 
@@ -33,7 +33,8 @@ impl Expected<'_> {
 
     /// Whether the operation ended as expected; if not, what was expected. `time_is_up` says that all the step's time has
     /// passed in attempts.
-    pub fn judge(&self, ended: &Ended, time_is_up: bool) -> Result<(), String> {
+    pub fn judge(&self, finished: &Finished, time_is_up: bool) -> Result<(), String> {
+        let ended = &finished.ended;
         let met = match (self.expect.outcome, ended) {
             (StepOutcome::Any, _)
             | (StepOutcome::Ok, Ended::Ok(_))
@@ -46,7 +47,7 @@ impl Expected<'_> {
             return Err(self.outcome_in_words().to_owned());
         }
         match ended {
-            Ended::Ok(result) => self.judge_answer(result),
+            Ended::Ok(result) => self.judge_answer(result).and_then(|()| self.judge_way(&finished.trip)),
             Ended::Fail(error) | Ended::Info(error) => match &self.expect.error {
                 Some(words) if !error.contains(words) => Err(format!("an error that says {words:?}")),
                 _ => Ok(()),
@@ -76,6 +77,11 @@ impl Expected<'_> {
         {
             return Err(if fast { "a fast read" } else { "an answer through the log" }.to_owned());
         }
+        if let Some(local) = expect.local
+            && result.local != local
+        {
+            return Err(if local { "a local read" } else { "an answer of the leader" }.to_owned());
+        }
         if let Some(leaders) = &self.leader
             && !leaders.contains(&result.leader)
         {
@@ -85,6 +91,22 @@ impl Expected<'_> {
             Some(leaders) if leaders.contains(&result.leader) => {
                 Err(format!("an answer from another node than {}", nodes(leaders)))
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// How the operation came to who answered.
+    fn judge_way(&self, trip: &Trip) -> Result<(), String> {
+        if let Some(redirected) = self.expect.redirected
+            && (trip.redirects > 0) != redirected
+        {
+            return Err(if redirected { "a redirect" } else { "no redirect" }.to_owned());
+        }
+        match self.expect.reconnected {
+            Some(true) if trip.gone == 0 => {
+                Err("an answer from another node than one that is gone".to_owned())
+            }
+            Some(false) if trip.gone > 0 => Err("no node that is gone".to_owned()),
             _ => Ok(()),
         }
     }
@@ -101,8 +123,13 @@ impl Expected<'_> {
 }
 
 /// What came, in words.
-pub fn shown(ended: &Ended) -> String {
-    match ended {
+pub fn shown(finished: &Finished) -> String {
+    let Trip { redirects, gone, .. } = finished.trip;
+    let way = match (redirects, gone) {
+        (0, 0) => String::new(),
+        _ => format!(" (redirected {redirects} times, {gone} times a node was gone)"),
+    };
+    match &finished.ended {
         Ended::Ok(result) => {
             let what = match (&result.returned, result.swapped) {
                 (_, Some(true)) => "a swap".to_owned(),
@@ -111,8 +138,12 @@ pub fn shown(ended: &Ended) -> String {
                 (Some(value), None) => format!("{value:?}"),
                 (None, None) => "no value".to_owned(),
             };
-            let way = if result.fast { "fast" } else { "through the log" };
-            format!("{what}, {way}, from node {} under ballot {}", result.leader, result.ballot)
+            let speed = match (result.fast, result.local) {
+                (true, _) => "fast",
+                (_, true) => "local",
+                _ => "through the log",
+            };
+            format!("{what}, {speed}, from node {} under ballot {}{way}", result.leader, result.ballot)
         }
         Ended::Fail(error) => format!("a refusal: {error}"),
         Ended::Info(error) => format!("no answer: {error}"),
@@ -136,15 +167,38 @@ mod tests {
             returned: returned.map(str::to_owned),
             swapped: None,
             version: 1,
+            index: None,
             leader,
             ballot: "0.1.0@n1".to_owned(),
             fast,
+            local: false,
         })
     }
 
     fn judge(expect: &Expectation, ended: &Ended, time_is_up: bool) -> Result<(), String> {
+        way(expect, ended, Trip::default(), time_is_up)
+    }
+
+    fn way(expect: &Expectation, ended: &Ended, trip: Trip, time_is_up: bool) -> Result<(), String> {
+        let finished = Finished { ended: ended.clone(), node: 1, trip };
         let key = &Key::Integer(1);
-        Expected { expect, key, leader: None, not_leader: Some(vec![2]) }.judge(ended, time_is_up)
+        Expected { expect, key, leader: None, not_leader: Some(vec![2]) }.judge(&finished, time_is_up)
+    }
+
+    #[test]
+    fn the_way_to_an_answer_is_judged() {
+        let redirected = Expectation { redirected: Some(true), ..Expectation::default() };
+        let straight = Expectation { redirected: Some(false), ..Expectation::default() };
+        let reconnected = Expectation { reconnected: Some(true), ..Expectation::default() };
+        let once = Trip { redirects: 1, ..Trip::default() };
+        let gone = Trip { gone: 1, ..Trip::default() };
+        let judged = |expect: &Expectation, trip: Trip| way(expect, &answer(None, false, 1), trip, false);
+        assert_eq!(judged(&redirected, once), Ok(()));
+        assert_eq!(judged(&redirected, gone), Err("a redirect".to_owned()));
+        assert_eq!(judged(&straight, gone), Ok(()));
+        assert_eq!(judged(&straight, once), Err("no redirect".to_owned()));
+        assert_eq!(judged(&reconnected, gone), Ok(()));
+        assert!(judged(&reconnected, once).is_err());
     }
 
     #[test]

@@ -8,7 +8,10 @@ pub(crate) mod expect;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use checker::history::{Function, Key};
-use store::api::{NodeId, PartitionId};
+use store::{
+    api::{NodeId, PartitionId},
+    routes::Entry,
+};
 use tokio::{
     sync::Mutex,
     task::{JoinHandle, JoinSet},
@@ -17,7 +20,7 @@ use tokio::{
 
 use crate::{
     cluster::Cluster,
-    history_writer::{Ended, History},
+    history_writer::{Ended, Finished, History},
     nemesis::{FaultError, Nemesis, Roles, Wanted, carry_out, see_through},
     plan::{Plan, node_order},
     stall::Stalls,
@@ -347,22 +350,25 @@ impl Task {
             attempts += 1;
             let left =
                 self.within.map_or(limit, |within| within.saturating_sub(started.elapsed()).min(limit));
-            let ended = match self.entry(time * 1000 + attempts).await {
-                Some(node) => session.ask(node, function.clone(), left.max(Duration::from_millis(20))).await,
-                None => Ended::Fail("nobody is there to be asked".to_owned()),
+            let finished = match self.entry(time * 1000 + attempts).await {
+                Some(entry) => {
+                    session.ask(entry, function.clone(), left.max(Duration::from_millis(20))).await
+                }
+                None => Finished::straight(0, Ended::Fail("nobody is there to be asked".to_owned())),
             };
+            let ended = &finished.ended;
             let time_is_up = self.within.is_none_or(|within| started.elapsed() >= within);
             let expected = self.expected(function.key()).await;
             if let Some(result) = ended.result() {
                 self.shared.remember(&self.step, result.leader);
             }
             let attempt = Attempt { number: attempts, time_is_up, timed: self.within.is_some() };
-            if let Some(verdict) = settled(&expected, &ended, &function, attempt) {
+            if let Some(verdict) = settled(&expected, &finished, &function, attempt) {
                 return verdict.map(|()| ended.result().map(|result| result.leader)).map_err(|wanted| {
                     format!(
                         "expected {wanted}; client {} got {} at attempt {attempts}",
                         self.client,
-                        shown(&ended)
+                        shown(&finished)
                     )
                 });
             }
@@ -384,14 +390,15 @@ impl Task {
         expected
     }
 
-    async fn entry(&self, attempt: u64) -> Option<NodeId> {
+    async fn entry(&self, attempt: u64) -> Option<Entry> {
         let choice = FIRST_CHOICE + (self.index << 16) + (self.client << 32) + attempt;
         let order = node_order(self.shared.plan.nodes, self.shared.plan.seed, choice);
         match &self.operation.via {
-            Via::Any => order.first().copied(),
-            Via::Pinned => Some(pinned(self.client, self.shared.plan.nodes)),
+            Via::Any => order.first().copied().map(Entry::Leader),
+            Via::Pinned => Some(Entry::Leader(pinned(self.client, self.shared.plan.nodes))),
             Via::Target(target) => {
-                self.shared.roles.resolve(target, &order, &self.shared.answered()).await.first().copied()
+                let nodes = self.shared.roles.resolve(target, &order, &self.shared.answered()).await;
+                nodes.first().copied().map(Entry::At)
             }
         }
     }
@@ -408,18 +415,19 @@ pub(crate) struct Attempt {
     pub timed: bool,
 }
 
-/// What attempt `ended` settles of an operation: that it came as expected, or what was expected. None: it may be attempted
+/// What an attempt settles of an operation: that it came as expected, or what was expected. None: it may be attempted
 /// again, since it has time left and another attempt can do no harm.
 pub(crate) fn settled(
     expected: &Expected<'_>,
-    ended: &Ended,
+    finished: &Finished,
     function: &Function,
     attempt: Attempt,
 ) -> Option<Result<(), String>> {
+    let ended = &finished.ended;
     if let Some(least) = expected.wants_later(ended, attempt.number) {
         return Some(Err(format!("no answer before attempt {least}")));
     }
-    let verdict = expected.judge(ended, attempt.time_is_up && attempt.timed);
+    let verdict = expected.judge(finished, attempt.time_is_up && attempt.timed);
     let must_stay_silent = expected.wants_silence() && ended.result().is_none();
     let settled = verdict.is_ok() && !must_stay_silent;
     let harmless = matches!(ended, Ended::Fail(_)) || matches!(function, Function::Get { .. });

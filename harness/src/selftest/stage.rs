@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use futures::StreamExt;
 use store::{
     api::KeyType,
-    config::{ClockSkew, ClusterConfig, NodeConfig, StorageKind, TestOptions},
+    config::{ClockSkew, ClusterConfig, NodeConfig, ReadMode, RoutingMode, StorageKind, TestOptions},
     node::wire,
 };
 use tokio::{
@@ -160,6 +160,8 @@ fn config(node: u64, folder: &Path) -> NodeConfig {
         lease: None,
         request_timeout_ms: 1000,
         storage: StorageKind::Memory,
+        routing: RoutingMode::Forward,
+        reads: ReadMode::Linearizable,
         preset: Vec::new(),
     };
     NodeConfig {

@@ -1,14 +1,17 @@
 //! Clients in the simulated world: the sessions, workers and final readers of real runs, driven by events.
 //!
 //! A session asks one thing at a time and records all of it. Until a request has left on an established connection every
-//! failure is definite; from then on only the store's own definite errors are.
+//! failure is definite; from then on only the store's own definite errors are. Where nodes redirect, an operation goes on to
+//! another node after a definite failure, as [`Routes`] say; they are the same in the store's own client.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use checker::history::{Function, Key, Kind, Op, Record};
+use checker::history::{Function, Key, Kind, Record};
 use store::{
-    api::{NodeId, Response},
+    api::{NodeId, PartitionId, Response},
+    client::PAUSE,
     core::{ClientId, Input},
+    routes::{Entry, Journey, Obstacle, Routes},
 };
 
 use super::{
@@ -19,11 +22,11 @@ use super::{
 };
 use crate::{
     generator::{Generator, Knowledge},
-    history_writer::Ended,
+    history_writer::{Asked, Ended, Finished},
     plan::{Plan, PlannedEntry},
     proxy::Link,
     run::{READERS, all_keys},
-    worker::{BACKOFF, operation_of, result_of},
+    worker::{BACKOFF, entry, operation_of, result_of, trip_of},
 };
 
 /// Pause of a final reader after a read that was not answered, as in a real run.
@@ -46,12 +49,14 @@ pub struct Clients {
 }
 
 /// A client's connections and its present process number.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Session {
     process: u64,
+    /// How often it has asked a node.
     asked: u64,
     /// The life of each node that it is connected to; 0: it is not.
     connected: Vec<u64>,
+    routes: Routes,
     flight: Option<Flight>,
     /// What it waits for no longer, and what may yet arrive at its node.
     given_up: Vec<Flight>,
@@ -60,9 +65,17 @@ struct Session {
 /// An operation that was asked and has not ended.
 #[derive(Clone, Debug)]
 struct Flight {
+    /// Number of the present attempt.
     number: u64,
-    node: NodeId,
+    partition: PartitionId,
+    journey: Journey,
     function: Function,
+    /// How much of the partition's log the client had seen when it asked.
+    seen: u64,
+    began: u64,
+    deadline: u64,
+    /// It waits before it asks the next node.
+    pausing: bool,
     /// The request has left on a connection.
     sent: bool,
     /// The life of the node when it was asked.
@@ -97,8 +110,11 @@ impl Clients {
         let last = plan.last_client() + READERS;
         let session = |client| Session {
             process: client,
+            asked: 0,
             connected: vec![0; plan.nodes as usize],
-            ..Session::default()
+            routes: Routes::new(plan.cluster.routing, plan.node_ids()),
+            flight: None,
+            given_up: Vec::new(),
         };
         Self {
             sessions: (0..=last).map(session).collect(),
@@ -119,14 +135,14 @@ impl Clients {
     /// The operation that a client has asked a node and waits for.
     pub fn asks(&self, client: u64, node: NodeId) -> Option<u64> {
         let flight = self.sessions[client as usize].flight.as_ref();
-        flight.filter(|flight| flight.node == node).map(|flight| flight.number)
+        flight.filter(|flight| !flight.pausing && flight.journey.node() == node).map(|flight| flight.number)
     }
 
     /// A client's connection to a node is gone, and what was on its way on it.
     pub fn forget_connection(&mut self, client: u64, node: NodeId) {
         let session = &mut self.sessions[client as usize];
         session.connected[node as usize - 1] = 0;
-        session.given_up.retain(|flight| flight.node != node);
+        session.given_up.retain(|flight| flight.journey.node() != node);
     }
 
     /// Keys that the final readers have yet to read.
@@ -176,7 +192,7 @@ impl World<'_> {
             let core = self.core();
             // without a core nothing is read, which the end of the phase finds
             let Some(node) = core.get(turn % core.len().max(1)).copied() else { return };
-            self.ask(client, node, Function::Get { key }, self.limit());
+            self.ask(client, Entry::At(node), Function::Get { key }, self.limit());
         }
     }
 
@@ -189,62 +205,105 @@ impl World<'_> {
         let choice = worker.generator.choose();
         let function = choice.ask.resolve(&worker.knowledge);
         let node = choice.node.unwrap_or_else(|| self.guess.entry(function.key()));
-        self.ask(client, node, function, self.limit());
+        let entry = entry(&self.plan.cluster, &function, node);
+        self.ask(client, entry, function, self.limit());
     }
 
     fn limit(&self) -> u64 {
         self.plan.timeout_ms * 1_000_000
     }
 
-    /// Asks a node, once, and records it.
-    pub(super) fn ask(&mut self, client: u64, node: NodeId, function: Function, limit: u64) {
-        let life = self.machine(node).life;
+    /// Asks the store, and records it as one operation.
+    pub(super) fn ask(&mut self, client: u64, entry: Entry, function: Function, limit: u64) {
+        let partition = self.guess.partition_of(function.key());
         let known = self.watch.known_version(function.key());
+        let session = &mut self.clients.sessions[client as usize];
+        let journey = session.routes.begin(partition, entry);
+        let asked = Asked { process: session.process, client, node: journey.node(), function };
+        session.asked += 1;
+        session.flight = Some(Flight {
+            number: session.asked,
+            partition,
+            journey,
+            function: asked.function.clone(),
+            seen: session.routes.seen(partition),
+            began: self.now,
+            deadline: self.now + limit,
+            pausing: false,
+            sent: false,
+            life: 0,
+            delivered: false,
+            response: None,
+            known,
+        });
+        self.watch.records.push(Record::Op(asked.op(self.now, Kind::Invoke)));
+        self.asks_node(client);
+    }
+
+    /// Asks the node to which the client's operation has come.
+    fn asks_node(&mut self, client: u64) {
+        let Some(flight) = &self.clients.sessions[client as usize].flight else { return };
+        let (number, node) = (flight.number, flight.journey.node());
+        let life = self.machine(node).life;
         let mut delay = self.weather.message.draw(&mut self.dice);
-        let number = self.clients.sessions[client as usize].asked + 1;
         let (there, back) = (Link::client(client, node), Link::answers(node, client));
         let (there, back) = (self.client_delay(there, number), self.client_delay(back, number));
         delay += there;
         let session = &mut self.clients.sessions[client as usize];
-        session.asked = number;
+        let Some(flight) = &mut session.flight else { return };
         let sent = session.connected[node as usize - 1] == life;
         if !sent {
             // a new connection: there and back once more
             delay += self.weather.message.draw(&mut self.dice) + self.weather.message.draw(&mut self.dice);
             delay += there + back;
         }
-        let process = session.process;
-        session.flight = Some(Flight {
-            number,
-            node,
-            function: function.clone(),
-            sent,
-            life,
-            delivered: false,
-            response: None,
-            known,
-        });
+        (flight.sent, flight.life, flight.delivered, flight.response) = (sent, life, false, None);
+        let deadline = flight.deadline;
+        let limit = Duration::from_nanos(deadline - flight.began);
+        let given_up = self.now + session.routes.patience(limit).as_nanos() as u64;
         let attempt = Attempt { client, number };
         self.agenda.add(self.now + delay, Event::Request(attempt));
-        self.agenda.add(self.now + limit, Event::Timeout(attempt));
-        self.watch.records.push(Record::Op(Op {
-            time: self.now,
-            process,
-            client,
-            node,
-            kind: Kind::Invoke,
-            function,
-            result: None,
-            error: None,
-        }));
+        if !sent && given_up < deadline {
+            self.agenda.add(given_up, Event::Timeout(attempt));
+        }
+        self.agenda.add(deadline, Event::Timeout(attempt));
+    }
+
+    /// The pause before the next node is over.
+    pub(super) fn asks_again(&mut self, attempt: Attempt) {
+        let Some(flight) = self.flight(attempt) else { return };
+        flight.pausing = false;
+        self.asks_node(attempt.client);
+    }
+
+    /// An operation certainly did not happen at the node that was asked: goes on to another one, if it may.
+    fn in_vain(&mut self, attempt: Attempt, obstacle: Obstacle, error: &str) {
+        let now = self.now;
+        let session = &mut self.clients.sessions[attempt.client as usize];
+        let Some(flight) = session.flight.as_mut().filter(|flight| flight.number == attempt.number) else {
+            return;
+        };
+        let Some(detour) = flight.journey.go_on(obstacle, &mut session.routes) else {
+            return self.complete(attempt, &Ended::Fail(error.to_owned()));
+        };
+        let next = now + if detour.pause { PAUSE.as_nanos() as u64 } else { 0 };
+        if next >= flight.deadline {
+            let ended = Ended::Fail(format!("gave up: {}; at last {error}", flight.journey.trip()));
+            return self.complete(attempt, &ended);
+        }
+        session.asked += 1;
+        (flight.number, flight.pausing) = (session.asked, true);
+        let next_attempt = Attempt { number: session.asked, ..attempt };
+        self.agenda.add(next, Event::Again(next_attempt));
+        self.tell(|| format!("c{}: {detour}", attempt.client));
     }
 
     /// A request reaches its node, or finds nobody there.
     pub(super) fn request_arrives(&mut self, attempt: Attempt) {
         let waited_for = self.flight(attempt).is_some();
         let Some(flight) = self.undelivered(attempt) else { return };
-        let (node, sent, dialed) = (flight.node, flight.sent, flight.life);
-        let operation = operation_of(&flight.function);
+        let (node, sent, dialed) = (flight.journey.node(), flight.sent, flight.life);
+        let (operation, seen) = (operation_of(&flight.function), flight.seen);
         match self.request_passes(attempt.client, node, sent) {
             Passage::Passes => {}
             Passage::Waits(link) => return self.clients.parked.push((link, Event::Request(attempt))),
@@ -257,7 +316,7 @@ impl World<'_> {
             // a lost connection is told of by itself
             Process::Dead | Process::Starting if sent => return,
             Process::Dead | Process::Starting => {
-                return self.complete(attempt, &Ended::Fail("cannot connect: nobody listens".to_owned()));
+                return self.in_vain(attempt, Obstacle::Gone, "cannot connect: nobody listens");
             }
             // it answers the handshake when it goes on
             Process::Up(_) if machine.paused && !sent => return,
@@ -275,12 +334,12 @@ impl World<'_> {
         }
         session.given_up.retain(|flight| flight.number != attempt.number);
         let client = ClientId { connection: attempt.client, request: attempt.number };
-        self.deliver(node, Incoming::Input(Input::Request { client, operation }));
+        self.deliver(node, Incoming::Input(Input::Request { client, operation, seen }));
     }
 
     /// A node goes on: so do the handshakes that it owes.
     pub(super) fn handshakes_go_on(&mut self, node: NodeId) {
-        for attempt in self.attempts(|flight| flight.node == node && !flight.sent) {
+        for attempt in self.attempts(|flight| flight.journey.node() == node && !flight.sent) {
             let delay = self.weather.message.draw(&mut self.dice);
             self.agenda.add(self.now + delay, Event::Request(attempt));
         }
@@ -289,7 +348,7 @@ impl World<'_> {
     /// A node dies: whoever waits for it learns that after a while.
     pub(super) fn lose_connections(&mut self, node: NodeId, life: u64) {
         let index = node as usize - 1;
-        for attempt in self.attempts(|flight| flight.node == node) {
+        for attempt in self.attempts(|flight| flight.journey.node() == node) {
             let delay = self.weather.message.draw(&mut self.dice);
             self.agenda.add(self.now + delay, Event::Lost(attempt));
         }
@@ -297,7 +356,7 @@ impl World<'_> {
             if session.connected[index] == life {
                 session.connected[index] = 0;
             }
-            session.given_up.retain(|flight| flight.node != node);
+            session.given_up.retain(|flight| flight.journey.node() != node);
         }
     }
 
@@ -306,7 +365,7 @@ impl World<'_> {
         let attempt = Attempt { client: client.connection, number: client.request };
         let delay = self.weather.message.draw(&mut self.dice);
         if let Some(flight) = self.flight(attempt) {
-            let link = Link::answers(flight.node, attempt.client);
+            let link = Link::answers(flight.journey.node(), attempt.client);
             flight.response = Some(response);
             let delay = delay + self.client_delay(link, attempt.number);
             self.agenda.add(self.now + delay, Event::Reply(attempt));
@@ -316,7 +375,7 @@ impl World<'_> {
     /// The answer is there.
     pub(super) fn reply_arrives(&mut self, attempt: Attempt) {
         let Some(flight) = self.flight(attempt).filter(|flight| flight.response.is_some()) else { return };
-        let node = flight.node;
+        let node = flight.journey.node();
         match self.answer_passes(attempt.client, node) {
             Passage::Passes => {}
             Passage::Waits(link) => return self.clients.parked.push((link, Event::Reply(attempt))),
@@ -326,40 +385,55 @@ impl World<'_> {
                 return self.connection_lost(attempt);
             }
         }
-        let Some(response) = self.flight(attempt).and_then(|flight| flight.response.take()) else { return };
-        let ended = match response {
-            Ok(answer) => Ended::Ok(result_of(&answer)),
-            Err(error) if error.is_definite() => Ended::Fail(error.to_string()),
-            Err(error) => Ended::Info(error.to_string()),
+        let session = &mut self.clients.sessions[attempt.client as usize];
+        let Some(flight) = session.flight.as_mut().filter(|flight| flight.number == attempt.number) else {
+            return;
         };
-        self.complete(attempt, &ended);
+        match flight.response.take() {
+            None => {}
+            Some(Ok(answer)) => {
+                session.routes.answered(flight.partition, &answer);
+                self.complete(attempt, &Ended::Ok(result_of(&answer)));
+            }
+            Some(Err(error)) if !error.is_definite() => {
+                self.complete(attempt, &Ended::Info(error.to_string()));
+            }
+            Some(Err(error)) => match Obstacle::of(&error) {
+                Some(obstacle) => self.in_vain(attempt, obstacle, &error.to_string()),
+                None => self.complete(attempt, &Ended::Fail(error.to_string())),
+            },
+        }
     }
 
     /// The node has died.
     pub(super) fn connection_lost(&mut self, attempt: Attempt) {
-        let Some(flight) = self.flight(attempt) else { return };
-        let ended = if flight.sent {
-            Ended::Info("connection lost: the node closed the connection".to_owned())
-        } else {
-            Ended::Fail("cannot connect: the node is gone".to_owned())
-        };
-        self.complete(attempt, &ended);
+        match self.flight(attempt) {
+            None => {}
+            Some(flight) if flight.sent => {
+                let ended = Ended::Info("connection lost: the node closed the connection".to_owned());
+                self.complete(attempt, &ended);
+            }
+            Some(_) => self.in_vain(attempt, Obstacle::Gone, "cannot connect: the node is gone"),
+        }
     }
 
-    /// The client waits no longer; its connection is not used again.
+    /// The client waits no longer, for a connection or for an answer; the connection is not used again.
     pub(super) fn time_is_up(&mut self, attempt: Attempt) {
+        let now = self.now;
         let Some(flight) = self.flight(attempt) else { return };
-        let (node, sent) = (flight.node, flight.sent);
+        let (node, sent) = (flight.journey.node(), flight.sent);
+        if sent && now < flight.deadline {
+            return;
+        }
         let late = Some(flight.clone()).filter(|flight| flight.sent && !flight.delivered);
         let session = &mut self.clients.sessions[attempt.client as usize];
         session.connected[node as usize - 1] = 0;
         session.given_up.extend(late);
-        let ended = if sent {
-            Ended::Info("no answer in time".to_owned())
+        if sent {
+            self.complete(attempt, &Ended::Info("no answer in time".to_owned()));
         } else {
-            Ended::Fail("no connection in time".to_owned())
-        };
-        self.complete(attempt, &ended);
+            self.in_vain(attempt, Obstacle::Gone, "no connection in time");
+        }
     }
 
     fn flight(&mut self, attempt: Attempt) -> Option<&mut Flight> {
@@ -377,7 +451,7 @@ impl World<'_> {
     fn attempts(&self, fits: impl Fn(&Flight) -> bool) -> Vec<Attempt> {
         let all = self.clients.sessions.iter().zip(0_u64..);
         all.filter_map(|(session, client)| {
-            let flight = session.flight.as_ref().filter(|flight| fits(flight))?;
+            let flight = session.flight.as_ref().filter(|flight| !flight.pausing && fits(flight))?;
             Some(Attempt { client, number: flight.number })
         })
         .collect()
@@ -392,34 +466,26 @@ impl World<'_> {
         if let Ended::Info(_) = ended {
             session.process += self.clients.stride;
         }
-        self.stats.count(ended);
-        self.tell(|| format!("c{client} at n{} {:?}: {ended:?}", flight.node, flight.function));
+        let (node, trip) = (flight.journey.node(), trip_of(flight.journey.trip()));
+        let asked = Asked { process, client, node, function: flight.function };
+        let finished = Finished { ended: ended.clone(), node, trip };
+        self.stats.count(&finished);
+        self.tell(|| format!("c{client} at n{node} {:?}: {ended:?}", asked.function));
         if let Some(result) = ended.result() {
-            self.guess.answered(flight.function.key(), result.leader);
-            if let Err(finding) = self.watch.answered(flight.function.key(), flight.known, result) {
+            if !result.local {
+                self.guess.answered(asked.function.key(), result.leader);
+            }
+            if let Err(finding) = self.watch.answered(asked.function.key(), flight.known, result) {
                 self.found(finding);
             }
         }
-        let error = match ended {
-            Ended::Ok(_) => None,
-            Ended::Fail(error) | Ended::Info(error) => Some(error.clone()),
-        };
-        self.watch.records.push(Record::Op(Op {
-            time: self.now,
-            process,
-            client,
-            node: flight.node,
-            kind: ended.kind(),
-            function: flight.function.clone(),
-            result: ended.result().cloned(),
-            error,
-        }));
-        self.answered(&flight.function, ended);
-        self.goes_on(client, &flight.function, ended);
+        self.watch.records.push(Record::Op(asked.completion(self.now, &finished)));
+        self.answered(&asked.function, ended);
+        self.goes_on(client, &asked.function, &finished);
     }
 
-    fn goes_on(&mut self, client: u64, function: &Function, ended: &Ended) {
-        let now = self.now;
+    fn goes_on(&mut self, client: u64, function: &Function, finished: &Finished) {
+        let (now, ended) = (self.now, &finished.ended);
         if let Some(worker) = self.clients.workers.get_mut(client as usize - 1) {
             worker.knowledge.learn(function, ended.kind(), ended.result());
             let pause = if matches!(ended, Ended::Fail(_)) { BACKOFF.as_nanos() as u64 } else { 0 };
@@ -433,7 +499,7 @@ impl World<'_> {
                 self.agenda.add(now + READ_AGAIN, Event::Due(client));
             }
         } else {
-            self.task_answered(client, function, ended);
+            self.task_answered(client, function, finished);
         }
     }
 }

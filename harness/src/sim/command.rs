@@ -302,8 +302,14 @@ fn print_totals(totals: &Stats, runs: u64, nanos: u64) {
         totals.simulated as f64 / nanos as f64
     );
     println!(
-        "operations {} answered, {} refused, {} unknown; {} fast reads, {} near the end of a lease",
-        totals.answered, totals.failed, totals.unknown, totals.fast_reads, totals.near_expiry
+        "operations {} answered, {} refused, {} unknown, {} redirects; {} fast reads, {} near the end of a lease, {} local",
+        totals.answered,
+        totals.failed,
+        totals.unknown,
+        totals.redirects,
+        totals.fast_reads,
+        totals.near_expiry,
+        totals.local_reads
     );
     println!(
         "faults {} ({} found nobody); leader changes {}; turns {}; messages {}; fingerprint {:016x}",

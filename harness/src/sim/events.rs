@@ -46,6 +46,8 @@ pub enum Event {
     Lost(Attempt),
     /// The client waits no longer.
     Timeout(Attempt),
+    /// A client goes on to another node with what certainly did not happen at the one before.
+    Again(Attempt),
     /// A client asks its next question.
     Due(u64),
     /// A fault is due, or is tried again.

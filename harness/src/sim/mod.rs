@@ -47,7 +47,7 @@ pub use keep::keep;
 pub use seeds::{Outcome, repeat, run};
 pub use watch::Finding;
 
-use crate::history_writer::Ended;
+use crate::history_writer::{Ended, Finished};
 
 /// What a run is asked for, beside its plan. None of it changes what happens, but for `planted`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,6 +79,10 @@ pub struct Stats {
     pub fast_reads: u64,
     /// Of these, reads in the last tenth of a lease.
     pub near_expiry: u64,
+    /// Reads that replicas answered from what they had applied.
+    pub local_reads: u64,
+    /// Times that a client was redirected.
+    pub redirects: u64,
     /// Faults.
     pub faults: u64,
     /// Of these, faults that found nobody to break.
@@ -96,11 +100,13 @@ pub struct Stats {
 }
 
 impl Stats {
-    fn count(&mut self, ended: &Ended) {
-        match ended {
+    fn count(&mut self, finished: &Finished) {
+        self.redirects += finished.trip.redirects;
+        match &finished.ended {
             Ended::Ok(result) => {
                 self.answered += 1;
                 self.fast_reads += u64::from(result.fast);
+                self.local_reads += u64::from(result.local);
             }
             Ended::Fail(_) => self.failed += 1,
             Ended::Info(_) => self.unknown += 1,
@@ -120,6 +126,8 @@ impl Stats {
             unknown: self.unknown + other.unknown,
             fast_reads: self.fast_reads + other.fast_reads,
             near_expiry: self.near_expiry + other.near_expiry,
+            local_reads: self.local_reads + other.local_reads,
+            redirects: self.redirects + other.redirects,
             faults: self.faults + other.faults,
             faults_without_target: self.faults_without_target + other.faults_without_target,
             untriggered: self.untriggered + other.untriggered,

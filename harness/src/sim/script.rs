@@ -6,11 +6,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use checker::history::Function;
-use store::api::{NodeId, PartitionId};
+use store::{
+    api::{NodeId, PartitionId},
+    routes::Entry,
+};
 
 use super::{events::Event, watch::Finding, world::World};
 use crate::{
-    history_writer::Ended,
+    history_writer::{Ended, Finished},
     plan::node_order,
     script::{
         ATTEMPT_PAUSE, AWAIT_LIMIT, Attempt, FIRST_CHOICE, WAIT_LIMIT,
@@ -331,27 +334,29 @@ impl World<'_> {
         let left = within.map_or(limit, |within| within.saturating_sub(passed).min(limit));
         let choice = FIRST_CHOICE + (index << 16) + (client << 32) + attempt;
         let order = node_order(self.plan.nodes, self.plan.seed, choice);
-        let node = match &operation.via {
-            Via::Any => order.first().copied(),
-            Via::Pinned => Some(pinned(client, self.plan.nodes)),
-            Via::Target(target) => self.resolve(target, &order).first().copied(),
+        let entry = match &operation.via {
+            Via::Any => order.first().copied().map(Entry::Leader),
+            Via::Pinned => Some(Entry::Leader(pinned(client, self.plan.nodes))),
+            Via::Target(target) => self.resolve(target, &order).first().copied().map(Entry::At),
         };
-        if let Some(node) = node {
-            return self.ask(self.plan.script_client(client), node, asked, left.max(LEAST));
+        if let Some(entry) = entry {
+            return self.ask(self.plan.script_client(client), entry, asked, left.max(LEAST));
         }
-        self.judge_attempt(number, &asked, &Ended::Fail("nobody is there to be asked".to_owned()));
+        let ended = Ended::Fail("nobody is there to be asked".to_owned());
+        self.judge_attempt(number, &asked, &Finished::straight(0, ended));
     }
 
     /// A client of the script has its answer.
-    pub(super) fn task_answered(&mut self, client: u64, asked: &Function, ended: &Ended) {
+    pub(super) fn task_answered(&mut self, client: u64, asked: &Function, finished: &Finished) {
         let client = client - self.plan.clients.len() as u64;
         let task = self.script.queues.get(&client).and_then(|queue| queue.front().copied());
         if let Some(number) = task {
-            self.judge_attempt(number, asked, ended);
+            self.judge_attempt(number, asked, finished);
         }
     }
 
-    fn judge_attempt(&mut self, number: usize, asked: &Function, ended: &Ended) {
+    fn judge_attempt(&mut self, number: usize, asked: &Function, finished: &Finished) {
+        let ended = &finished.ended;
         let task = &self.script.tasks[number];
         let step = &self.plan.steps[task.step];
         let Some(operation) = operation_at(&self.plan.steps, task.step) else { return };
@@ -370,7 +375,7 @@ impl World<'_> {
             not_leader: resolved(&expect.not_leader),
         };
         let attempt = Attempt { number: task.attempts, time_is_up, timed: within.is_some() };
-        let verdict = settled(&expected, ended, asked, attempt);
+        let verdict = settled(&expected, finished, asked, attempt);
         let (client, attempts) = (task.client, task.attempts);
         let task = &mut self.script.tasks[number];
         match verdict {
@@ -387,7 +392,7 @@ impl World<'_> {
                 self.agenda.add(self.now + pause, Event::Task(number));
             }
             Some(Err(wanted)) => {
-                let got = shown(ended);
+                let got = shown(finished);
                 let words = format!("expected {wanted}; client {client} got {got} at attempt {attempts}");
                 self.end_task(number, Err(words));
             }

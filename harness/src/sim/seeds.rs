@@ -12,7 +12,12 @@ use checker::history::History;
 use store::assertions;
 
 use super::{Options, Stats, verdict::Judgement, watch::Finding, world::World};
-use crate::{panics, plan::Plan, statements::Evidence, workload::CheckName};
+use crate::{
+    panics,
+    plan::Plan,
+    statements::Evidence,
+    workload::{CheckName, Consistency},
+};
 
 /// How one run ended.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +46,10 @@ pub fn run(plan: &Plan, options: &Options) -> Outcome {
     let records = std::mem::take(&mut world.watch.records);
     match History::from_records(records) {
         Ok(history) => {
-            if plan.checks.linearizable {
-                judgement.linearizable(&history);
+            match plan.checks.consistency {
+                Consistency::Linearizable => judgement.linearizable(&history),
+                Consistency::Sequential => judgement.sequential(&history),
+                Consistency::Unchecked => {}
             }
             let leader_changes = world.leaders.changes();
             let traces = world.watch.take_traces();

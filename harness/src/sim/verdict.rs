@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use checker::{
-    history::History,
+    history::{History, Trip},
     lease_safety::{self, Traces},
     linearizability::{self, Budget, Verdict},
+    sequential,
 };
 use store::api::PartitionId;
 
@@ -47,6 +48,14 @@ impl Judgement {
         }
     }
 
+    /// Judges the history by the log that its answers tell of.
+    pub fn sequential(&mut self, history: &History) {
+        let report = sequential::check(history);
+        let findings = report.violations.into_iter().map(|violation| violation.text);
+        self.findings.extend(findings.map(|text| Finding { by: CheckName::Sequential, text }));
+        self.undecided.extend(report.undecided.into_iter().map(|what| format!("sequential: {what}")));
+    }
+
     /// Judges what the workload states.
     pub fn stated(&mut self, evidence: &Evidence<'_>) {
         for statement in statements::judge(evidence) {
@@ -74,6 +83,8 @@ impl Judgement {
         let figures = Figures {
             operations: [("all", Outcomes { ok: stats.answered, ..Outcomes::default() })].into(),
             fast_reads: stats.fast_reads,
+            local_reads: stats.local_reads,
+            ways: Trip { redirects: stats.redirects, ..Trip::default() },
             leader_changes: leader_changes.clone(),
             faults: fault_figures(&answered.collect::<Vec<_>>(), &history.faults, healed),
             ..Figures::default()

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use checker::{
-    history::{Header, Key, OpResult, Record},
+    history::{Key, OpResult, Record},
     lease_safety::{NodeTrace, Traces},
     trace,
 };
@@ -13,7 +13,7 @@ use store::{
 };
 
 use super::machine::Machine;
-use crate::{plan::Plan, workload::CheckName, workload::history_key};
+use crate::{plan::Plan, workload::CheckName};
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,9 +55,6 @@ pub struct Watch {
 impl Watch {
     /// Nothing has happened.
     pub fn new(plan: &Plan) -> Self {
-        let initial =
-            plan.cluster.preset.iter().map(|(key, value)| (history_key(key), value.clone())).collect();
-        let header = Header { workload: plan.workload.clone(), seed: plan.seed, origin: 0, initial };
         Self {
             observer: Observer::default(),
             clocks_changed: false,
@@ -65,7 +62,7 @@ impl Watch {
             told: BTreeMap::new(),
             versions: BTreeMap::new(),
             traces: plan.checks.lease_safety.then(|| vec![Vec::new(); plan.nodes as usize]),
-            records: vec![Record::Header(header)],
+            records: vec![Record::Header(plan.header(0))],
             near_expiry: 0,
             mutant_reached: 0,
         }
@@ -131,11 +128,11 @@ impl Watch {
         self.versions.get(key).copied().unwrap_or_default()
     }
 
-    /// L5 and L8: an answer reflects at least what anyone knew when it was asked.
+    /// L5 and L8: an answer reflects at least what anyone knew when it was asked, unless it is a local read.
     pub fn answered(&mut self, key: &Key, known: u64, result: &OpResult) -> Result<(), Finding> {
         let version = self.versions.entry(key.clone()).or_default();
         *version = (*version).max(result.version);
-        if result.version >= known {
+        if result.version >= known || result.local {
             return Ok(());
         }
         let way = if result.fast { "L5: a fast read" } else { "L8: an operation" };

@@ -142,6 +142,7 @@ impl<'a> World<'a> {
             Event::Reply(attempt) => self.reply_arrives(attempt),
             Event::Lost(attempt) => self.connection_lost(attempt),
             Event::Timeout(attempt) => self.time_is_up(attempt),
+            Event::Again(attempt) => self.asks_again(attempt),
             Event::Due(client) => self.client_is_due(client),
             Event::Fault(index) => self.fault_is_due(index),
             Event::Undo(fault) => self.end_fault(fault),

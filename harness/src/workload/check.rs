@@ -4,13 +4,13 @@ use std::{collections::BTreeSet, ops::Range};
 
 use store::{
     api::{Key, KeyType, NodeId, PartitionId},
-    config::{ClockSkew, ClusterConfig, LeaseConfig, PartitionConfig, StorageKind, TestOptions},
+    config::{ClockSkew, ClusterConfig, LeaseConfig, PartitionConfig, ReadMode, StorageKind, TestOptions},
 };
 use toml::Spanned;
 
 use super::{
-    Action, Clients, Delays, Distribution, Entry, Expect, ExpectedVerdict, Fault, FaultSpec, LinkDelay, Mix,
-    NemesisEntry, NodeClock, Operations, Word, Workload,
+    Action, Clients, Consistency, Delays, Distribution, Entry, Expect, ExpectedVerdict, Fault, FaultSpec,
+    LinkDelay, Mix, NemesisEntry, NodeClock, Operations, Word, Workload,
     faults::{self, distribution},
     file, keys, permanent, random,
     scalar::{FileKey, Target},
@@ -33,8 +33,18 @@ pub struct Scope<'a> {
 pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload, Fault> {
     let nodes = *file.cluster.nodes.get_ref();
     let late = file.cluster.late.clone();
+    let reads = file.cluster.reads.clone();
     let cluster = check_cluster(&name, file.cluster)?;
     let violation = file.expect.verdict == ExpectedVerdict::Violation;
+    if let Some(reads) = reads
+        && *reads.get_ref() == ReadMode::Local
+        && file.checks.consistency == Consistency::Linearizable
+        && !(negative && violation)
+    {
+        return Err(Fault::new(reads.span(), "local reads are not linearizable", "any replica answers").help(
+            "write `consistency = \"sequential\"` in `[checks]`, which is what they promise, or remove this line",
+        ));
+    }
     let names = file.nemesis.iter().filter_map(|entry| entry.get_ref().name.as_ref());
     let names = names.map(|name| name.get_ref().clone()).collect();
     let scope = Scope { nodes, cluster: &cluster, outside: negative && violation, names };
@@ -153,6 +163,8 @@ fn check_cluster(name: &str, table: file::Cluster) -> Result<ClusterConfig, Faul
         lease: check_lease(&table.lease, heartbeat_ms * missed_rounds)?,
         request_timeout_ms: at_least(&table.request_timeout_ms, 1, "milliseconds")?,
         storage: table.storage,
+        routing: table.routing,
+        reads: table.reads.map(Spanned::into_inner).unwrap_or_default(),
         preset: Vec::new(),
     };
     cluster.preset = keys::check_preset(&cluster, table.preset)?;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Deserializer, de::Visitor};
 use store::{
-    config::{LeaseConfig, Mutant, StorageKind},
+    config::{LeaseConfig, Mutant, ReadMode, RoutingMode, StorageKind},
     node::wire::Kind,
 };
 use toml::Spanned;
@@ -58,6 +58,9 @@ pub struct Cluster {
     pub threshold: Option<Spanned<u64>>,
     #[serde(default = "durable")]
     pub storage: StorageKind,
+    #[serde(default)]
+    pub routing: RoutingMode,
+    pub reads: Option<Spanned<ReadMode>>,
     #[serde(default = "heartbeat")]
     pub heartbeat_ms: Spanned<u64>,
     #[serde(default = "missed_rounds")]
@@ -464,6 +467,9 @@ pub struct Expectation {
     pub absent: Option<Spanned<bool>>,
     pub swapped: Option<bool>,
     pub fast: Option<bool>,
+    pub local: Option<bool>,
+    pub redirected: Option<bool>,
+    pub reconnected: Option<bool>,
     pub leader: Option<Spanned<Target>>,
     pub not_leader: Option<Spanned<Target>>,
     pub one_leader: Option<bool>,

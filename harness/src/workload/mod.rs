@@ -218,14 +218,27 @@ pub struct Phases {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Checks {
-    /// Is the history linearizable?
-    pub linearizable: bool,
+    /// How consistent must the history be?
+    pub consistency: Consistency,
     /// Were the leases safe, and did all nodes decide the same?
     pub lease_safety: bool,
     /// Is every key readable again after everything is healed?
     pub progress: bool,
     /// Time for each check.
     pub budget: Time,
+}
+
+/// How consistent a history must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// Each key is linearizable.
+    #[default]
+    Linearizable,
+    /// Each partition is sequentially consistent, and its writes are linearizable: what local reads promise.
+    Sequential,
+    /// It is not checked.
+    Unchecked,
 }
 
 /// What a run must contain to mean anything; a run without it is undecided.
@@ -240,6 +253,10 @@ pub struct Require {
     pub leader_changes: u64,
     /// Fast reads.
     pub fast_reads: u64,
+    /// Reads that replicas answered from what they had applied, whoever led.
+    pub local_reads: u64,
+    /// Times that a client was redirected to a leader.
+    pub redirects: u64,
     /// A fast read within the last tenth of a hold.
     pub fast_read_near_expiry: bool,
     /// A final read of every key.
@@ -252,7 +269,7 @@ pub struct Require {
 pub struct Expect {
     /// With which verdict.
     pub verdict: ExpectedVerdict,
-    /// Which check must find the violation; none: linearizability or lease safety, since a cluster that only made no progress
+    /// Which check must find the violation; none: consistency or lease safety, since a cluster that only made no progress
     /// shows nothing of a bug.
     pub by: Option<CheckName>,
     /// What else must be true.
@@ -264,7 +281,9 @@ impl Expect {
     pub fn accepts(&self, check: CheckName) -> bool {
         match self.by {
             Some(by) => by == check,
-            None => matches!(check, CheckName::Linearizable | CheckName::LeaseSafety),
+            None => {
+                matches!(check, CheckName::Linearizable | CheckName::Sequential | CheckName::LeaseSafety)
+            }
         }
     }
 }
@@ -286,6 +305,8 @@ pub enum ExpectedVerdict {
 pub enum CheckName {
     /// The history against the model.
     Linearizable,
+    /// The history against the log that its answers tell of.
+    Sequential,
     /// The traces against the lease rules.
     LeaseSafety,
     /// Reads after everything is healed.
@@ -391,6 +412,6 @@ impl Default for Phases {
 impl Default for Checks {
     fn default() -> Self {
         let budget = Time(Duration::from_mins(1));
-        Self { linearizable: true, lease_safety: true, progress: true, budget }
+        Self { consistency: Consistency::default(), lease_safety: true, progress: true, budget }
     }
 }

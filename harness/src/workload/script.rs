@@ -99,6 +99,12 @@ pub struct Expectation {
     pub swapped: Option<bool>,
     /// Whether the answer was a fast read.
     pub fast: Option<bool>,
+    /// Whether the answer was a local read.
+    pub local: Option<bool>,
+    /// Whether a node that was asked named another one as the leader.
+    pub redirected: Option<bool>,
+    /// Whether a node that was asked was gone, so that the answer came from another one.
+    pub reconnected: Option<bool>,
     /// Who answered.
     pub leader: Option<Target>,
     /// Who did not answer.
@@ -288,6 +294,9 @@ impl Checking<'_> {
             || expect.absent.is_some()
             || expect.swapped.is_some()
             || expect.fast.is_some()
+            || expect.local.is_some()
+            || expect.redirected.is_some()
+            || expect.reconnected.is_some()
             || expect.leader.is_some();
         if answered && !matches!(expect.outcome, StepOutcome::Ok | StepOutcome::Any) {
             return Err(Fault::new(
@@ -314,6 +323,9 @@ impl Checking<'_> {
             absent: expect.absent.as_ref().map(|absent| *absent.get_ref()),
             swapped: expect.swapped,
             fast: expect.fast,
+            local: expect.local,
+            redirected: expect.redirected,
+            reconnected: expect.reconnected,
             leader: expect.leader.as_ref().map(|leader| leader.get_ref().clone()),
             not_leader: expect.not_leader.as_ref().map(|leader| leader.get_ref().clone()),
             one_leader: expect.one_leader,

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{Ballot, KeyType},
-        config::{ClusterConfig, StorageKind},
+        config::{ClusterConfig, ReadMode, RoutingMode, StorageKind},
         core::Config,
     };
 
@@ -152,6 +152,8 @@ mod tests {
             lease: None,
             request_timeout_ms: 100,
             storage: StorageKind::Memory,
+            routing: RoutingMode::Forward,
+            reads: ReadMode::Linearizable,
             preset: Vec::new(),
         };
         Config { node: 1, nodes: vec![1, 2], disk: 1, boot: 1, cluster, mutant: None, traced: false }

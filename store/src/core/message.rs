@@ -63,6 +63,8 @@ pub enum Message {
         id: ForwardId,
         /// The operation.
         operation: Operation,
+        /// How much of the partition's log its client has seen.
+        seen: u64,
     },
     /// The answer to `Forward`.
     Forwarded {

@@ -112,6 +112,8 @@ pub enum Input {
         client: ClientId,
         /// The operation.
         operation: Operation,
+        /// How much of the partition's log the client has seen.
+        seen: u64,
     },
     /// Everything up to this persist is durable.
     Persisted {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     api::{Ballot, Key, NodeId, NodeStatus, PartitionId, StoreError},
-    config::{Mutant, PartitionConfig},
+    config::{Mutant, PartitionConfig, RoutingMode},
     core::{
         Config, Input, Journal, LocalTime, Moment, Output, Turn,
         detector::Detector,
@@ -17,8 +17,8 @@ use crate::{
         kv::KeyValues,
         message::{GroupStatus, Message, Table},
         paxos::Group,
-        replica::{Origin, Replica, Request},
-        routing::{Routing, Waiting},
+        replica::{Origin, Replica, Request, is_local_read},
+        routing::{Routing, Until, Waiting},
         trace::TraceEvent,
     },
 };
@@ -127,8 +127,9 @@ impl State {
             Input::Session { from } => {
                 self.membership.replicas_mut().for_each(|replica| replica.on_session(from, turn));
             }
-            Input::Request { client, operation } => {
-                self.on_request(Waiting { client, operation, received: turn.now }, turn);
+            Input::Request { client, operation, seen } => {
+                let (received, until) = (turn.now, Until::Led);
+                self.on_request(Waiting { client, operation, seen, received, until }, turn);
             }
             Input::Persisted { number } => {
                 if self.announced <= number {
@@ -193,9 +194,9 @@ impl State {
                 self.detector.on_reply(from, round, groups, turn.moment());
             }
             Message::Leading { partition, ballot } => self.routing.learn(partition, ballot),
-            Message::Forward { id, operation } => {
-                let request =
-                    Request { origin: Origin::Node { node: from, id }, operation, received: turn.now };
+            Message::Forward { id, operation, seen } => {
+                let origin = Origin::Node { node: from, id };
+                let request = Request { origin, operation, seen, received: turn.now };
                 self.submit(request, turn);
             }
             Message::Forwarded { id, response } => self.routing.on_forwarded(from, id, response, turn),
@@ -227,29 +228,53 @@ impl State {
         }
     }
 
-    /// Hands an operation to the leader: here, or to another node, or has it wait until one is known.
+    /// Has an operation carried out here, or hands it to the leader, or has it wait until one is known. Where clients find
+    /// the leader themselves, they are told instead; where replicas answer reads, one that lags behind its client waits.
     fn route(&mut self, partition: PartitionId, waiting: Waiting, turn: &mut Turn<'_>) {
+        let (operation, seen) = (&waiting.operation, waiting.seen);
         let here = self.membership.replica(partition);
-        if here.is_some_and(|replica| replica.answers(&waiting.operation, turn.moment())) {
-            let Waiting { client, operation, received } = waiting;
-            return self.submit(Request { origin: Origin::Client(client), operation, received }, turn);
+        let carried_out = here.is_some_and(|replica| {
+            replica.answers(operation, turn.moment()) || replica.reads_locally(operation, seen, turn.moment())
+        });
+        if carried_out {
+            let Waiting { client, operation, seen, received, .. } = waiting;
+            let request = Request { origin: Origin::Client(client), operation, seen, received };
+            return self.submit(request, turn);
         }
-        match self.routing.leader(partition).map(|ballot| ballot.node) {
-            Some(leader) if leader != turn.config.node && self.detector.trusts(leader, turn.moment()) => {
-                self.routing.forward(leader, waiting, turn);
+        if let Some(replica) = here.filter(|_| is_local_read(operation, turn.moment())) {
+            let until = Until::Applied(replica.keys().applied());
+            return self.routing.wait(partition, Waiting { until, ..waiting });
+        }
+        let leader = self.leader_elsewhere(partition, turn.moment());
+        match (turn.config.cluster.routing, leader) {
+            (RoutingMode::Redirect, leader) => {
+                turn.reply(waiting.client, Err(StoreError::NotLeader { partition, leader }));
             }
-            _ => self.routing.wait(partition, waiting),
+            (RoutingMode::Forward, Some(leader)) => self.routing.forward(leader.node, waiting, turn),
+            (RoutingMode::Forward, None) => self.routing.wait(partition, waiting),
         }
     }
 
+    /// The leader of a partition, if it is known, another node, and not suspected.
+    fn leader_elsewhere(&self, partition: PartitionId, moment: Moment<'_>) -> Option<Ballot> {
+        let leader = self.routing.leader(partition)?;
+        (leader.node != moment.config.node && self.detector.trusts(leader.node, moment)).then_some(leader)
+    }
+
     fn submit(&mut self, request: Request, turn: &mut Turn<'_>) {
-        let partition = turn.config.cluster.partition_of(request.operation.key());
-        if let Some(replica) = partition.and_then(|partition| self.membership.replica_mut(partition)) {
-            return replica.submit(request, turn);
+        let partition = turn.config.cluster.partition_of(request.operation.key()).unwrap_or_default();
+        let here = self.membership.replica_mut(partition);
+        let Request { operation, seen, .. } = &request;
+        match here {
+            Some(replica) if replica.reads_locally(operation, *seen, turn.moment()) => {
+                replica.answer_locally(&request, turn);
+            }
+            Some(replica) if replica.answers(operation, turn.moment()) => replica.submit(request, turn),
+            _ => {
+                let leader = self.leader_elsewhere(partition, turn.moment());
+                request.origin.reply(Err(StoreError::NotLeader { partition, leader }), turn);
+            }
         }
-        let partition = partition.unwrap_or_default();
-        let hint = self.routing.leader(partition).map(|ballot| ballot.node);
-        request.origin.reply(Err(StoreError::NotLeader { partition, hint }), turn);
     }
 
     fn partition_for(&self, key: &Key, moment: Moment<'_>) -> Result<PartitionId, StoreError> {

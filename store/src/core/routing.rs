@@ -26,15 +26,28 @@ pub struct Routing {
     next_forward: u64,
 }
 
-/// An operation that waits for a leader.
+/// An operation that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Waiting {
     /// Whom to answer.
     pub client: ClientId,
     /// The operation.
     pub operation: Operation,
+    /// How much of the partition's log its client has seen.
+    pub seen: u64,
     /// When it arrived.
     pub received: LocalTime,
+    /// What it waits for.
+    pub until: Until,
+}
+
+/// What an operation waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Until {
+    /// A leader.
+    Led,
+    /// That this node's replica has applied as much as the client has seen. So much it has applied when last looked at.
+    Applied(u64),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,7 +69,7 @@ impl Routing {
         self.leaders.get(&partition).copied()
     }
 
-    /// An operation that waits until a leader is known and not suspected.
+    /// An operation that waits, until a leader is known and not suspected, or until enough is applied here.
     pub fn wait(&mut self, partition: PartitionId, waiting: Waiting) {
         self.waiting.entry(partition).or_default().push_back(waiting);
     }
@@ -74,10 +87,10 @@ impl Routing {
     /// Hands an operation to the leader, once and for all.
     pub fn forward(&mut self, to: NodeId, waiting: Waiting, turn: &mut Turn<'_>) {
         self.next_forward += 1;
-        let Waiting { client, operation, received } = waiting;
+        let Waiting { client, operation, seen, received, .. } = waiting;
         let id = ForwardId { boot: turn.config.boot, number: self.next_forward };
         self.forwarded.insert(id, Forwarded { client, to, received });
-        turn.send(to, Message::Forward { id, operation });
+        turn.send(to, Message::Forward { id, operation, seen });
     }
 
     /// The leader has answered.
@@ -95,8 +108,13 @@ impl Routing {
         for (partition, queue) in &mut self.waiting {
             while queue.front().is_some_and(|oldest| oldest.received + timeout <= turn.now) {
                 let Some(expired) = queue.pop_front() else { break };
-                let error =
-                    StoreError::NoLeader { partition: *partition, waited_ms: timeout.as_millis() as u64 };
+                let (partition, waited_ms) = (*partition, timeout.as_millis() as u64);
+                let error = match expired.until {
+                    Until::Led => StoreError::NoLeader { partition, waited_ms },
+                    Until::Applied(applied) => {
+                        StoreError::Behind { partition, applied, seen: expired.seen, waited_ms }
+                    }
+                };
                 turn.reply(expired.client, Err(error));
             }
         }

@@ -448,9 +448,9 @@ impl Running {
                 self.clients.remove(&connection);
             }
             Event::Request { connection, request } => match request.body {
-                RequestBody::Operation(operation) => {
+                RequestBody::Operation { operation, seen } => {
                     let client = ClientId { connection, request: request.id };
-                    inputs.push(Input::Request { client, operation });
+                    inputs.push(Input::Request { client, operation, seen });
                 }
                 RequestBody::Status => {
                     let reading = self.clock.read();

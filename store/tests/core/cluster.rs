@@ -2,7 +2,7 @@
 
 use store::{
     api::{KeyType, NodeId},
-    config::{ClusterConfig, LeaseConfig, PartitionConfig, StorageKind},
+    config::{ClusterConfig, LeaseConfig, PartitionConfig, ReadMode, RoutingMode, StorageKind},
 };
 
 /// One partition of text keys on all nodes; a heartbeat period of 50 ms, an election timeout of 300 ms and a lease of 300 ms.
@@ -24,6 +24,8 @@ pub fn one_partition(nodes: NodeId) -> ClusterConfig {
         lease: Some(LeaseConfig { duration_ms: 300, drift_ppm: 10_000 }),
         request_timeout_ms: 1000,
         storage: StorageKind::Durable,
+        routing: RoutingMode::Forward,
+        reads: ReadMode::Linearizable,
         preset: Vec::new(),
     }
 }

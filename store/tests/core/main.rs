@@ -1,6 +1,7 @@
 //! The pure core in simulated time: golden scripts, the properties that it promises, and random schedules.
 
 mod bootstrap;
+mod clients;
 mod cluster;
 mod golden;
 mod properties;

@@ -10,7 +10,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use store::{
     api::{Key, KeyType, NodeId, Operation, PartitionStatus},
-    config::{ClockSkew, ClusterConfig, LeaseConfig, Mutant, PartitionConfig, StorageKind},
+    config::{
+        ClockSkew, ClusterConfig, LeaseConfig, Mutant, PartitionConfig, ReadMode, RoutingMode, StorageKind,
+    },
 };
 
 /// The second: whether messages are lost now and then without a sign.
@@ -59,6 +61,8 @@ fn cluster(rng: &mut ChaCha8Rng, nodes: NodeId) -> ClusterConfig {
         lease,
         request_timeout_ms: 1000,
         storage: StorageKind::Durable,
+        routing: RoutingMode::Forward,
+        reads: ReadMode::Linearizable,
         preset: Vec::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use store::{
     api::{KeyType, NodeId, PartitionId},
-    config::{ClusterConfig, LeaseConfig, Mutant, PartitionConfig, StorageKind},
+    config::{ClusterConfig, LeaseConfig, Mutant, PartitionConfig, ReadMode, RoutingMode, StorageKind},
     core::Config,
 };
 
@@ -339,6 +339,8 @@ impl Bounds {
             lease: self.lease_ms.map(|duration_ms| LeaseConfig { duration_ms, drift_ppm: DRIFT_PPM }),
             request_timeout_ms: 1_000_000,
             storage: StorageKind::Durable,
+            routing: RoutingMode::Forward,
+            reads: ReadMode::Linearizable,
             preset: Vec::new(),
         };
         Config { node, nodes: replicas, disk: node, boot, cluster, mutant: self.mutant, traced: true }

@@ -133,6 +133,9 @@ const EXPECTATION: Kind = Inline(
         ("absent", Bool),
         ("swapped", Bool),
         ("fast", Bool),
+        ("local", Bool),
+        ("redirected", Bool),
+        ("reconnected", Bool),
         ("leader", Target),
         ("not_leader", Target),
         ("one_leader", Bool),
@@ -287,6 +290,20 @@ pub const TABLES: &[Table] = &[
                 "where state is kept; in memory, a killed \
                 node stays dead",
             ),
+            key(
+                "routing",
+                Words(&["forward", "redirect"]),
+                Default("\"forward\""),
+                "what a node does with an operation that another node leads: it hands it on, or refuses and says who leads; \
+                clients then keep a map of the leaders, go where they are sent, and ask another node when one is gone",
+            ),
+            key(
+                "reads",
+                Words(&["linearizable", "local"]),
+                Default("\"linearizable\""),
+                "who answers reads: the leader; or, \"local\", any replica from what it has applied, once that is as much as \
+                the client has seen: then `consistency = \"sequential\"` is what can be asked for",
+            ),
             key("heartbeat_ms", Integer(1), Default("80"), "from one heartbeat to the next"),
             key(
                 "missed_rounds",
@@ -313,7 +330,7 @@ pub const TABLES: &[Table] = &[
     },
     Table {
         header: "[clients]",
-        about: "The clients. Each asks one thing at a time, and nothing twice.",
+        about: "The clients. Each asks one thing at a time, and of another node only what certainly has not happened.",
         keys: &[
             key("count", Integer(1), Default("3"), "how many"),
             key(
@@ -520,7 +537,8 @@ pub const TABLES: &[Table] = &[
                 EXPECTATION,
                 Default("{ outcome = \"ok\" }"),
                 "what must come back: outcome, value, absent, swapped, \
-                fast, leader, not_leader, one_leader, error; with `attempts = 2`, no answer before the second attempt",
+                fast, local, redirected (a node named the leader), reconnected (a node was gone), leader, not_leader, \
+                 one_leader, error; with `attempts = 2`, no answer before the second attempt",
             ),
         ],
     },
@@ -555,7 +573,13 @@ pub const TABLES: &[Table] = &[
         header: "[checks]",
         about: "What is checked.",
         keys: &[
-            key("linearizable", Bool, Default("true"), "is the history linearizable?"),
+            key(
+                "consistency",
+                Words(&["linearizable", "sequential", "unchecked"]),
+                Default("\"linearizable\""),
+                "how consistent must the history be: each key linearizable; or, as local reads promise, each partition \
+                sequentially consistent with the order of its log, and its writes linearizable",
+            ),
             key(
                 "lease_safety",
                 Bool,
@@ -575,6 +599,8 @@ pub const TABLES: &[Table] = &[
             key("operations_per_fault", COUNT, Default("0"), "answered operations that overlap each fault"),
             key("leader_changes", COUNT, Default("0"), "times that a partition got another leader"),
             key("fast_reads", COUNT, Default("0"), "fast reads"),
+            key("local_reads", COUNT, Default("0"), "reads that replicas answered themselves"),
+            key("redirects", COUNT, Default("0"), "times that a client was redirected to a leader"),
             key("fast_read_near_expiry", Bool, Default("false"), "a fast read in the last tenth of a hold"),
             key("final_reads", Bool, Default("false"), "a final read of every key"),
         ],
@@ -586,10 +612,10 @@ pub const TABLES: &[Table] = &[
             key("verdict", Words(&["valid", "violation"]), Default("\"valid\""), "with which verdict"),
             key(
                 "by",
-                Words(&["linearizable", "lease-safety", "progress", "script", "statements"]),
+                Words(&["linearizable", "sequential", "lease-safety", "progress", "script", "statements"]),
                 Optional("\"lease-safety\""),
                 "which \
-                check must find the violation; linearizable or lease-safety if left out",
+                check must find the violation; linearizable, sequential or lease-safety if left out",
             ),
         ],
     },

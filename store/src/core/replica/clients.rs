@@ -1,9 +1,12 @@
-//! What clients ask for: reads under the lease, everything else through the log.
+//! What clients ask for: reads under the lease, everything else through the log. Where replicas answer reads, each answers
+//! from what it has applied, once that is as much as the client has seen. So a client's answers never go back in the log,
+//! which makes each partition sequentially consistent; that a replica may be cut off or slow makes it no more than that. Such
+//! a read claims nothing of the lease, and is not traced as a fast one.
 
 use super::{Leadership, Replica, Request, Standing, terms};
 use crate::{
     api::{Answer, Ballot, Key, Operation, Outcome, StoreError},
-    config::Mutant,
+    config::{Mutant, ReadMode},
     core::{
         LocalTime, Moment, Turn,
         message::{Command, Entry, ProposalId},
@@ -20,19 +23,40 @@ impl Replica {
         leads || deposed && operation.is_read()
     }
 
-    /// An operation for the leader of this group.
+    /// Whether this replica answers a read alone, whoever leads: it has applied as much as the client has seen.
+    pub fn reads_locally(&self, operation: &Operation, seen: u64, moment: Moment<'_>) -> bool {
+        is_local_read(operation, moment) && self.kv.applied() >= seen
+    }
+
+    /// Answers a read from what is applied, which [`Replica::reads_locally`] says is enough.
+    pub fn answer_locally(&self, request: &Request, turn: &mut Turn<'_>) {
+        assert!(self.kv.applied() >= request.seen, "a session never goes back in the log");
+        let (value, version) = self.kv.read(request.operation.key());
+        let answer = Answer {
+            outcome: Outcome::Value(value),
+            version,
+            index: self.kv.applied(),
+            leader: turn.config.node,
+            ballot: self.paxos.promised(),
+            fast: false,
+            local: true,
+        };
+        request.origin.reply(Ok(answer), turn);
+    }
+
+    /// An operation for the leader of this group, which [`Replica::answers`] says this replica is.
     pub fn submit(&mut self, request: Request, turn: &mut Turn<'_>) {
         if self.answer_deposed(&request, turn) {
             return;
         }
         let may_serve = !self.paxos.stopped() && !self.hold_is_over(turn.moment());
         let Some(ballot) = self.serving().filter(|_| may_serve) else {
-            let leader = self.election.leader().node;
-            let hint = (leader != 0 && leader != self.paxos.group().node).then_some(leader);
             let partition = self.paxos.group().partition;
-            return request.origin.reply(Err(StoreError::NotLeader { partition, hint }), turn);
+            return request.origin.reply(Err(StoreError::NotLeader { partition, leader: None }), turn);
         };
-        if request.operation.is_read() && self.answer_fast(&request, ballot, turn) {
+        // a leader that has not applied as much as a client has seen reads through the log, whose end is beyond that
+        let may_be_fast = request.operation.is_read() && !is_local_read(&request.operation, turn.moment());
+        if may_be_fast && self.answer_fast(&request, ballot, turn) {
             return;
         }
         self.propose(request, turn);
@@ -103,8 +127,15 @@ impl Replica {
             version,
             applied: self.kv.applied(),
         });
-        let answer =
-            Answer { outcome: Outcome::Value(value), version, leader: turn.config.node, ballot, fast: true };
+        let answer = Answer {
+            outcome: Outcome::Value(value),
+            version,
+            index: self.kv.applied(),
+            leader: turn.config.node,
+            ballot,
+            fast: true,
+            local: false,
+        };
         request.origin.reply(Ok(answer), turn);
     }
 
@@ -131,9 +162,15 @@ impl Replica {
             let (Entry::Command(command), Some((outcome, version))) = (entry, result) else { continue };
             leadership.applied(&command.operation);
             if let Some(request) = leadership.waiting.remove(&command.id) {
-                let (leader, ballot) = (turn.config.node, leadership.ballot);
-                request.origin.reply(Ok(Answer { outcome, version, leader, ballot, fast: false }), turn);
+                let (index, leader, ballot) = (self.kv.applied(), turn.config.node, leadership.ballot);
+                let answer = Answer { outcome, version, index, leader, ballot, fast: false, local: false };
+                request.origin.reply(Ok(answer), turn);
             }
         }
     }
+}
+
+/// Whether an operation is a read that any replica answers.
+pub fn is_local_read(operation: &Operation, moment: Moment<'_>) -> bool {
+    moment.config.cluster.reads == ReadMode::Local && operation.is_read()
 }

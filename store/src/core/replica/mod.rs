@@ -13,6 +13,8 @@ mod clients;
 mod leading;
 mod leasing;
 
+pub use clients::is_local_read;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
@@ -97,6 +99,8 @@ pub struct Request {
     pub origin: Origin,
     /// What is asked.
     pub operation: Operation,
+    /// How much of the log its client has seen.
+    pub seen: u64,
     /// When it arrived at this node.
     pub received: LocalTime,
 }

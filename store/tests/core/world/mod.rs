@@ -320,12 +320,17 @@ impl World {
 
     /// A client asks a node; the answer comes in its place of [`World::asked`].
     pub fn ask(&mut self, node: NodeId, operation: Operation) -> Result<usize, Violation> {
+        self.ask_after(node, operation, 0)
+    }
+
+    /// The same of a client that has seen so much of the log.
+    pub fn ask_after(&mut self, node: NodeId, operation: Operation, seen: u64) -> Result<usize, Violation> {
         let number = self.asked.len();
         let known = self.known.get(operation.key()).copied().unwrap_or_default();
         self.asked.push(Asked { node, operation: operation.clone(), response: None, known });
         if self.is_up(node) && !self.machines[&node].paused {
             let client = ClientId { connection: 1, request: number as u64 };
-            self.turn(node, vec![Input::Request { client, operation }])?;
+            self.turn(node, vec![Input::Request { client, operation, seen }])?;
         }
         Ok(number)
     }
@@ -533,13 +538,13 @@ impl World {
         }
     }
 
-    /// L5 and L8: an answer reflects at least what anyone knew when it was asked.
+    /// L5 and L8: an answer reflects at least what anyone knew when it was asked, unless it is a local read.
     pub fn answered(&mut self, number: usize, response: Response) -> Result<(), Violation> {
         let asked = &mut self.asked[number];
         assert!(asked.response.is_none(), "request {number} is answered twice");
         if let Ok(answer) = &response {
             let (version, known) = (answer.version, asked.known);
-            if version < known.written.max(known.read) {
+            if version < known.written.max(known.read) && !answer.local {
                 let (broken, of) = match answer.fast {
                     true if version < known.written => ("L5", known.written),
                     true => ("L8", known.read),
