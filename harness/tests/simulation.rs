@@ -341,5 +341,5 @@ fn a_step_whose_fault_finds_nobody_decides_nothing() {
     };
     assert_eq!(undecided(""), [""; 0]);
     // a peer is somebody else than the target
-    assert_eq!(undecided(", peer = \"all\""), ["the step's delay all found nobody to break"]);
+    assert_eq!(undecided(", peer = \"all\""), ["the step's delay all and all found nobody to break"]);
 }
