@@ -242,14 +242,12 @@ impl ClusterClient {
         };
         let left = deadline.saturating_duration_since(Instant::now());
         let pipeline = connection.reach(self.routes.patience(limit).min(left)).await?;
-        match time::timeout_at(deadline, pipeline.call(operation.clone(), seen)).await {
-            Ok(answered) => answered,
-            Err(_) => {
-                // whatever is wrong with it must not keep the next operation waiting, too
-                connection.give_up(&pipeline);
-                Err(ClientError::NoAnswer)
-            }
-        }
+        let answered = time::timeout_at(deadline, pipeline.call(operation.clone(), seen)).await;
+        answered.unwrap_or_else(|_| {
+            // whatever is wrong with it must not keep the next operation waiting, too
+            connection.give_up(&pipeline);
+            Err(ClientError::NoAnswer)
+        })
     }
 }
 
@@ -358,7 +356,7 @@ mod tests {
             let write = || async {
                 let mut client = ClusterClient::sharing(Arc::clone(&connections), RoutingMode::Redirect);
                 let operation = Operation::Put { key: Key::Integer(1), value: "a".into() };
-                client.call((1, Entry::At(1)), &operation, Duration::from_secs(60), |_| ()).await
+                client.call((1, Entry::At(1)), &operation, Duration::from_mins(1), |_| ()).await
             };
             let (one, other) = tokio::join!(write(), write());
             for done in [one, other] {
