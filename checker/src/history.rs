@@ -41,6 +41,27 @@ pub struct Header {
     /// Which partition holds which keys, where that is recorded.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub partitions: Vec<Range>,
+    /// How a key finds its partition.
+    #[serde(skip_serializing_if = "Partitioning::is_range", default)]
+    pub partitioning: Partitioning,
+}
+
+/// How a key finds its partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Partitioning {
+    /// By the bounds of the partitions.
+    #[default]
+    Range,
+    /// By the hash of the key, modulo the number of partitions: the position in the list of them. The hash is FNV-1a, 64 bits,
+    /// of an integer's eight bytes, the most significant one first, or of a text's bytes.
+    Hash,
+}
+
+impl Partitioning {
+    fn is_range(&self) -> bool {
+        *self == Self::Range
+    }
 }
 
 /// The keys of a partition: those in `[lower, upper)`.
@@ -57,6 +78,10 @@ pub struct Range {
 impl Header {
     /// The partition that holds a key, if it is recorded.
     pub fn partition_of(&self, key: &Key) -> Option<u32> {
+        if self.partitioning == Partitioning::Hash {
+            let position = key.digest().checked_rem(self.partitions.len() as u64)?;
+            return Some(self.partitions[position as usize].partition);
+        }
         let holds = |range: &&Range| {
             range.lower.as_ref().is_none_or(|lower| lower <= key)
                 && range.upper.as_ref().is_none_or(|upper| key < upper)
@@ -73,6 +98,23 @@ pub enum Key {
     Integer(i64),
     /// A text.
     String(String),
+}
+
+impl Key {
+    /// FNV-1a, as [`Partitioning::Hash`] says.
+    fn digest(&self) -> u64 {
+        let fnv = |bytes: &[u8]| {
+            let mut hash = 14_695_981_039_346_656_037_u64;
+            for byte in bytes {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(1_099_511_628_211);
+            }
+            hash
+        };
+        match self {
+            Self::Integer(number) => fnv(&number.to_be_bytes()),
+            Self::String(text) => fnv(text.as_bytes()),
+        }
+    }
 }
 
 /// An operation is invoked or completes.

@@ -315,13 +315,14 @@ pub fn name_of(function: &Function) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use checker::history::Key;
+    use checker::history::{Key, Partitioning};
 
     use super::*;
 
     fn header(origin: u64) -> Header {
         let (workload, initial) = ("test".to_owned(), vec![(Key::Integer(1), "a".to_owned())]);
-        Header { workload, seed: 1, origin, initial, partitions: Vec::new() }
+        let partitioning = Partitioning::Range;
+        Header { workload, seed: 1, origin, initial, partitions: Vec::new(), partitioning }
     }
 
     fn asked(client: u64) -> Asked {

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use checker::history::{Header, Range};
+use checker::history::{Header, Partitioning, Range};
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -191,6 +191,10 @@ impl Plan {
             origin,
             initial: preset.iter().map(|(key, value)| (history_key(key), value.clone())).collect(),
             partitions: self.cluster.partitions.iter().map(range).collect(),
+            partitioning: match self.cluster.partitioning {
+                store::config::Partitioning::Range => Partitioning::Range,
+                store::config::Partitioning::Hash => Partitioning::Hash,
+            },
         }
     }
 
@@ -384,6 +388,28 @@ mod tests {
             assert!(times.is_sorted() && times.iter().all(|at| *at < plan.phases.faults));
             assert!(plan.faults.len() > 3, "every two seconds for ten");
             assert!(plan.faults.iter().all(|fault| fault.order.len() == 5));
+        }
+    }
+
+    /// The checker has the hash in code of its own.
+    #[test]
+    fn the_checker_looks_for_keys_where_the_store_puts_them() {
+        for partitions in ["[{}, {}, {}, {}, {}]", "{ count = 7 }"] {
+            let text = format!(
+                "[cluster]\nnodes = 3\npartitioning = 'hash'\npartitions = {partitions}\nlease = 'off'\n[phases]\nfaults = '1s'\n"
+            );
+            let workload = workload::parse(Path::new("hash.toml"), &text);
+            let plan = Plan::new(workload.unwrap_or_else(|problem| panic!("{problem}")), 1);
+            let header = plan.header(0);
+            for number in -500..500 {
+                for key in [api::Key::Integer(number), api::Key::String(format!("key {number}"))] {
+                    assert_eq!(
+                        header.partition_of(&history_key(&key)),
+                        plan.cluster.partition_of(&key),
+                        "{key}"
+                    );
+                }
+            }
         }
     }
 

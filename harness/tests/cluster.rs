@@ -18,7 +18,9 @@ use harness::{
 };
 use store::{
     api::KeyType,
-    config::{ClockSkew, ClusterConfig, NodeConfig, ReadMode, RoutingMode, StorageKind, TestOptions},
+    config::{
+        ClockSkew, ClusterConfig, NodeConfig, Partitioning, ReadMode, RoutingMode, StorageKind, TestOptions,
+    },
     node::control::Notice,
 };
 use tokio::{
@@ -123,6 +125,7 @@ fn config(node: u64, run_dir: &Path) -> NodeConfig {
     let cluster = ClusterConfig {
         name: "test".to_owned(),
         key_type: KeyType::Integer,
+        partitioning: Partitioning::Range,
         partitions: Vec::new(),
         threshold: 2,
         heartbeat_ms: 50,

@@ -15,7 +15,10 @@ use hdrhistogram::Histogram;
 use store::{
     api::{Key, KeyType, NodeId, Operation},
     client::Client,
-    config::{ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, ReadMode, RoutingMode, StorageKind},
+    config::{
+        ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, Partitioning, ReadMode, RoutingMode,
+        StorageKind,
+    },
     node::{clock::machine_time, control::Notice},
 };
 use tokio::{net::TcpListener, time::timeout};
@@ -172,6 +175,7 @@ fn cluster(arguments: &Arguments, lease: bool) -> ClusterConfig {
     ClusterConfig {
         name: NAME.to_owned(),
         key_type: KeyType::Integer,
+        partitioning: Partitioning::Range,
         partitions: vec![PartitionConfig {
             partition: 1,
             lower: None,

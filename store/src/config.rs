@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Key, KeyType, NodeId, PartitionId};
@@ -45,7 +45,10 @@ pub struct ClusterConfig {
     pub name: String,
     /// The kind of keys.
     pub key_type: KeyType,
-    /// The partitions in ascending order of their bounds.
+    /// How a key finds its partition.
+    #[serde(default, skip_serializing_if = "Partitioning::is_default")]
+    pub partitioning: Partitioning,
+    /// The partitions: of ranges in ascending order of their bounds.
     pub partitions: Vec<PartitionConfig>,
     /// How many nodes must have joined before the lookup table is made and clients are served.
     pub threshold: u64,
@@ -70,7 +73,50 @@ pub struct ClusterConfig {
     pub preset: Vec<(Key, String)>,
 }
 
-/// One partition: the keys in `[lower, upper)`.
+/// How a key finds its partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Partitioning {
+    /// By the bounds of the partitions.
+    #[default]
+    Range,
+    /// By a hash of the key, modulo the number of partitions: FNV-1a (64 bits) of the eight bytes of an integer, the most
+    /// significant one first, or of the bytes of a text. The remainder is a position in the list of partitions, which have no
+    /// bounds.
+    Hash,
+}
+
+impl Partitioning {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The partition that holds `key`, if any.
+    pub fn place<'a>(
+        self,
+        key: &Key,
+        mut partitions: impl ExactSizeIterator<Item = &'a PartitionConfig>,
+    ) -> Option<PartitionId> {
+        let found = match self {
+            Self::Range => partitions.find(|partition| partition.contains(key)),
+            Self::Hash => {
+                let count = partitions.len() as u64;
+                let position = hash(key).checked_rem(count)?;
+                partitions.nth(position as usize)
+            }
+        };
+        found.map(|partition| partition.partition)
+    }
+}
+
+fn hash(key: &Key) -> u64 {
+    match key {
+        Key::Integer(number) => fnv_1a(&number.to_be_bytes()),
+        Key::String(text) => fnv_1a(text.as_bytes()),
+    }
+}
+
+/// One partition: by range the keys in `[lower, upper)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartitionConfig {
@@ -240,7 +286,19 @@ impl ClusterConfig {
         for partition in &self.partitions {
             partition.check(self)?;
         }
-        for (before, after) in self.partitions.iter().zip(self.partitions.iter().skip(1)) {
+        if self.partitioning == Partitioning::Hash {
+            let bounded = self
+                .partitions
+                .iter()
+                .find(|partition| partition.lower.is_some() || partition.upper.is_some());
+            if let Some(PartitionConfig { partition, .. }) = bounded {
+                bail!(
+                    "partition {partition} has bounds, which hash partitioning has no use for: leave them out"
+                );
+            }
+        }
+        let ranges = || self.partitions.iter().filter(|_| self.partitioning == Partitioning::Range);
+        for (before, after) in ranges().zip(ranges().skip(1)) {
             let ascending = matches!((&before.upper, &after.lower), (Some(end), Some(start)) if end <= start);
             ensure!(
                 ascending,
@@ -265,7 +323,7 @@ impl ClusterConfig {
 
     /// The partition that holds `key`, if any.
     pub fn partition_of(&self, key: &Key) -> Option<PartitionId> {
-        self.partitions.iter().find(|partition| partition.contains(key)).map(|partition| partition.partition)
+        self.partitioning.place(key, self.partitions.iter())
     }
 }
 
@@ -374,6 +432,7 @@ mod tests {
         let cluster = ClusterConfig {
             name: "config".to_owned(),
             key_type: KeyType::Integer,
+            partitioning: Partitioning::Range,
             partitions: vec![partition(1, None, Some(10)), partition(2, Some(10), None)],
             threshold: 2,
             heartbeat_ms: 50,
@@ -475,6 +534,27 @@ mod tests {
             refusal(|config| config.cluster.partitions[0].lower = Some(Key::Integer(5))),
             "no partition holds the preset key 3"
         );
+    }
+
+    #[test]
+    fn keys_are_dealt_to_partitions_by_a_hash_that_never_changes() {
+        let unbounded = |number| PartitionConfig { replicas: Vec::new(), ..partition(number, None, None) };
+        let partitions = || (1..=3).map(unbounded).collect();
+        let cluster =
+            ClusterConfig { partitioning: Partitioning::Hash, partitions: partitions(), ..good().cluster };
+        cluster.check().expect("nothing is wrong");
+        let place = |key: Key| cluster.partition_of(&key).expect("every key has a place");
+        let places: Vec<_> = (0..12).map(|number| place(Key::Integer(number))).collect();
+        assert_eq!(places, [2, 1, 3, 2, 1, 3, 2, 1, 1, 3, 2, 1], "data that is on disks was placed by these");
+        assert_eq!(place(Key::String("foobar".to_owned())), (0x8594_4171_f739_67e8_u64 % 3) as u32 + 1);
+        let share = |number| (0..3000).filter(|key| place(Key::Integer(*key)) == number).count();
+        for partition in 1..=3 {
+            assert!((900..=1100).contains(&share(partition)), "partition {partition}: {}", share(partition));
+        }
+        let mut bounded = good();
+        bounded.cluster.partitioning = Partitioning::Hash;
+        let refusal = bounded.check().expect_err("bounds mean nothing").to_string();
+        assert!(refusal.starts_with("partition 1 has bounds"), "{refusal}");
     }
 
     /// FNV-1a as its authors publish it: the digest is kept on disk.

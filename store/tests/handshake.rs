@@ -13,8 +13,8 @@ use futures::{SinkExt, StreamExt};
 use store::{
     api::{ClientReply, ClientRequest, Key, KeyType, Operation, ReplyBody, RequestBody, StoreError},
     config::{
-        ClockSkew, ClusterConfig, NodeConfig, PartitionConfig, ReadMode, RoutingMode, StorageKind,
-        TestOptions,
+        ClockSkew, ClusterConfig, NodeConfig, PartitionConfig, Partitioning, ReadMode, RoutingMode,
+        StorageKind, TestOptions,
     },
     core::{Message, message::Table},
     node::{
@@ -53,6 +53,7 @@ fn start_with_peer_at(peer: &str) -> Node {
     let cluster = ClusterConfig {
         name: "handshake".to_owned(),
         key_type: KeyType::Integer,
+        partitioning: Partitioning::Range,
         partitions: vec![partition],
         threshold: 2,
         heartbeat_ms: 50,

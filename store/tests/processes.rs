@@ -13,8 +13,8 @@ use store::{
     api::{Key, KeyType, NodeId, Operation, PartitionStatus},
     client::Client,
     config::{
-        ClockSkew, ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, ReadMode, RoutingMode,
-        StorageKind, TestOptions,
+        ClockSkew, ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, Partitioning, ReadMode,
+        RoutingMode, StorageKind, TestOptions,
     },
     node::{control::Notice, wire},
 };
@@ -32,6 +32,7 @@ fn cluster(nodes: NodeId) -> ClusterConfig {
     ClusterConfig {
         name: NAME.to_owned(),
         key_type: KeyType::Integer,
+        partitioning: Partitioning::Range,
         partitions: vec![partition],
         threshold: nodes,
         heartbeat_ms: 50,

@@ -1,6 +1,6 @@
 //! Builds histories for tests.
 
-use checker::history::{Function, Header, Key, Kind, Op, OpResult, Record, Trip};
+use checker::history::{Function, Header, Key, Kind, Op, OpResult, Partitioning, Record, Trip};
 
 /// A register that answers as a store would, and the records of what clients saw.
 pub struct Recorder {
@@ -10,8 +10,9 @@ pub struct Recorder {
 
 impl Recorder {
     pub fn new(initial: Vec<(Key, String)>) -> Self {
-        let header =
-            Header { workload: "test".to_owned(), seed: 0, origin: 0, initial, partitions: Vec::new() };
+        let (workload, partitions) = ("test".to_owned(), Vec::new());
+        let partitioning = Partitioning::Range;
+        let header = Header { workload, seed: 0, origin: 0, initial, partitions, partitioning };
         Self { records: vec![Record::Header(header)], time: 0 }
     }
 

@@ -12,7 +12,9 @@ use anyhow::{Context, Result};
 use futures::StreamExt;
 use store::{
     api::KeyType,
-    config::{ClockSkew, ClusterConfig, NodeConfig, ReadMode, RoutingMode, StorageKind, TestOptions},
+    config::{
+        ClockSkew, ClusterConfig, NodeConfig, Partitioning, ReadMode, RoutingMode, StorageKind, TestOptions,
+    },
     node::wire,
 };
 use tokio::{
@@ -153,6 +155,7 @@ fn config(node: u64, folder: &Path) -> NodeConfig {
     let cluster = ClusterConfig {
         name: "selftest".to_owned(),
         key_type: KeyType::Integer,
+        partitioning: Partitioning::Range,
         partitions: Vec::new(),
         threshold: 2,
         heartbeat_ms: 50,

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, ops::Range};
 
 use store::{
     api::{Key, KeyType, NodeId, PartitionId},
-    config::{ClockSkew, ClusterConfig, LeaseConfig, PartitionConfig, ReadMode, StorageKind, TestOptions},
+    config::{
+        ClockSkew, ClusterConfig, LeaseConfig, PartitionConfig, Partitioning, ReadMode, StorageKind,
+        TestOptions,
+    },
 };
 use toml::Spanned;
 
@@ -156,7 +159,8 @@ fn check_cluster(name: &str, table: file::Cluster) -> Result<ClusterConfig, Faul
     let mut cluster = ClusterConfig {
         name: name.to_owned(),
         key_type,
-        partitions: check_partitions(table.partitions, key_type, nodes, replication)?,
+        partitioning: table.partitioning,
+        partitions: check_partitions(table.partitions, (table.partitioning, key_type), nodes, replication)?,
         threshold,
         heartbeat_ms,
         missed_rounds,
@@ -193,12 +197,15 @@ fn check_lease(lease: &Spanned<file::Lease>, election_timeout: u64) -> Result<Op
 
 fn check_partitions(
     partitions: Spanned<file::Partitions>,
-    key_type: KeyType,
+    (partitioning, key_type): (Partitioning, KeyType),
     nodes: u64,
     replication: u64,
 ) -> Result<Vec<PartitionConfig>, Fault> {
     let span = partitions.span();
     let list = match partitions.into_inner() {
+        file::Partitions::Even(even) if partitioning == Partitioning::Hash => {
+            return hash_partitions(&even, replication);
+        }
         file::Partitions::Even(even) => return even_partitions(span, &even, key_type, replication),
         file::Partitions::List(list) => list,
     };
@@ -213,13 +220,18 @@ fn check_partitions(
         let partition = partition.into_inner();
         let lower = partition.lower.as_ref().map(|key| typed(key, key_type)).transpose()?;
         let upper = partition.upper.as_ref().map(|key| typed(key, key_type)).transpose()?;
+        if let (Partitioning::Hash, Some(bound)) =
+            (partitioning, partition.lower.as_ref().or(partition.upper.as_ref()))
+        {
+            return Err(bound_of_hash(bound.span()));
+        }
         if let (Some(low), Some(high)) = (&lower, &upper)
             && low >= high
         {
             return Err(Fault::new(whole, "an empty range", format!("{low} is not below {high}"))
                 .help("a partition holds the keys in [lower, upper)"));
         }
-        if let Some(before) = checked.last() {
+        if let Some(before) = checked.last().filter(|_| partitioning == Partitioning::Range) {
             let place = partition.lower.as_ref().map_or(whole.clone(), Spanned::span);
             let ascending = matches!((&before.upper, &lower), (Some(upper), Some(lower)) if upper <= lower);
             if !ascending {
@@ -235,7 +247,7 @@ fn check_partitions(
                 .help(format!("the range above has {end}; the next must begin there or later")));
             }
         }
-        if index + 1 < ranges && upper.is_none() {
+        if index + 1 < ranges && upper.is_none() && partitioning == Partitioning::Range {
             return Err(Fault::new(
                 whole,
                 "ranges overlap or do not ascend",
@@ -255,6 +267,26 @@ fn check_partitions(
     Ok(checked)
 }
 
+fn bound_of_hash(span: Range<usize>) -> Fault {
+    Fault::new(span, "hash partitioning has no bounds", "has no meaning here")
+        .help("write `partitions = { count = 3 }`, or leave `partitioning` out")
+}
+
+fn hash_partitions(even: &file::EvenPartitions, replication: u64) -> Result<Vec<PartitionConfig>, Fault> {
+    if let Some(bound) = even.from.as_ref().or(even.to.as_ref()) {
+        return Err(bound_of_hash(bound.span()));
+    }
+    let count = at_least(&even.count, 1, "partitions")?;
+    let partition = |partition: u64| PartitionConfig {
+        partition: partition as PartitionId,
+        lower: None,
+        upper: None,
+        replication,
+        replicas: Vec::new(),
+    };
+    Ok((1..=count).map(partition).collect())
+}
+
 fn even_partitions(
     span: Range<usize>,
     even: &file::EvenPartitions,
@@ -266,14 +298,16 @@ fn even_partitions(
         return Err(Fault::new(span, "text has no even ranges", "needs integer keys")
             .help("list the ranges: `partitions = [{ upper = \"m\" }, { lower = \"m\" }]`"));
     }
-    let (from, to) = (even.from, *even.to.get_ref());
+    let (Some(from), Some(end)) = (&even.from, &even.to) else {
+        return Err(Fault::new(span, "even ranges of what?", "no `from` and `to`")
+            .help("write `{ count = 3, from = 1, to = 6001 }`, or `partitioning = \"hash\"`"));
+    };
+    let (from, to) = (*from.get_ref(), *end.get_ref());
     if to.checked_sub(from).is_none_or(|width| width < count) {
-        return Err(Fault::new(even.to.span(), "too few keys for the partitions", "ends here").help(
-            format!(
-                "{count} partitions of [{from}, to) need `to` of at least {}",
-                from.saturating_add(count)
-            ),
-        ));
+        return Err(Fault::new(end.span(), "too few keys for the partitions", "ends here").help(format!(
+            "{count} partitions of [{from}, to) need `to` of at least {}",
+            from.saturating_add(count)
+        )));
     }
     let bound =
         |index: i64| Key::Integer(from + ((to - from) / count) * index + ((to - from) % count).min(index));

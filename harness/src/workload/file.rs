@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Deserializer, de::Visitor};
 use store::{
-    config::{LeaseConfig, Mutant, ReadMode, RoutingMode, StorageKind},
+    config::{LeaseConfig, Mutant, Partitioning, ReadMode, RoutingMode, StorageKind},
     node::wire::Kind,
 };
 use toml::Spanned;
@@ -53,6 +53,8 @@ pub struct Cluster {
     pub late: Vec<Spanned<u64>>,
     #[serde(default = "integer")]
     pub key_type: KeyType,
+    #[serde(default)]
+    pub partitioning: Partitioning,
     pub partitions: Spanned<Partitions>,
     pub replication: Option<Spanned<u64>>,
     pub threshold: Option<Spanned<u64>>,
@@ -116,13 +118,13 @@ pub struct Partition {
     pub replicas: Vec<Spanned<u64>>,
 }
 
-/// Even ranges of `[from, to)`.
+/// Even ranges of `[from, to)`; by hash only so many.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvenPartitions {
     pub count: Spanned<u64>,
-    pub from: i64,
-    pub to: Spanned<i64>,
+    pub from: Option<Spanned<i64>>,
+    pub to: Option<Spanned<i64>>,
 }
 
 /// `[clients]`

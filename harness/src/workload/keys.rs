@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use checker::history::Key;
 use store::{
     api::{self, KeyType},
-    config::ClusterConfig,
+    config::{ClusterConfig, Partitioning},
 };
 use toml::Spanned;
 
@@ -53,6 +53,33 @@ pub fn check(cluster: &ClusterConfig, keys: &Spanned<file::Keys>) -> Result<Vec<
 
 /// `count` keys, dealt to the partitions in turn.
 fn spread(cluster: &ClusterConfig, count: u64) -> Option<Vec<api::Key>> {
+    match cluster.partitioning {
+        Partitioning::Range => spread_over_ranges(cluster, count),
+        Partitioning::Hash => Some(spread_by_hash(cluster, count)),
+    }
+}
+
+/// Of each partition the first keys from 1 on that fall into it.
+fn spread_by_hash(cluster: &ClusterConfig, count: u64) -> Vec<api::Key> {
+    let mut partitions: Vec<_> = cluster.partitions.iter().map(|config| (config.partition, 0_i64)).collect();
+    let mut keys = Vec::new();
+    let key = |number: i64| match cluster.key_type {
+        KeyType::Integer => api::Key::Integer(number),
+        KeyType::String => api::Key::String(format!("{number:04}")),
+    };
+    while (keys.len() as u64) < count {
+        let position = keys.len() % partitions.len();
+        let (partition, last) = &mut partitions[position];
+        let mut later = (*last + 1..).map(|number| (number, key(number)));
+        let found = later.find(|(_, key)| cluster.partition_of(key) == Some(*partition));
+        let (number, key) = found.expect("a hash leaves no partition empty");
+        *last = number;
+        keys.push(key);
+    }
+    keys
+}
+
+fn spread_over_ranges(cluster: &ClusterConfig, count: u64) -> Option<Vec<api::Key>> {
     let partitions = cluster.partitions.len() as u64;
     (0..count)
         .map(|index| {

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{Ballot, KeyType},
-        config::{ClusterConfig, ReadMode, RoutingMode, StorageKind},
+        config::{ClusterConfig, Partitioning, ReadMode, RoutingMode, StorageKind},
         core::Config,
     };
 
@@ -145,6 +145,7 @@ mod tests {
         let cluster = ClusterConfig {
             name: "detector".to_owned(),
             key_type: KeyType::Integer,
+            partitioning: Partitioning::Range,
             partitions: Vec::new(),
             threshold: 2,
             heartbeat_ms: 10,

@@ -2,7 +2,7 @@
 
 use store::{
     api::{KeyType, NodeId},
-    config::{ClusterConfig, LeaseConfig, PartitionConfig, ReadMode, RoutingMode, StorageKind},
+    config::{ClusterConfig, LeaseConfig, PartitionConfig, Partitioning, ReadMode, RoutingMode, StorageKind},
 };
 
 /// One partition of text keys on all nodes; a heartbeat period of 50 ms, an election timeout of 300 ms and a lease of 300 ms.
@@ -17,6 +17,7 @@ pub fn one_partition(nodes: NodeId) -> ClusterConfig {
     ClusterConfig {
         name: "golden".to_owned(),
         key_type: KeyType::String,
+        partitioning: Partitioning::Range,
         partitions: vec![partition],
         threshold: nodes,
         heartbeat_ms: 50,

@@ -11,7 +11,8 @@ use rand_chacha::ChaCha8Rng;
 use store::{
     api::{Key, KeyType, NodeId, Operation, PartitionStatus},
     config::{
-        ClockSkew, ClusterConfig, LeaseConfig, Mutant, PartitionConfig, ReadMode, RoutingMode, StorageKind,
+        ClockSkew, ClusterConfig, LeaseConfig, Mutant, PartitionConfig, Partitioning, ReadMode, RoutingMode,
+        StorageKind,
     },
 };
 
@@ -54,6 +55,7 @@ fn cluster(rng: &mut ChaCha8Rng, nodes: NodeId) -> ClusterConfig {
     ClusterConfig {
         name: "random".to_owned(),
         key_type: KeyType::Integer,
+        partitioning: Partitioning::Range,
         partitions: vec![partition(1, None, Some(3), 3), partition(2, Some(3), None, nodes)],
         threshold: nodes,
         heartbeat_ms: 50,

@@ -2,7 +2,9 @@
 
 use store::{
     api::{KeyType, NodeId, PartitionId},
-    config::{ClusterConfig, LeaseConfig, Mutant, PartitionConfig, ReadMode, RoutingMode, StorageKind},
+    config::{
+        ClusterConfig, LeaseConfig, Mutant, PartitionConfig, Partitioning, ReadMode, RoutingMode, StorageKind,
+    },
     core::Config,
 };
 
@@ -331,6 +333,7 @@ impl Bounds {
         let cluster = ClusterConfig {
             name: self.name.to_owned(),
             key_type: KeyType::Integer,
+            partitioning: Partitioning::Range,
             partitions: vec![partition],
             threshold: REPLICAS,
             // nothing is sent again for want of an answer: only what happens brings it about

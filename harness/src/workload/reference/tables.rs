@@ -89,7 +89,7 @@ const LEASE: Kind =
 const RANGE: Kind = Inline(&[("lower", KEY), ("upper", KEY), ("replicas", List(&Integer(1)))], 0);
 const PARTITIONS: Kind = OneOf(&[
     List(&RANGE),
-    Inline(&[("count", Integer(1)), ("to", Integer(i64::MIN)), ("from", Integer(i64::MIN))], 3),
+    Inline(&[("count", Integer(1)), ("to", Integer(i64::MIN)), ("from", Integer(i64::MIN))], 1),
 ]);
 const KEYS: Kind = Inline(
     &[
@@ -249,7 +249,8 @@ pub const TABLES: &[Table] = &[
                 PARTITIONS,
                 Required("{ count = 3, from = 1, to = 6001 }"),
                 "the ranges of keys: so many \
-                even ones, or a list such as [{ upper = 100 }, { lower = 100, replicas = [1, 2, 3] }]",
+                even ones, or a list such as [{ upper = 100 }, { lower = 100, replicas = [1, 2, 3] }]; by hash { count = 3 }, or a \
+                list without bounds",
             ),
             key(
                 "lease",
@@ -269,6 +270,13 @@ pub const TABLES: &[Table] = &[
                 Words(&["integer", "string"]),
                 Default("\"integer\""),
                 "the kind of keys; bounds compare in it",
+            ),
+            key(
+                "partitioning",
+                Words(&["range", "hash"]),
+                Default("\"range\""),
+                "how a key finds its partition: by the bounds of the partitions, or by its hash (64-bit FNV-1a of an integer's \
+                eight bytes, the most significant one first, or of a text's bytes), modulo the number of partitions",
             ),
             key(
                 "replication",
