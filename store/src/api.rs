@@ -7,6 +7,8 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use crate::directory::Directory;
+
 /// Number of a node, from 1.
 pub type NodeId = u64;
 
@@ -273,6 +275,8 @@ pub enum RequestBody {
     },
     /// How the node sees itself and its groups.
     Status,
+    /// What the cluster is like, and whom to ask first.
+    Directory,
 }
 
 /// A node's frame to a client.
@@ -291,6 +295,8 @@ pub enum ReplyBody {
     Operation(Response),
     /// To [`RequestBody::Status`].
     Status(NodeStatus),
+    /// To [`RequestBody::Directory`].
+    Directory(Directory),
 }
 
 /// How a node sees itself and its groups.

@@ -1,8 +1,42 @@
-//! Clients: of one node ([`Client`]), and of a cluster ([`ClusterClient`]). One operation at a time.
+//! Clients: of one node ([`Client`]), of nodes whose addresses are known ([`ClusterClient`]), and of a cluster that is joined by
+//! the address of any live node ([`Cluster`]). One operation at a time.
 //!
-//! A [`Client`] has one connection and sends nothing twice. A [`ClusterClient`] asks another node only where the operation
-//! certainly did not happen at the one before, so with both it happens at most once. The caller decides what to do after an
-//! error, and [`ClientError::is_definite`] says what it may conclude.
+//! A [`Client`] has one connection and sends nothing twice. The others ask another node only where the operation certainly
+//! did not happen at the one before, so with each it happens at most once. The caller decides what to do after an error, and
+//! [`ClientError::is_definite`] says what it may conclude. What a client meets on its way it tells as [`ClientEvent`]s.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use store::{
+//!     api::{Key, Operation, Outcome},
+//!     client::Cluster,
+//! };
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let limit = Duration::from_secs(5);
+//! let nodes = ["127.0.0.1:7001".to_owned(), "127.0.0.1:7002".to_owned()];
+//! let mut cluster = Cluster::join("store", &nodes, limit, |event| eprintln!("{event}")).await?;
+//! let write = Operation::Put { key: Key::Integer(7), value: "seven".into() };
+//! match cluster.call(&write, limit, |event| eprintln!("{event}")).await.result {
+//!     Ok(answer) => println!("written as entry {} of its log", answer.version),
+//!     Err(error) if error.is_definite() => println!("not written: {error}"),
+//!     Err(error) => println!("written or not, nobody knows: {error}"),
+//! }
+//! let read = Operation::Get { key: Key::Integer(7) };
+//! let answer = cluster.call(&read, limit, |event| eprintln!("{event}")).await.result?;
+//! if let Outcome::Value(value) = answer.outcome {
+//!     println!("{}", value.as_deref().unwrap_or("not found"));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod cluster;
+mod event;
+
+pub use cluster::Cluster;
+pub use event::{ClientEvent, Place};
 
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
@@ -20,8 +54,9 @@ use crate::{
     },
     config::RoutingMode,
     connections::Connections,
+    directory::Directory,
     node::wire::{self, Handshake, Role, Verdict},
-    routes::{Detour, Entry, Obstacle, Routes, Trip},
+    routes::{Entry, Obstacle, Routes, Trip},
 };
 
 /// How long a node may take to accept a connection and answer the handshake.
@@ -125,7 +160,7 @@ impl Client {
     pub async fn call(&mut self, operation: Operation) -> Result<Answer, ClientError> {
         match self.request(RequestBody::Operation { operation, seen: 0 }).await? {
             ReplyBody::Operation(response) => Ok(response?),
-            ReplyBody::Status(_) => Err(ClientError::Lost("a status came back for an operation".to_owned())),
+            other => Err(mismatch(&other)),
         }
     }
 
@@ -133,9 +168,15 @@ impl Client {
     pub async fn status(&mut self) -> Result<NodeStatus, ClientError> {
         match self.request(RequestBody::Status).await? {
             ReplyBody::Status(status) => Ok(status),
-            ReplyBody::Operation(_) => {
-                Err(ClientError::Lost("an operation's answer came back for a status".to_owned()))
-            }
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Asks the node what the cluster is like, and whom to ask first.
+    pub async fn directory(&mut self) -> Result<Directory, ClientError> {
+        match self.request(RequestBody::Directory).await? {
+            ReplyBody::Directory(directory) => Ok(directory),
+            other => Err(mismatch(&other)),
         }
     }
 
@@ -156,7 +197,12 @@ impl Client {
     }
 }
 
-/// A client of a cluster: it has a connection to each node that it has asked, its own or shared with others, and follows
+/// An answer to something else than what was asked.
+pub(crate) fn mismatch(reply: &ReplyBody) -> ClientError {
+    ClientError::Lost(format!("the answer is to something else: {reply:?}"))
+}
+
+/// A client of nodes whose addresses are known: it has a connection to each node that it has asked, its own or shared with others, and follows
 /// redirects. It is one session: where replicas answer reads themselves, none of its reads is older than what it was answered
 /// before.
 #[derive(Debug)]
@@ -199,7 +245,7 @@ impl ClusterClient {
         (partition, entry): (PartitionId, Entry),
         operation: &Operation,
         limit: Duration,
-        mut told: impl FnMut(&Detour),
+        mut told: impl FnMut(&ClientEvent),
     ) -> Done {
         let deadline = Instant::now() + limit;
         let mut journey = self.routes.begin(partition, entry);
@@ -219,7 +265,7 @@ impl ClusterClient {
                 (Err(last), Some(detour)) => (last, detour),
                 (result, _) => return Done { result, node, trip },
             };
-            told(&detour);
+            told(&ClientEvent::of(&detour, |node| self.place(node)));
             let next = Instant::now() + if detour.pause { PAUSE } else { Duration::ZERO };
             if next >= deadline {
                 let result = Err(ClientError::GaveUp { trip, last: Box::new(last) });
@@ -227,6 +273,11 @@ impl ClusterClient {
             }
             time::sleep_until(next).await;
         }
+    }
+
+    fn place(&self, node: NodeId) -> Place {
+        let address = self.connections.to(node).map_or_else(|| "?".to_owned(), |to| to.address().to_owned());
+        Place { node: Some(node), address }
     }
 
     /// Until the request is sent, every failure is definite.
@@ -324,7 +375,7 @@ mod tests {
         let operation = Operation::Put { key: Key::Integer(1), value: "a".into() };
         let mut told = Vec::new();
         let limit = Duration::from_millis(300);
-        let hear = |detour: &Detour| told.push(detour.to_string());
+        let hear = |event: &ClientEvent| told.push(event.to_string());
         let done = client.call((1, Entry::At(1)), &operation, limit, hear).await;
         (done, told, counts.iter().map(|asked| asked.load(Ordering::Relaxed)).collect())
     }
@@ -341,7 +392,8 @@ mod tests {
                 write(vec![Some(redirect(Some(3))), Some(redirect(Some(3))), Some(Ok(written(3)))]).await;
             assert_eq!(done.result.expect("an answer").leader, 3);
             assert_eq!((done.node, done.trip), (3, Trip { redirects: 1, ..Trip::default() }));
-            assert_eq!((told, asked), (vec!["node 1 redirected to node 3".to_owned()], vec![1, 0, 1]));
+            assert_eq!((told.len(), asked), (1, vec![1, 0, 1]));
+            assert!(told[0].starts_with("redirected to the leader, node 3 at 127.0.0.1:"), "{told:?}");
         });
     }
 
@@ -382,10 +434,7 @@ mod tests {
             let (done, told, asked) = write(vec![Some(redirect(None)), Some(redirect(Some(1)))]).await;
             let error = done.result.expect_err("nobody leads");
             assert!(matches!(error, ClientError::GaveUp { .. }) && error.is_definite(), "{error}");
-            assert!(
-                told[0].starts_with("node 1 knows of no leader, an election may be in progress"),
-                "{told:?}"
-            );
+            assert!(told[0].starts_with("election in progress, retrying at node 2 at "), "{told:?}");
             assert!(asked.iter().sum::<usize>() <= 300 / 20 + 3, "it pauses: {asked:?}");
         });
     }

@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -377,6 +378,17 @@ impl PartitionConfig {
     pub fn contains(&self, key: &Key) -> bool {
         self.lower.as_ref().is_none_or(|lower| lower <= key)
             && self.upper.as_ref().is_none_or(|upper| key < upper)
+    }
+}
+
+impl fmt::Display for PartitionConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.lower, &self.upper) {
+            (None, None) => f.write_str("all"),
+            (None, Some(upper)) => write!(f, "below {upper}"),
+            (Some(lower), None) => write!(f, "from {lower}"),
+            (Some(lower), Some(upper)) => write!(f, "[{lower}, {upper})"),
+        }
     }
 }
 

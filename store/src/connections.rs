@@ -49,6 +49,10 @@ impl Connections {
 }
 
 impl Connection {
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// What is there, or else a new one, if the node accepts it so soon. An error is definite: nothing was sent.
     pub(crate) async fn reach(&self, limit: Duration) -> Result<Pipeline, ClientError> {
         if let Some(pipeline) = self.present() {

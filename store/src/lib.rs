@@ -10,6 +10,8 @@ pub mod client;
 pub mod config;
 pub mod connections;
 pub mod core;
+pub mod directory;
 pub mod node;
+pub mod overview;
 pub mod pipeline;
 pub mod routes;

@@ -21,7 +21,7 @@ use tokio_util::codec::Framed;
 
 use crate::{
     api::{Answer, ClientReply, ClientRequest, Operation, ReplyBody, RequestBody},
-    client::{Client, ClientError},
+    client::{Client, ClientError, mismatch},
     node::wire,
 };
 
@@ -44,9 +44,29 @@ struct State {
     next_id: u64,
     /// Frames that are to be written.
     out: BytesMut,
-    waiting: BTreeMap<u64, oneshot::Sender<Result<ReplyBody, String>>>,
+    /// Requests from this number on have not been given to the socket.
+    unsent: u64,
+    waiting: BTreeMap<u64, oneshot::Sender<Result<ReplyBody, Unanswered>>>,
     /// Why the connection has ended, once it has.
     lost: Option<String>,
+}
+
+/// Why there is no answer, as far as the connection knows.
+#[derive(Debug, PartialEq)]
+enum Unanswered {
+    /// It ended before the request was written.
+    Unsent(String),
+    /// It ended, and the request was written, or a part of it.
+    Lost(String),
+}
+
+impl From<Unanswered> for ClientError {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Unsent(reason) => Self::Connect(io::Error::new(io::ErrorKind::NotConnected, reason)),
+            Unanswered::Lost(reason) => Self::Lost(reason),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -62,7 +82,8 @@ impl Pipeline {
     /// Shares a client's connection. Must be called within a runtime, which carries it from then on.
     pub fn new(client: Client) -> Self {
         let (connection, next_id) = client.into_parts();
-        let state = State { next_id, out: BytesMut::new(), waiting: BTreeMap::new(), lost: None };
+        let (out, waiting) = Default::default();
+        let state = State { next_id, out, unsent: next_id, waiting, lost: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), asked: Notify::new() });
         let parts = connection.into_parts();
         let (read, write) = parts.io.into_split();
@@ -78,10 +99,8 @@ impl Pipeline {
     pub async fn call(&self, operation: Operation, seen: u64) -> Result<Answer, ClientError> {
         match self.ask(RequestBody::Operation { operation, seen })?.await {
             Ok(Ok(ReplyBody::Operation(response))) => Ok(response?),
-            Ok(Ok(ReplyBody::Status(_))) => {
-                Err(ClientError::Lost("a status came back for an operation".to_owned()))
-            }
-            Ok(Err(reason)) => Err(ClientError::Lost(reason)),
+            Ok(Ok(other)) => Err(mismatch(&other)),
+            Ok(Err(unanswered)) => Err(unanswered.into()),
             Err(_) => Err(ClientError::Lost("its task has ended".to_owned())),
         }
     }
@@ -97,11 +116,13 @@ impl Pipeline {
     }
 
     /// An error is definite: nothing was sent.
-    fn ask(&self, body: RequestBody) -> Result<oneshot::Receiver<Result<ReplyBody, String>>, ClientError> {
+    fn ask(
+        &self,
+        body: RequestBody,
+    ) -> Result<oneshot::Receiver<Result<ReplyBody, Unanswered>>, ClientError> {
         let mut state = self.shared.lock();
         if let Some(reason) = &state.lost {
-            let error = io::Error::new(io::ErrorKind::NotConnected, reason.clone());
-            return Err(ClientError::Connect(error));
+            return Err(Unanswered::Unsent(reason.clone()).into());
         }
         let id = state.next_id;
         state.next_id += 1;
@@ -125,9 +146,11 @@ impl Shared {
     fn lose(&self, reason: &str) {
         let mut state = self.lock();
         state.lost = Some(reason.to_owned());
-        for tell in std::mem::take(&mut state.waiting).into_values() {
+        for (id, tell) in std::mem::take(&mut state.waiting) {
+            let sent = id < state.unsent;
+            let unanswered = if sent { Unanswered::Lost } else { Unanswered::Unsent };
             // an error says that nobody waits any more
-            let _ = tell.send(Err(reason.to_owned()));
+            let _ = tell.send(Err(unanswered(reason.to_owned())));
         }
     }
 }
@@ -168,7 +191,11 @@ async fn write_requests(shared: &Shared, mut write: OwnedWriteHalf) -> io::Error
     let mut out = BytesMut::new();
     loop {
         shared.asked.notified().await;
-        std::mem::swap(&mut out, &mut shared.lock().out);
+        {
+            let mut state = shared.lock();
+            std::mem::swap(&mut out, &mut state.out);
+            state.unsent = state.next_id;
+        }
         if let Err(error) = write.write_all(&out).await {
             return error;
         }
@@ -280,6 +307,25 @@ mod tests {
             assert!(pipeline.is_lost());
             assert!(pipeline.call(get(3), 0).await.expect_err("nothing was sent").is_definite());
         });
+    }
+
+    /// What was never written has certainly not happened.
+    #[test]
+    fn of_those_who_wait_when_the_connection_ends_only_who_was_sent_is_in_doubt() {
+        let (out, waiting) = Default::default();
+        let state = State { next_id: 3, out, unsent: 2, waiting, lost: None };
+        let shared = Shared { state: Mutex::new(state), asked: Notify::new() };
+        let wait = |id| {
+            let (tell, answer) = oneshot::channel();
+            shared.lock().waiting.insert(id, tell);
+            answer
+        };
+        let (mut sent, mut unsent) = (wait(1), wait(2));
+        shared.lose("gone");
+        let lost = sent.try_recv().expect("it is told").expect_err("no answer");
+        assert!(!ClientError::from(lost).is_definite());
+        let not_connected = unsent.try_recv().expect("it is told").expect_err("no answer");
+        assert!(ClientError::from(not_connected).is_definite());
     }
 
     #[test]

@@ -102,6 +102,8 @@ impl Obstacle {
     pub fn of(error: &StoreError) -> Option<Self> {
         match error {
             StoreError::NotLeader { leader, .. } => Some(Self::NotLeader(*leader)),
+            // it waited for a leader, in vain
+            StoreError::NoLeader { .. } => Some(Self::NotLeader(None)),
             StoreError::Behind { .. } => Some(Self::Behind),
             _ => None,
         }
@@ -337,6 +339,8 @@ mod tests {
     fn only_a_refusal_that_another_node_need_not_repeat_makes_a_detour() {
         let elsewhere = StoreError::NotLeader { partition: 1, leader: None };
         assert_eq!(Obstacle::of(&elsewhere), Some(Obstacle::NotLeader(None)));
+        let in_vain = StoreError::NoLeader { partition: 1, waited_ms: 5 };
+        assert_eq!(Obstacle::of(&in_vain), Some(Obstacle::NotLeader(None)));
         assert_eq!(Obstacle::of(&StoreError::NotReady { joined: 1, threshold: 3 }), None);
         assert_eq!(
             Obstacle::of(&StoreError::Indefinite { reason: String::new() }),

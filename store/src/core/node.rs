@@ -99,6 +99,12 @@ impl Node {
         }
     }
 
+    /// The leader of a partition, as far as is known.
+    pub fn leader(&self, partition: PartitionId) -> Option<Ballot> {
+        let here = self.state.membership.replica(partition).and_then(Replica::serving);
+        self.state.routing.leader(partition).max(here)
+    }
+
     /// How the node sees itself, for people.
     pub fn status(&self, config: &Config, now: LocalTime) -> NodeStatus {
         let moment = Moment { config, now };

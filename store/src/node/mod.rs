@@ -23,10 +23,11 @@ use anyhow::Context;
 use tokio::{net::TcpListener, sync::mpsc, time::Duration};
 
 use crate::{
-    api::{ClientReply, NodeId, ReplyBody, RequestBody},
+    api::{ClientReply, NodeId, NodeStatus, ReplyBody, RequestBody},
     assertions,
-    config::{Mutant, NodeConfig, StorageKind},
+    config::{Mutant, NodeConfig, PartitionConfig, StorageKind},
     core::{ClientId, Config, Input, Node, Output, durable::DurableState, trace::TraceEvent},
+    directory::{self, Directory},
 };
 use clock::{Clock, Reading};
 use control::{Command, Notice};
@@ -179,6 +180,8 @@ struct Running {
     clock: Clock,
     trace: Option<TraceFile>,
     peers: Peers,
+    /// Where it reaches its peers.
+    addresses: BTreeMap<NodeId, String>,
     log: Option<LogThread>,
     /// The last persist that is durable.
     durable: u64,
@@ -190,6 +193,8 @@ struct Running {
     /// The connection of each peer; what an earlier one still brings is dropped.
     sessions: BTreeMap<NodeId, Session>,
     commands: u64,
+    /// How many clients it has handed a node to ask first.
+    handed: u64,
 }
 
 impl Running {
@@ -236,6 +241,7 @@ impl Running {
             clock,
             trace,
             peers,
+            addresses: config.peers.clone(),
             log,
             durable: 0,
             held: VecDeque::new(),
@@ -243,6 +249,7 @@ impl Running {
             clients: BTreeMap::new(),
             sessions: BTreeMap::new(),
             commands: 0,
+            handed: 0,
         };
         running.carry_out(out, running.clock.read())?;
         Ok(running)
@@ -453,13 +460,48 @@ impl Running {
                     inputs.push(Input::Request { client, operation, seen });
                 }
                 RequestBody::Status => {
-                    let reading = self.clock.read();
-                    let Self { trace, node, config, .. } = self;
-                    let status = |_: &mut Vec<Output>| node.status(config, reading.local);
-                    let status = in_core(trace, reading, &mut Vec::new(), status);
+                    let status = self.status();
                     self.reply(connection, request.id, ReplyBody::Status(status));
                 }
+                RequestBody::Directory => {
+                    let directory = self.directory();
+                    self.reply(connection, request.id, ReplyBody::Directory(directory));
+                }
             },
+        }
+    }
+
+    fn status(&mut self) -> NodeStatus {
+        let reading = self.clock.read();
+        let Self { trace, node, config, .. } = self;
+        let status = |_: &mut Vec<Output>| node.status(config, reading.local);
+        in_core(trace, reading, &mut Vec::new(), status)
+    }
+
+    /// What a client must know; those that ask one after another are sent to different nodes.
+    fn directory(&mut self) -> Directory {
+        let turn = self.handed;
+        self.handed += 1;
+        let suspected = self.status().suspected;
+        let table = self.node.table();
+        let partition = |config: &PartitionConfig| directory::Entry {
+            config: config.clone(),
+            replicas: table
+                .and_then(|table| table.replicas.get(&config.partition))
+                .cloned()
+                .unwrap_or_default(),
+            leader: self.node.leader(config.partition),
+        };
+        let cluster = &self.config.cluster;
+        Directory {
+            node: self.config.node,
+            entry: Directory::entry(self.config.node, self.config.others(), &suspected, turn),
+            key_type: cluster.key_type,
+            routing: cluster.routing,
+            peers: self.addresses.clone(),
+            suspected,
+            partitioning: cluster.partitioning,
+            partitions: cluster.partitions.iter().map(partition).collect(),
         }
     }
 

@@ -11,7 +11,7 @@ use tokio_util::codec::LengthDelimitedCodec;
 use crate::api::{Ballot, NodeId, PartitionId};
 
 /// Version of the wire format; a node refuses every other.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// A longer frame of a client, or before the handshake is over, closes the connection.
 pub const MAX_FRAME: usize = 4 << 20;
