@@ -1,6 +1,7 @@
 //! The store's own command line, for people.
 
 mod bench;
+mod repl;
 mod request;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -71,6 +72,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask one thing after another, line by line.
+    Repl {
+        #[command(flatten)]
+        to: Destination,
+    },
     /// Measure a cluster of three nodes on this machine: fast reads, reads through the log, writes.
     Bench(bench::Arguments),
 }
@@ -107,6 +113,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Delete { to, key } => operate(&to, &key, |key| Operation::Delete { key }),
         Command::Status { to, json } => status(&to, json),
+        Command::Repl { to } => repl::run(&to),
         Command::Bench(arguments) => bench::run(&arguments),
     }
 }
