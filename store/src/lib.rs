@@ -7,6 +7,7 @@
 pub mod api;
 pub mod assertions;
 pub mod client;
+pub mod cluster_file;
 pub mod config;
 pub mod connections;
 pub mod core;

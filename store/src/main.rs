@@ -1,14 +1,15 @@
 //! The store's own command line, for people.
 
 mod bench;
+mod launch;
 mod repl;
 mod request;
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use request::{Destination, operate, status};
-use store::{api::Operation, config::NodeConfig};
+use store::api::Operation;
 
 /// A partitioned, replicated, linearizable key-value store.
 #[derive(Debug, Parser)]
@@ -20,15 +21,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run one node until standard input closes.
-    Node {
-        /// The node's configuration, JSON.
-        #[arg(long)]
-        config: PathBuf,
-        /// Allow what only tests ask for: planted bugs and lost writes.
-        #[arg(long)]
-        allow_test_options: bool,
-    },
+    /// Run one node.
+    Node(launch::Arguments),
     /// Read a key.
     Get {
         #[command(flatten)]
@@ -96,13 +90,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Node { config, allow_test_options } => {
-            let config = NodeConfig::load(&config)?;
-            if !allow_test_options && config.test != store::config::TestOptions::default() {
-                anyhow::bail!("the configuration has test options: they need --allow-test-options");
-            }
-            Ok(store::node::run(config))
-        }
+        Command::Node(arguments) => launch::run(&arguments),
         Command::Get { to, key } => operate(&to, &key, |key| Operation::Get { key }),
         Command::Put { to, key, value } => {
             operate(&to, &key, |key| Operation::Put { key, value: value.into() })

@@ -46,9 +46,19 @@ pub const FAILED: u8 = 4;
 
 /// Runs a node until its standard input closes. Its log goes to standard error, its notices to standard output.
 pub fn run(config: NodeConfig) -> ExitCode {
+    run_with(config, true)
+}
+
+/// Runs a node until it is killed, whatever its standard input is. What is acknowledged is durable: there is nothing to do
+/// before it ends.
+pub fn run_until_killed(config: NodeConfig) -> ExitCode {
+    run_with(config, false)
+}
+
+fn run_with(config: NodeConfig, commanded: bool) -> ExitCode {
     abort_on_panic();
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => match runtime.block_on(serve(config)) {
+        Ok(runtime) => match runtime.block_on(serve(config, commanded)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!("{error:#}");
@@ -94,7 +104,7 @@ fn in_core<T>(
     })
 }
 
-async fn serve(config: NodeConfig) -> anyhow::Result<()> {
+async fn serve(config: NodeConfig, commanded: bool) -> anyhow::Result<()> {
     let (storage, found) = open_storage(&config)?;
     if let Some(table) = &found.state.table {
         anyhow::ensure!(
@@ -119,7 +129,9 @@ async fn serve(config: NodeConfig) -> anyhow::Result<()> {
     };
     let running = Running::start(&config, &found, storage, &identity, signals.clone())?;
     tokio::spawn(transport::listen(listener, identity.clone(), events));
-    read_commands(signals);
+    if commanded {
+        read_commands(signals);
+    }
     notice(&Notice::Listening { node: config.node, address: address.to_string(), boot: identity.boot });
     running.run(inbox, internal).await
 }

@@ -1,0 +1,417 @@
+//! The store's own command line against real clusters that are started by hand, from one file and from flags.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    path::Path,
+    process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use store::{
+    api::NodeId,
+    client::Client,
+    directory::Directory,
+    node::control::Notice,
+};
+
+const NAME: &str = "by-hand";
+
+/// Three nodes that were started by hand.
+struct Cluster {
+    folder: tempfile::TempDir,
+    addresses: BTreeMap<NodeId, String>,
+    running: BTreeMap<NodeId, Child>,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for node in self.running.keys().copied().collect::<Vec<_>>() {
+            self.kill(node);
+        }
+    }
+}
+
+impl Cluster {
+    /// The ports are found by binding them all at once, and let go.
+    fn new() -> Self {
+        let bound: Vec<_> =
+            (1..=3).map(|node| (node, TcpListener::bind("127.0.0.1:0").expect("a port"))).collect();
+        let address = |listener: &TcpListener| listener.local_addr().expect("an address").to_string();
+        let addresses = bound.iter().map(|(node, listener)| (*node, address(listener))).collect();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { folder, addresses, running: BTreeMap::new() }
+    }
+
+    /// All nodes, from one file with these lines above the nodes.
+    fn from_file(lines: &str) -> Self {
+        let mut cluster = Self::new();
+        let nodes: String =
+            cluster.addresses.iter().map(|(node, address)| format!("{node} = \"{address}\"\n")).collect();
+        let path = cluster.folder.path().join("cluster.toml");
+        std::fs::write(&path, format!("name = \"{NAME}\"\n{lines}\n[nodes]\n{nodes}")).expect("written");
+        for node in 1..=3 {
+            cluster.start(node, &["--file", path.to_str().expect("text")]).expect("it starts");
+        }
+        cluster
+    }
+
+    /// All nodes, each from flags.
+    fn from_flags(flags: &[&str]) -> Self {
+        let mut cluster = Self::new();
+        let peers: Vec<_> =
+            cluster.addresses.iter().map(|(node, address)| format!("{node}={address}")).collect();
+        for node in 1..=3 {
+            let others: Vec<_> =
+                peers.iter().filter(|peer| !peer.starts_with(&format!("{node}="))).cloned().collect();
+            let (others, own) = (others.join(","), cluster.addresses[&node].clone());
+            let mut arguments = vec!["--listen", &own, "--peers", &others, "--name", NAME];
+            arguments.extend(flags);
+            cluster.start(node, &arguments).expect("it starts");
+        }
+        cluster
+    }
+
+    /// Starts a node whose standard input is closed, and waits until it listens; else what it says on standard error.
+    fn start(&mut self, node: NodeId, arguments: &[&str]) -> Result<(), String> {
+        let mut child = store(&["node", "--id", &node.to_string()])
+            .arg("--data")
+            .arg(self.folder.path())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the node starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("its output"));
+        let mut line = String::new();
+        while !matches!(serde_json::from_str(&line), Ok(Notice::Listening { .. })) {
+            line.clear();
+            if lines.read_line(&mut line).expect("its output can be read") == 0 {
+                let mut said = String::new();
+                child.stderr.take().expect("its log").read_to_string(&mut said).expect("its log can be read");
+                let code = child.wait().expect("it has ended").code();
+                return Err(format!("exit code {code:?}: {said}"));
+            }
+        }
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        self.running.insert(node, child);
+        Ok(())
+    }
+
+    fn kill(&mut self, node: NodeId) {
+        let mut child = self.running.remove(&node).expect("it runs");
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+    }
+
+    /// Runs a command to its end, at a node.
+    fn ask(&self, node: NodeId, arguments: &[&str]) -> Output {
+        let output = store(arguments).args(["--cluster", NAME, "--address", &self.addresses[&node]]).output();
+        output.expect("it runs")
+    }
+
+    /// What `status --json` says at a node once it satisfies a condition.
+    fn status_when(&self, node: NodeId, condition: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let output = self.ask(node, &["status", "--json"]);
+            assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+            let status = serde_json::from_slice(&output.stdout).expect("JSON");
+            if condition(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "not within 20 s: {status:#}");
+        }
+    }
+
+    /// Who leads partition 1, once somebody does and every replica knows all that is decided.
+    fn leader(&self, node: NodeId) -> NodeId {
+        let settled = |status: &Value| {
+            let replicas = status["partitions"][0]["replicas"].as_array().expect("replicas");
+            status["partitions"][0]["leader"].is_u64()
+                && replicas.iter().all(|replica| replica["lag"] == 0 && replica["role"] != "recovering")
+        };
+        let status = self.status_when(node, settled);
+        status["partitions"][0]["leader"].as_u64().expect("a leader")
+    }
+
+    /// A node that does not lead, which hands the next client that joins to `first`.
+    fn hands_next(&self, asked: NodeId, first: NodeId) {
+        let before = (first + 1) % 3 + 1;
+        while self.directory(asked).entry != before {}
+    }
+
+    fn directory(&self, node: NodeId) -> Directory {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut client = Client::connect(&self.addresses[&node], NAME).await.expect("it listens");
+            client.directory().await.expect("it tells")
+        })
+    }
+
+    /// A text with what differs from run to run masked: addresses, ballots, the leader's number.
+    fn masked(&self, text: &str, leader: NodeId) -> String {
+        let mut masked = text.to_owned();
+        for (node, address) in &self.addresses {
+            let at = if *node == leader { "LEADER" } else { "FOLLOWER" };
+            masked = masked.replace(&format!("node {node} at {address}"), at).replace(address, at);
+        }
+        let masked = masked.replace(&format!("node {leader}"), "LEADER");
+        let word = |word: &str| match word.split_once("@n") {
+            Some((_, node)) => {
+                format!("BALLOT{}", node.trim_start_matches(|digit: char| digit.is_ascii_digit()))
+            }
+            None => word.to_owned(),
+        };
+        let line = |line: &str| line.split(' ').map(word).collect::<Vec<_>>().join(" ");
+        masked.lines().map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn store(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_store"));
+    command.args(arguments).env("RUST_LOG", "error").stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn status_puts_all_nodes_side_by_side_and_one_that_answers_is_enough() {
+    let mut cluster = Cluster::from_file("partitions = 2\nheartbeat_ms = 50\n");
+    let leader = cluster.leader(1);
+    let both = |status: &Value| status["partitions"][1]["lease_ms"].is_u64();
+    let status = cluster.status_when(2, both);
+    let nodes: Vec<_> = status["nodes"].as_array().expect("nodes").iter().collect();
+    for (node, number) in nodes.iter().zip(1..) {
+        let address = &cluster.addresses[&number];
+        let expected = serde_json::json!(
+            { "node": number, "address": address, "state": "open", "boot": 1, "suspected": [] }
+        );
+        assert_eq!(**node, expected);
+    }
+    let one = &status["partitions"][0];
+    assert_eq!((&one["partition"], &one["keys"]), (&1.into(), &"by hash, 1 of 2".into()));
+    assert!(one["ballot"]["node"] == leader && one["lease_ms"].as_u64().is_some_and(|left| left <= 500));
+    let roles: Vec<_> =
+        one["replicas"].as_array().expect("replicas").iter().map(|replica| &replica["role"]).collect();
+    let expected: Vec<_> = (1..=3).map(|node| if node == leader { "leader" } else { "follower" }).collect();
+    assert_eq!(roles, expected);
+
+    let follower = leader % 3 + 1;
+    cluster.kill(follower);
+    let alive = follower % 3 + 1;
+    let suspects =
+        |status: &Value| status["nodes"][alive as usize - 1]["suspected"] == serde_json::json!([follower]);
+    let status = cluster.status_when(alive, suspects);
+    let dead = &status["nodes"][follower as usize - 1];
+    assert_eq!(dead["state"], "no-answer");
+    assert!(dead["reason"].as_str().is_some_and(|why| why.starts_with("cannot connect: ")), "{dead}");
+    assert_eq!(
+        status["partitions"][0]["replicas"][follower as usize - 1],
+        serde_json::json!({ "node": follower })
+    );
+    let table = text(&cluster.ask(alive, &["status"]).stdout);
+    assert!(
+        table.starts_with("node  address") && table.contains(&format!("{follower}: no answer")),
+        "{table}"
+    );
+    // an address that answers may stand behind one that does not
+    let seeds = format!("{},{}", cluster.addresses[&follower], cluster.addresses[&alive]);
+    let output = store(&["status", "--cluster", NAME, "--address", &seeds]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let output = cluster.ask(follower, &["status"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text(&output.stderr).starts_with("error: no node of the cluster answers: cannot connect: "));
+}
+
+#[test]
+fn one_address_is_enough_to_find_the_leader_and_stderr_tells_how() {
+    let cluster =
+        Cluster::from_file("key_type = \"string\"\nsplit_at = [\"m\"]\npreset = { a = \"first\" }\n");
+    let leader = cluster.leader(1);
+    let follower = leader % 3 + 1;
+    cluster.hands_next(follower, follower);
+    let output = cluster.ask(follower, &["get", "a"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(
+        cluster.masked(&text(&output.stdout), leader),
+        "first\n  version 0, answered by LEADER under ballot BALLOT, fast read"
+    );
+    assert_eq!(cluster.masked(&text(&output.stderr), leader), "redirected to the leader, LEADER");
+    let code = |arguments: &[&str]| cluster.ask(1, arguments).status.code();
+    assert_eq!(code(&["cas", "a", "second", "--expected", "other"]), Some(1), "not written is no success");
+    assert_eq!(code(&["get", "nobody"]), Some(0), "not found is a success");
+    assert_eq!(code(&["get", "a", "--cluster-name", "x"]), Some(2), "what cannot be understood");
+}
+
+/// `store repl` with its standard input in the test's hands.
+struct Repl {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    said: String,
+}
+
+impl Repl {
+    fn start(cluster: &Cluster, node: NodeId) -> Self {
+        let address = &cluster.addresses[&node];
+        let mut child = store(&["repl", "--cluster", NAME, "--address", address, "--timeout-ms", "15000"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let mut output = BufReader::new(output.expect("its output"));
+        let mut said = String::new();
+        output.read_line(&mut said).expect("a greeting");
+        Self { child, input: input.expect("its input"), output, said }
+    }
+
+    /// Asks, and reads until a line begins so.
+    fn ask(&mut self, line: &str, last: &str) {
+        writeln!(self.input, "{line}").expect("it reads");
+        loop {
+            let mut line = String::new();
+            assert!(self.output.read_line(&mut line).expect("it answers") > 0, "it ended: {}", self.said);
+            self.said.push_str(&line);
+            if line.starts_with(last) {
+                return;
+            }
+        }
+    }
+
+    fn quit(mut self) -> String {
+        writeln!(self.input, "quit").expect("it reads");
+        self.output.read_to_string(&mut self.said).expect("it says the rest");
+        assert!(self.child.wait().expect("it ends").success());
+        self.said
+    }
+}
+
+#[test]
+fn a_session_tells_its_user_what_happens() {
+    let mut cluster = Cluster::from_file("heartbeat_ms = 50\n");
+    let leader = cluster.leader(1);
+    let follower = leader % 3 + 1;
+    cluster.hands_next(follower, follower);
+    let mut repl = Repl::start(&cluster, follower);
+    let answered = "  version";
+    for line in ["get 1", "put 1 \"one and only\"", "cas 1 absent two", "cas 1 \"one and only\" two", "get 1"]
+    {
+        repl.ask(line, answered);
+    }
+    repl.ask("delete 1", answered);
+    repl.ask("get seven", "'seven'");
+    repl.ask("drop 1", "'drop'");
+    repl.ask("put 1", "write");
+    repl.ask("help", "Keys");
+    let before = repl.said.clone();
+    cluster.kill(leader);
+    repl.ask("put 2 three", answered);
+    repl.ask("get 2", answered);
+    let said = repl.quit();
+    let masked = cluster.masked(&before, leader);
+    let expected = format!(
+        "\
+cluster 'by-hand': 3 nodes, 1 partitions; asking node {follower} first; `help` lists the commands
+> get 1
+  redirected to the leader, LEADER
+not found
+  version 0, answered by LEADER under ballot BALLOT, fast read
+> put 1 \"one and only\"
+written
+  version 1, answered by LEADER under ballot BALLOT
+> cas 1 absent two
+not written: it holds one and only
+  version 1, answered by LEADER under ballot BALLOT
+> cas 1 \"one and only\" two
+written
+  version 3, answered by LEADER under ballot BALLOT
+> get 1
+two
+  version 3, answered by LEADER under ballot BALLOT, fast read
+> delete 1
+deleted
+  version 4, answered by LEADER under ballot BALLOT
+> get seven
+'seven' is no key: the keys of this cluster are integers
+> drop 1
+'drop' is no command; `help` lists them
+> put 1
+write `put KEY VALUE`; `help` says more
+> help
+get KEY                 read a key
+put KEY VALUE           write a key
+cas KEY EXPECTED NEW    write a key if it holds what is expected; EXPECTED is `absent` for a key that is not there
+delete KEY              remove a key
+status                  partitions, leaders, leases, and how far each replica is
+help                    this
+quit                    leave; so does the end of input
+Keys and values with spaces in them stand in double quotes, in which \\\" is a quote and \\\\ a backslash."
+    );
+    assert_eq!(masked, expected);
+    // how often it is told to try elsewhere depends on how long the election takes
+    let after = cluster.masked(&said[before.len()..], leader);
+    let mut lines = after.lines();
+    assert_eq!(lines.next(), Some("> put 2 three"));
+    assert_eq!(lines.next(), Some("  LEADER is gone, trying FOLLOWER"));
+    let met: Vec<_> = lines.by_ref().take_while(|line| *line != "written").collect();
+    assert!(met.iter().any(|line| line.starts_with("  election in progress, retrying at ")), "{after}");
+    for line in met {
+        let known = [
+            "  election in progress, retrying at ",
+            "  redirected to the leader, ",
+            "  LEADER is gone, trying ",
+        ];
+        assert!(known.iter().any(|known| line.starts_with(known)), "{after}");
+    }
+    let rest: Vec<_> = lines.collect();
+    assert_eq!(rest[1..], ["> get 2", "three", rest[3], "> quit"], "the new leader is remembered");
+}
+
+/// Without leases a leader that is alone goes on taking writes, and cannot tell what becomes of them.
+#[test]
+fn a_write_without_an_answer_is_unknown_and_never_a_failure() {
+    let mut cluster = Cluster::from_flags(&["--without-leases", "--replication", "3", "--memory"]);
+    let leader = cluster.leader(1);
+    for node in 1..=3 {
+        if node != leader {
+            cluster.kill(node);
+        }
+    }
+    let output = cluster.ask(leader, &["put", "1", "one", "--timeout-ms", "1000"]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert!(
+        said.ends_with(
+            "no answer in time\n  the outcome is unknown: it may have happened, or may yet happen\n"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_node_that_is_told_nonsense_says_what_to_write() {
+    let mut cluster = Cluster::new();
+    let mut refused = |arguments: &[&str]| cluster.start(1, arguments).expect_err("it does not start");
+    let refusals = [
+        (refused(&[]), "where does node 1 listen?"),
+        (refused(&["--peers", "2"]), "expected NUMBER=ADDRESS"),
+        (
+            refused(&["--listen", "127.0.0.1:0", "--partitions", "3", "--partitioning", "range"]),
+            "3 ranges of keys need 2 bounds",
+        ),
+        (refused(&["--listen", "127.0.0.1:0", "--replication", "2"]), "wants 2 replicas, but only 1 nodes"),
+        (refused(&["--file", "nowhere.toml"]), "cannot read nowhere.toml"),
+    ];
+    for (refusal, expected) in refusals {
+        assert!(refusal.starts_with("exit code Some(2)") && refusal.contains(expected), "{refusal}");
+    }
+    assert!(
+        Path::new(cluster.folder.path()).read_dir().expect("a folder").next().is_none(),
+        "nothing was made"
+    );
+}
