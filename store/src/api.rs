@@ -251,6 +251,89 @@ impl StoreError {
     }
 }
 
+/// Why a partition's leader was not changed, or it cannot be said whether it was.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+pub enum TransferError {
+    /// The cluster has no such partition.
+    #[error("there is no partition {partition}")]
+    NoPartition {
+        /// What was asked for.
+        partition: PartitionId,
+    },
+    /// The node that was asked does not lead the partition.
+    #[error("the node that was asked does not lead: {}", leader.map_or_else(|| "it knows of no leader, an election may be in progress".to_owned(), |ballot| format!("node {} does, under {ballot}", ballot.node)))]
+    NotLeader {
+        /// Who does, as far as it knows.
+        leader: Option<Ballot>,
+    },
+    /// The node does not replicate the partition.
+    #[error("node {to} does not replicate the partition: nodes {replicas:?} do")]
+    NoReplica {
+        /// Who was to lead.
+        to: NodeId,
+        /// Who can.
+        replicas: Vec<NodeId>,
+    },
+    /// The leader has not heard of the node for a while.
+    #[error("the leader suspects node {to} of being dead or cut off")]
+    Suspected {
+        /// Who was to lead.
+        to: NodeId,
+    },
+    /// The node lacks too much of the log, and did not catch up while the leader waited for it.
+    #[error("node {to} lags too far behind: {}, and at most {at_most} may be under way to it", entries.map_or_else(|| "it is being brought up to date".to_owned(), |entries| format!("{entries} entries")))]
+    Lags {
+        /// Who was to lead.
+        to: NodeId,
+        /// Entries that it lacks; none: nobody knows yet.
+        entries: Option<u64>,
+        /// Entries that it may lack.
+        at_most: u64,
+    },
+    /// Another change is under way.
+    #[error("the partition is being handed to node {to} just now")]
+    UnderWay {
+        /// To whom.
+        to: NodeId,
+    },
+    /// The node did not get up to date: the leader leads on.
+    #[error("node {to} did not come up to date within {waited_ms} ms: the leader leads on")]
+    TooSlow {
+        /// Who was to lead.
+        to: NodeId,
+        /// How long the leader waited.
+        waited_ms: u64,
+    },
+    /// Another node than the one that was asked for leads now.
+    #[error("node {} leads instead, under {leader}", leader.node)]
+    Elsewhere {
+        /// Its ballot.
+        leader: Ballot,
+    },
+    /// The leader has let go, and nobody has announced itself: an election follows.
+    #[error("the leader has let go, but no successor has announced itself within {waited_ms} ms")]
+    NoSuccessor {
+        /// How long it waited.
+        waited_ms: u64,
+    },
+}
+
+impl TransferError {
+    /// True when the request certainly has changed nothing.
+    pub fn leader_is_unchanged(&self) -> bool {
+        match self {
+            Self::NoPartition { .. }
+            | Self::NotLeader { .. }
+            | Self::NoReplica { .. }
+            | Self::Suspected { .. }
+            | Self::Lags { .. }
+            | Self::UnderWay { .. }
+            | Self::TooSlow { .. } => true,
+            Self::Elsewhere { .. } | Self::NoSuccessor { .. } => false,
+        }
+    }
+}
+
 /// What a client gets for an operation.
 pub type Response = Result<Answer, StoreError>;
 
@@ -277,6 +360,13 @@ pub enum RequestBody {
     Status,
     /// What the cluster is like, and whom to ask first.
     Directory,
+    /// Another replica is to lead a partition: for its leader.
+    TransferLeader {
+        /// The partition.
+        partition: PartitionId,
+        /// Who is to lead it.
+        to: NodeId,
+    },
 }
 
 /// A node's frame to a client.
@@ -297,6 +387,8 @@ pub enum ReplyBody {
     Status(NodeStatus),
     /// To [`RequestBody::Directory`].
     Directory(Directory),
+    /// To [`RequestBody::TransferLeader`]: the new leader's ballot.
+    Transferred(Result<Ballot, TransferError>),
 }
 
 /// How a node sees itself and its groups.

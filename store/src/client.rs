@@ -49,8 +49,8 @@ use tokio_util::codec::Framed;
 
 use crate::{
     api::{
-        Answer, ClientReply, ClientRequest, NodeId, NodeStatus, Operation, PartitionId, ReplyBody,
-        RequestBody, StoreError,
+        Answer, Ballot, ClientReply, ClientRequest, NodeId, NodeStatus, Operation, PartitionId, ReplyBody,
+        RequestBody, StoreError, TransferError,
     },
     config::RoutingMode,
     connections::Connections,
@@ -84,6 +84,9 @@ pub enum ClientError {
     /// The node answered with an error.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The leader was not changed, or nobody knows whether it was.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
     /// No node that could be asked leads the key's partition, for as long as the caller waits. Nowhere has it happened.
     #[error("gave up: {trip}; at last {last}")]
     GaveUp {
@@ -106,6 +109,7 @@ impl ClientError {
         match self {
             Self::Connect(_) | Self::Refused(_) | Self::GaveUp { .. } => true,
             Self::Store(error) => error.is_definite(),
+            Self::Transfer(error) => error.leader_is_unchanged(),
             Self::NoAnswer | Self::Lost(_) => false,
         }
     }
@@ -115,7 +119,7 @@ impl ClientError {
         match self {
             Self::Connect(_) | Self::Refused(_) => Some(Obstacle::Gone),
             Self::Store(error) => Obstacle::of(error),
-            Self::GaveUp { .. } | Self::NoAnswer | Self::Lost(_) => None,
+            Self::Transfer(_) | Self::GaveUp { .. } | Self::NoAnswer | Self::Lost(_) => None,
         }
     }
 }
@@ -168,6 +172,18 @@ impl Client {
     pub async fn status(&mut self) -> Result<NodeStatus, ClientError> {
         match self.request(RequestBody::Status).await? {
             ReplyBody::Status(status) => Ok(status),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Asks the node, which must lead the partition, to have another one lead it; the new leader's ballot.
+    pub async fn transfer_leader(
+        &mut self,
+        partition: PartitionId,
+        to: NodeId,
+    ) -> Result<Ballot, ClientError> {
+        match self.request(RequestBody::TransferLeader { partition, to }).await? {
+            ReplyBody::Transferred(result) => Ok(result?),
             other => Err(mismatch(&other)),
         }
     }

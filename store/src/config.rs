@@ -242,6 +242,8 @@ pub enum Mutant {
     AnnouncedNotDurable,
     /// A replica takes over only when it is connected to all others, not to a quorum: no election while one is dead.
     ElectionNeedsAll,
+    /// A leader that hands over keeps its hold, and goes on answering reads until it ends (tikv 1593).
+    LeaseKeptAcrossTransfer,
     /// Control: decides by counting who has an entry, not by sorting lengths.
     ControlDecideByCounting,
     /// Control: sends every Prepare twice.

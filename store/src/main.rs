@@ -8,8 +8,8 @@ mod request;
 use std::{io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use request::{Destination, operate, status};
-use store::api::Operation;
+use request::{Destination, operate, status, transfer_leader};
+use store::api::{NodeId, Operation, PartitionId};
 
 /// A partitioned, replicated, linearizable key-value store.
 #[derive(Debug, Parser)]
@@ -66,6 +66,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Have another replica lead a partition, without waiting for a lease to end.
+    TransferLeader {
+        #[command(flatten)]
+        to: Destination,
+        /// The partition.
+        #[arg(long)]
+        partition: PartitionId,
+        /// The node that is to lead it.
+        #[arg(long = "to", value_name = "NODE")]
+        successor: NodeId,
+    },
     /// Ask one thing after another, line by line.
     Repl {
         #[command(flatten)]
@@ -101,6 +112,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Delete { to, key } => operate(&to, &key, |key| Operation::Delete { key }),
         Command::Status { to, json } => status(&to, json),
+        Command::TransferLeader { to, partition, successor } => transfer_leader(&to, partition, successor),
         Command::Repl { to } => repl::run(&to),
         Command::Bench(arguments) => bench::run(&arguments),
     }

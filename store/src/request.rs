@@ -4,7 +4,7 @@ use std::{io::Write, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use store::{
-    api::{Answer, Key, KeyType, Operation, Outcome},
+    api::{Answer, Key, KeyType, NodeId, Operation, Outcome, PartitionId},
     client::{ClientError, ClientEvent, Cluster},
     overview::Overview,
 };
@@ -78,6 +78,34 @@ pub fn status(to: &Destination, json: bool) -> anyhow::Result<ExitCode> {
         write!(out, "{overview}")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has another replica lead a partition.
+pub fn transfer_leader(
+    to: &Destination,
+    partition: PartitionId,
+    successor: NodeId,
+) -> anyhow::Result<ExitCode> {
+    runtime()?.block_on(async {
+        let tell = |event: &ClientEvent| eprintln!("{event}");
+        let mut cluster = match Cluster::join(&to.cluster, &to.address, to.limit(), tell).await {
+            Ok(cluster) => cluster,
+            Err(error) => return no_node(&error),
+        };
+        match cluster.transfer_leader((partition, successor), to.limit(), tell).await {
+            Ok(ballot) => {
+                writeln!(
+                    std::io::stdout(),
+                    "node {successor} leads partition {partition} under ballot {ballot}"
+                )?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Err(error) => {
+                writeln!(std::io::stderr(), "error: {error}")?;
+                Ok(ExitCode::from(if error.is_definite() { FAILED } else { UNKNOWN }))
+            }
+        }
+    })
 }
 
 fn no_node(error: &ClientError) -> anyhow::Result<ExitCode> {

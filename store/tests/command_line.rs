@@ -6,13 +6,18 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use store::{
-    api::NodeId,
-    client::Client,
+    api::{Key, NodeId, Operation},
+    client::{self, Client},
     directory::Directory,
     node::control::Notice,
 };
@@ -414,4 +419,105 @@ fn a_node_that_is_told_nonsense_says_what_to_write() {
         Path::new(cluster.folder.path()).read_dir().expect("a folder").next().is_none(),
         "nothing was made"
     );
+}
+
+/// A client that writes one thing after another until it is told to stop.
+struct Writer {
+    written: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+    /// How long each write took, and why some were not answered.
+    thread: JoinHandle<(Vec<Duration>, Vec<String>)>,
+}
+
+impl Writer {
+    fn start(addresses: Vec<String>) -> Self {
+        let (written, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (count, told) = (Arc::clone(&written), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(write_until_told(&addresses, &count, &told))
+        });
+        Self { written, stop, thread }
+    }
+
+    /// Waits for so many writes more.
+    fn goes_on(&self, writes: usize) {
+        let (until, deadline) =
+            (self.written.load(Ordering::Relaxed) + writes, Instant::now() + Duration::from_secs(20));
+        while self.written.load(Ordering::Relaxed) < until {
+            assert!(Instant::now() < deadline, "no {writes} writes within 20 s");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn stop(self) -> (Vec<Duration>, Vec<String>) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it has written")
+    }
+}
+
+async fn write_until_told(
+    addresses: &[String],
+    written: &AtomicUsize,
+    stop: &AtomicBool,
+) -> (Vec<Duration>, Vec<String>) {
+    let limit = Duration::from_secs(10);
+    let mut cluster = client::Cluster::join(NAME, addresses, limit, |_| ()).await.expect("it joins");
+    let (mut took, mut failures) = (Vec::new(), Vec::new());
+    while !stop.load(Ordering::Relaxed) {
+        let write = Operation::Put { key: Key::Integer(1), value: "x".into() };
+        let began = Instant::now();
+        if let Err(error) = cluster.call(&write, limit, |_| ()).await.result {
+            failures.push(error.to_string());
+        }
+        took.push(began.elapsed());
+        written.fetch_add(1, Ordering::Relaxed);
+    }
+    (took, failures)
+}
+
+/// The longest writes, longest first, and the usual one.
+fn longest(mut took: Vec<Duration>, count: usize) -> (Vec<Duration>, Duration) {
+    took.sort_unstable();
+    (took.iter().rev().take(count).copied().collect(), took[took.len() / 2])
+}
+
+/// An election would wait for the lease of two seconds to end.
+#[test]
+fn a_leader_is_moved_by_command_and_writes_wait_for_a_few_round_trips_only() {
+    const TRANSFERS: usize = 10;
+    let cluster = Cluster::from_file("heartbeat_ms = 200\n");
+    let leader = cluster.leader(1);
+    let addresses: Vec<String> = cluster.addresses.values().cloned().collect();
+    let calm = Writer::start(addresses.clone());
+    calm.goes_on(50 * TRANSFERS);
+    let (calm, _) = longest(calm.stop().0, TRANSFERS);
+    let writer = Writer::start(addresses);
+    for turn in 1..=TRANSFERS as NodeId {
+        writer.goes_on(50);
+        let to = (leader + turn) % 3 + 1;
+        let output =
+            cluster.ask(turn % 3 + 1, &["transfer-leader", "--partition", "1", "--to", &to.to_string()]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let said = cluster.masked(&text(&output.stdout), to);
+        assert!(said.starts_with("LEADER leads partition 1 under ballot BALLOT"), "{said}");
+    }
+    let to = (leader + TRANSFERS as NodeId) % 3 + 1;
+    writer.goes_on(1);
+    let (took, failures) = writer.stop();
+    let (gaps, usual) = longest(took, TRANSFERS);
+    println!("a write takes {usual:?}; the longest with {TRANSFERS} hand-overs {gaps:?}, without {calm:?}");
+    assert_eq!(failures, Vec::<String>::new(), "what arrives meanwhile waits");
+    assert!(gaps[0] < Duration::from_secs(1), "{gaps:?}");
+    assert_eq!(cluster.leader(2), to, "nobody has taken the lead back");
+    let refused = cluster.ask(to, &["transfer-leader", "--partition", "1", "--to", "9"]);
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(
+        text(&refused.stderr)
+            .ends_with("error: node 9 does not replicate the partition: nodes [1, 2, 3] do\n")
+    );
+    let refused = cluster.ask(to, &["transfer-leader", "--partition", "2", "--to", "1"]);
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(text(&refused.stderr).ends_with("error: there is no partition 2\n"));
 }

@@ -141,7 +141,10 @@ impl World<'_> {
                 }
                 Output::Open => self.opened.push(node),
                 // who leads is read off the traces, which the observer looks at as well
-                Output::Trace(_) | Output::Leading { .. } | Output::SteppedDown { .. } => {}
+                Output::Trace(_)
+                | Output::Leading { .. }
+                | Output::SteppedDown { .. }
+                | Output::Transferred { .. } => {}
             }
         }
     }

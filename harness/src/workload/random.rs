@@ -218,6 +218,7 @@ const REPEATABLE: &[Kind] = &[
     Kind::LeaseExtend,
     Kind::LeaseGranted,
     Kind::LeaseRelease,
+    Kind::TakeOver,
 ];
 
 fn link_rules() -> Vec<(Word, LinkRule)> {

@@ -91,6 +91,7 @@ fn in_group(message: &GroupMessage) -> (Kind, Ballot) {
         GroupMessage::LeaseExtend { ballot, .. } => (Kind::LeaseExtend, ballot),
         GroupMessage::LeaseGranted { ballot, .. } => (Kind::LeaseGranted, ballot),
         GroupMessage::LeaseRelease { ballot } => (Kind::LeaseRelease, ballot),
+        GroupMessage::TakeOver { ballot } => (Kind::TakeOver, ballot),
     }
 }
 

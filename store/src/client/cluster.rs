@@ -1,12 +1,12 @@
 //! A cluster that a client knows by the address of one live node.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{Client, ClientError, ClientEvent, ClusterClient, Done, Place};
 use crate::{
-    api::{Operation, StoreError},
+    api::{Ballot, NodeId, Operation, PartitionId, StoreError, TransferError},
     config::RoutingMode,
     directory::Directory,
     routes::{Entry, Trip},
@@ -16,6 +16,8 @@ use crate::{
 /// redirects, and asks another node when one is gone or knows of no leader.
 #[derive(Debug)]
 pub struct Cluster {
+    name: String,
+    addresses: BTreeMap<NodeId, String>,
     directory: Directory,
     client: ClusterClient,
 }
@@ -31,8 +33,9 @@ impl Cluster {
     ) -> Result<Self, ClientError> {
         let (directory, address) = Self::look_up(name, seeds, limit, told).await?;
         // where nodes forward, too, this client goes on where one cannot be reached
-        let client = ClusterClient::new(name, directory.addresses(&address), RoutingMode::Redirect);
-        Ok(Self { directory, client })
+        let addresses = directory.addresses(&address);
+        let client = ClusterClient::new(name, addresses.clone(), RoutingMode::Redirect);
+        Ok(Self { name: name.to_owned(), addresses, directory, client })
     }
 
     /// What the first of these addresses that answers within `limit` says of the cluster, and that address.
@@ -67,6 +70,36 @@ impl Cluster {
     /// What the cluster is like, as a node told it when this client joined.
     pub fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    /// Has `to` lead a partition; its ballot. The present leader is looked for at the entry node and where that one says.
+    pub async fn transfer_leader(
+        &mut self,
+        (partition, to): (PartitionId, NodeId),
+        limit: Duration,
+        mut told: impl FnMut(&ClientEvent),
+    ) -> Result<Ballot, ClientError> {
+        let deadline = Instant::now() + limit;
+        let mut at = self.directory.entry;
+        loop {
+            let address = self.address(at)?;
+            let asked =
+                async { Client::connect(&address, &self.name).await?.transfer_leader(partition, to).await };
+            let result = tokio::time::timeout_at(deadline, asked).await.unwrap_or(Err(ClientError::NoAnswer));
+            let Err(ClientError::Transfer(TransferError::NotLeader { leader: Some(leader) })) = result else {
+                return result;
+            };
+            // a node that is named and does not lead names another one, or none
+            let from = Place { node: Some(at), address };
+            at = leader.node;
+            let leader = Place { node: Some(at), address: self.address(at)? };
+            told(&ClientEvent::Redirected { from, leader });
+        }
+    }
+
+    fn address(&self, node: NodeId) -> Result<String, ClientError> {
+        let address = self.addresses.get(&node).cloned();
+        address.ok_or_else(|| ClientError::Refused(format!("node {node} has no address")))
     }
 
     /// Carries out one operation within `limit`, at most once. `told` hears why another node is asked.

@@ -94,6 +94,12 @@ impl Election {
             || replies.iter().any(|reply| reply.leader > self.own && reply.happy)
     }
 
+    /// The leader of the promised ballot wants this replica to lead in its place.
+    pub fn succeed(&mut self, promised: Ballot) -> Ballot {
+        self.leader = self.leader.max(promised);
+        self.take_over()
+    }
+
     fn take_over(&mut self) -> Ballot {
         let number = self.leader.number.max(self.floor).max(self.own.number) + 1;
         assert!(number > self.floor, "BLE3: a ballot is never announced twice");

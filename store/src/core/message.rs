@@ -14,6 +14,7 @@
 //! | `Decide` | leader -> follower | `paxos::follower` | |
 //! | `PrepareReq` | recovering follower -> every replica | `replica` | OmniPaxos, section 4.1.3 |
 //! | `Nack` | acceptor -> leader | `replica` | |
+//! | `TakeOver` | leader -> its successor | `replica` | planned change of leaders |
 //! | `LeaseNack`, `LeaseExtend`, `LeaseGranted`, `LeaseRelease` | acceptor <-> leader | `replica`, `lease` | Raft dissertation, section 6.4 |
 //!
 //! Links are TCP connections: in order while a connection lasts, and possibly cut off at its end. A session number in
@@ -238,6 +239,11 @@ pub enum GroupMessage {
     },
     /// "I hold the lease of this ballot no longer, and never will again."
     LeaseRelease {
+        /// The ballot.
+        ballot: Ballot,
+    },
+    /// "I have released the lease of this ballot and given it up: lead in my place."
+    TakeOver {
         /// The ballot.
         ballot: Ballot,
     },

@@ -20,6 +20,7 @@ pub mod paxos;
 pub mod replica;
 pub mod routing;
 pub mod trace;
+pub mod transfer;
 
 use std::{
     ops::{Add, Deref},
@@ -29,7 +30,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{Ballot, NodeId, NodeStatus, Operation, PartitionId, Response},
+    api::{Ballot, NodeId, NodeStatus, Operation, PartitionId, Response, TransferError},
     config::{ClusterConfig, Mutant},
 };
 use durable::Record;
@@ -115,6 +116,15 @@ pub enum Input {
         /// How much of the partition's log the client has seen.
         seen: u64,
     },
+    /// Somebody wants another replica to lead a partition.
+    Transfer {
+        /// Whom to answer.
+        client: ClientId,
+        /// The partition.
+        partition: PartitionId,
+        /// Who is to lead it.
+        to: NodeId,
+    },
     /// Everything up to this persist is durable.
     Persisted {
         /// Its number.
@@ -151,6 +161,13 @@ pub enum Output {
         response: Response,
         /// The persist that must be durable first; 0: none.
         needs: u64,
+    },
+    /// Tell whoever asked for another leader what came of it: the new leader's ballot, or why not.
+    Transferred {
+        /// Whom.
+        client: ClientId,
+        /// What came of it.
+        result: Result<Ballot, TransferError>,
     },
     /// Record a protocol event.
     Trace(TraceEvent),

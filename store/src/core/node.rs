@@ -8,10 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    api::{Ballot, Key, NodeId, NodeStatus, PartitionId, StoreError},
+    api::{Ballot, Key, NodeId, NodeStatus, PartitionId, StoreError, TransferError},
     config::{Mutant, PartitionConfig, RoutingMode},
     core::{
-        Config, Input, Journal, LocalTime, Moment, Output, Turn,
+        ClientId, Config, Input, Journal, LocalTime, Moment, Output, Turn,
         detector::Detector,
         durable::{DurableState, Record},
         kv::KeyValues,
@@ -20,6 +20,7 @@ use crate::{
         replica::{Origin, Replica, Request, is_local_read},
         routing::{Routing, Until, Waiting},
         trace::TraceEvent,
+        transfer::Transfers,
     },
 };
 
@@ -34,6 +35,7 @@ pub struct Node {
 struct State {
     detector: Detector,
     routing: Routing,
+    transfers: Transfers,
     membership: Membership,
     /// The persist after which the own ballots may be told of (BLE3); 0: they may.
     announced: u64,
@@ -62,7 +64,16 @@ impl Node {
         if let Some(table) = &durable.table {
             membership = Membership::open(table.clone(), durable, &mut turn);
         }
-        Self { journal, state: State { detector, routing: Routing::default(), membership, announced: 0 } }
+        Self {
+            journal,
+            state: State {
+                detector,
+                routing: Routing::default(),
+                transfers: Transfers::default(),
+                membership,
+                announced: 0,
+            },
+        }
     }
 
     /// One thing that happened. All inputs of a turn get the same reading of the clock, taken after the last was dequeued.
@@ -137,6 +148,11 @@ impl State {
                 let (received, until) = (turn.now, Until::Led);
                 self.on_request(Waiting { client, operation, seen, received, until }, turn);
             }
+            Input::Transfer { client, partition, to } => {
+                if let Err(error) = self.on_transfer(client, partition, to, turn) {
+                    turn.announce(Output::Transferred { client, result: Err(error) });
+                }
+            }
             Input::Persisted { number } => {
                 if self.announced <= number {
                     self.announced = 0;
@@ -149,6 +165,8 @@ impl State {
 
     fn finish_turn(&mut self, turn: &mut Turn<'_>) {
         self.on_time(turn);
+        let Self { membership, transfers, routing, .. } = self;
+        membership.replicas_mut().for_each(|replica| transfers.go_on(replica, routing, turn));
         self.dispatch_waiting(turn);
         self.membership.replicas_mut().for_each(|replica| replica.finish_turn(turn));
     }
@@ -207,8 +225,10 @@ impl State {
             }
             Message::Forwarded { id, response } => self.routing.on_forwarded(from, id, response, turn),
             Message::Group { partition, message } => {
-                if let Some(replica) = replicas.get_mut(&partition) {
-                    replica.handle(from, message, turn);
+                if let Some(replica) = replicas.get_mut(&partition)
+                    && replica.handle(from, message, turn)
+                {
+                    self.announced = turn.covering();
                 }
             }
         }
@@ -222,6 +242,31 @@ impl State {
             if let Some(replica) = self.membership.replica_mut(group.partition) {
                 replica.on_follower_decided(from, group.decided);
             }
+        }
+    }
+
+    // ---- planned changes of leaders ------------------------------------------------------------------------------
+
+    fn on_transfer(
+        &mut self,
+        client: ClientId,
+        partition: PartitionId,
+        to: NodeId,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), TransferError> {
+        let trusted = self.detector.trusts(to, turn.moment());
+        let leader = self.leader_elsewhere(partition, turn.moment());
+        if !turn.config.cluster.partitions.iter().any(|config| config.partition == partition) {
+            return Err(TransferError::NoPartition { partition });
+        }
+        let replica = self.membership.replica_mut(partition).filter(|replica| replica.serving().is_some());
+        let replica = replica.ok_or(TransferError::NotLeader { leader })?;
+        match replica.serving() {
+            Some(ballot) if to == turn.config.node => {
+                turn.announce(Output::Transferred { client, result: Ok(ballot) });
+                Ok(())
+            }
+            _ => self.transfers.begin((client, to), replica, trusted, turn),
         }
     }
 
@@ -250,6 +295,9 @@ impl State {
         if let Some(replica) = here.filter(|_| is_local_read(operation, turn.moment())) {
             let until = Until::Applied(replica.keys().applied());
             return self.routing.wait(partition, Waiting { until, ..waiting });
+        }
+        if self.transfers.concern(partition) {
+            return self.routing.wait(partition, waiting);
         }
         let leader = self.leader_elsewhere(partition, turn.moment());
         match (turn.config.cluster.routing, leader) {
@@ -352,13 +400,18 @@ impl State {
     }
 
     fn next_deadline(&self, moment: Moment<'_>) -> LocalTime {
+        let transfers = self.transfers.next_deadline();
         let joining = match &self.membership {
             Membership::Joining { ask_at, .. } => Some(*ask_at),
             Membership::Member { .. } => None,
         };
         let replicas = self.membership.replicas().filter_map(|replica| replica.next_deadline(moment));
         let first = self.detector.next_deadline();
-        replicas.chain(joining).chain(self.routing.next_deadline(moment)).fold(first, LocalTime::min)
+        replicas
+            .chain(joining)
+            .chain(transfers)
+            .chain(self.routing.next_deadline(moment))
+            .fold(first, LocalTime::min)
     }
 }
 

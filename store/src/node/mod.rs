@@ -343,6 +343,9 @@ impl Running {
                     let needs = *needs;
                     self.held.push_back((needs, output));
                 }
+                Output::Transferred { client, result } => {
+                    self.reply(client.connection, client.request, ReplyBody::Transferred(result.clone()));
+                }
                 Output::Open => self.announce_open(),
                 Output::Leading { partition, ballot } => {
                     notice(&Notice::Leading { partition: *partition, ballot: *ballot });
@@ -474,6 +477,10 @@ impl Running {
                 RequestBody::Status => {
                     let status = self.status();
                     self.reply(connection, request.id, ReplyBody::Status(status));
+                }
+                RequestBody::TransferLeader { partition, to } => {
+                    let client = ClientId { connection, request: request.id };
+                    inputs.push(Input::Transfer { client, partition, to });
                 }
                 RequestBody::Directory => {
                     let directory = self.directory();

@@ -115,6 +115,7 @@ pub enum Kind {
     LeaseExtend,
     LeaseGranted,
     LeaseRelease,
+    TakeOver,
 }
 
 /// What the first bytes of a frame tell.
@@ -144,7 +145,7 @@ const MESSAGES: [Option<Kind>; 8] = [
 ];
 
 /// The variants of [`GroupMessage`](crate::core::GroupMessage), in their order. Each begins with a ballot.
-const GROUP_MESSAGES: [Kind; 12] = [
+const GROUP_MESSAGES: [Kind; 13] = [
     Kind::Prepare,
     Kind::Promise,
     Kind::AcceptSync,
@@ -157,6 +158,7 @@ const GROUP_MESSAGES: [Kind; 12] = [
     Kind::LeaseExtend,
     Kind::LeaseGranted,
     Kind::LeaseRelease,
+    Kind::TakeOver,
 ];
 
 /// Recognises a protocol message by the first [`PEEK`] bytes of its frame, without its length, or by all of a shorter one.
@@ -228,6 +230,7 @@ mod tests {
             (Kind::LeaseExtend, GroupMessage::LeaseExtend { ballot, sent_at }),
             (Kind::LeaseGranted, GroupMessage::LeaseGranted { ballot, sent_at }),
             (Kind::LeaseRelease, GroupMessage::LeaseRelease { ballot }),
+            (Kind::TakeOver, GroupMessage::TakeOver { ballot }),
         ]
     }
 
@@ -267,7 +270,7 @@ mod tests {
     fn what_is_no_message_is_not_recognised() {
         assert_eq!(peek(&[]), None);
         assert_eq!(peek(&[8]), None, "no such message");
-        assert_eq!(peek(&[7, 1, 12, 0, 0, 0, 0]), None, "no such message of a group");
+        assert_eq!(peek(&[7, 1, 13, 0, 0, 0, 0]), None, "no such message of a group");
         assert_eq!(peek(&[7, 1, 3, 0]), None, "cut off inside the ballot");
     }
 }

@@ -166,6 +166,7 @@ fn command_in(world: &mut World, words: &[&str]) -> Result<(), String> {
             world.release(node(1)?, node(2)?);
             Ok(())
         }
+        "transfer" => world.transfer(node(1)?, node(2)?),
         "ask" => world.ask(node(1)?, operation(&words[2..])?).map(drop),
         other => Err(format!("unknown command {other}")),
     }

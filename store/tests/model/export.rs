@@ -162,6 +162,7 @@ fn kind(carried: &Carried) -> Option<&'static str> {
         GroupMessage::LeaseExtend { .. } => "lease-extend",
         GroupMessage::LeaseGranted { .. } => "lease-granted",
         GroupMessage::LeaseRelease { .. } => "lease-release",
+        GroupMessage::TakeOver { .. } => "take-over",
     })
 }
 

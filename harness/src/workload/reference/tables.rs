@@ -83,6 +83,7 @@ const MESSAGES: &[&str] = &[
     "lease-extend",
     "lease-granted",
     "lease-release",
+    "take-over",
 ];
 const LEASE: Kind =
     OneOf(&[Words(&["off"]), Inline(&[("duration_ms", Integer(1)), ("drift_ppm", COUNT)], 2)]);

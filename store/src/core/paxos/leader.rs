@@ -419,6 +419,15 @@ impl Paxos {
         self.decide(decided.unwrap_or(0));
     }
 
+    /// How many entries of this leader's log a replica does not have durably; none if it is in no session with this leader.
+    pub fn lag_of(&self, replica: NodeId) -> Option<u64> {
+        let Role::Leader(leader) = &self.role else { return None };
+        match &leader.peers.get(&replica)?.state {
+            PeerState::Synced(synced) => Some(self.length() - synced.accepted?),
+            PeerState::Preparing | PeerState::Promised => None,
+        }
+    }
+
     /// A follower said in a heartbeat how far it knows the log to be decided: Decide is sent again if it lags.
     pub fn on_follower_decided(&mut self, from: NodeId, decided: u64) {
         let Role::Leader(leader) = &mut self.role else { return };

@@ -20,7 +20,8 @@ impl Replica {
         let deposed =
             moment.config.mutant == Some(Mutant::DeposedLeaderServesReads) && self.deposed.is_some();
         let leads = self.serving().is_some() && !self.paxos.stopped() && !self.hold_is_over(moment);
-        leads || deposed && operation.is_read()
+        let reads_on = deposed || self.kept_hold(moment).is_some();
+        leads && !self.is_handing_over() || reads_on && operation.is_read()
     }
 
     /// Whether this replica answers a read alone, whoever leads: it has applied as much as the client has seen.
@@ -49,7 +50,7 @@ impl Replica {
         if self.answer_deposed(&request, turn) {
             return;
         }
-        let may_serve = !self.paxos.stopped() && !self.hold_is_over(turn.moment());
+        let may_serve = !self.paxos.stopped() && !self.hold_is_over(turn.moment()) && !self.is_handing_over();
         let Some(ballot) = self.serving().filter(|_| may_serve) else {
             let partition = self.paxos.group().partition;
             return request.origin.reply(Err(StoreError::NotLeader { partition, leader: None }), turn);
@@ -62,8 +63,15 @@ impl Replica {
         self.propose(request, turn);
     }
 
-    /// A planted bug: a leader that was deposed answers reads as if it still led. True when it did.
+    /// Planted bugs: a leader that was deposed, or has handed over, answers reads as if it still led. True when it did.
     pub(super) fn answer_deposed(&self, request: &Request, turn: &mut Turn<'_>) -> bool {
+        if let Some((ballot, until)) = self.kept_hold(turn.moment())
+            && request.operation.is_read()
+        {
+            turn.reached(Mutant::LeaseKeptAcrossTransfer);
+            self.answer_read(request, ballot, until, turn);
+            return true;
+        }
         let (Some(Mutant::DeposedLeaderServesReads), Some(ballot)) = (turn.config.mutant, self.deposed)
         else {
             return false;

@@ -80,7 +80,9 @@ impl Replica {
         };
         let (partition, ballot) = (self.paxos.group().partition, leadership.ballot);
         if terms(turn.moment()).is_some() {
-            turn.trace(|| TraceEvent::HoldEnded { partition, ballot });
+            if self.kept.is_none_or(|(kept, _)| kept != ballot) {
+                turn.trace(|| TraceEvent::HoldEnded { partition, ballot });
+            }
             self.release_grant(ballot, turn);
             let release = GroupMessage::LeaseRelease { ballot };
             for other in self.paxos.group().others() {

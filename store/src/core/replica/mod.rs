@@ -10,6 +10,7 @@
 //!   otherwise a leader that can send but not receive would keep its successor out for ever.
 
 mod clients;
+mod handing;
 mod leading;
 mod leasing;
 
@@ -48,6 +49,8 @@ pub struct Replica {
     next_proposal: u64,
     /// The last ballot that this replica led under; only a planted bug looks at it.
     deposed: Option<Ballot>,
+    /// A ballot that was handed over, and the end of its hold: only a planted bug keeps it.
+    kept: Option<(Ballot, LocalTime)>,
 }
 
 /// What a replica makes of the election.
@@ -75,6 +78,8 @@ struct Leadership {
     unapplied: BTreeMap<Key, u64>,
     /// Length of the log that was adopted.
     adopted: u64,
+    /// Who is to lead instead: until it does, or it comes to nothing, clients are answered nothing.
+    handing_to: Option<NodeId>,
 }
 
 /// Since when a leader has had entries that it could not decide, and since when such that its own disk has not got: each for
@@ -151,6 +156,7 @@ impl Replica {
             standing: Standing::Follower,
             next_proposal: 1,
             deposed: None,
+            kept: None,
         };
         while replica.kv.applied() < replica.paxos.decided() {
             replica.kv.apply(replica.paxos.entry(replica.kv.applied() + 1));
@@ -217,11 +223,13 @@ impl Replica {
         }
     }
 
-    /// A message of another replica.
-    pub fn handle(&mut self, from: NodeId, message: GroupMessage, turn: &mut Turn<'_>) {
+    /// A message of another replica. True when this replica takes over, with a ballot that must be durable before any
+    /// heartbeat tells of it.
+    pub fn handle(&mut self, from: NodeId, message: GroupMessage, turn: &mut Turn<'_>) -> bool {
         if !self.paxos.group().replicas.contains(&from) {
-            return;
+            return false;
         }
+        let mut takes_over = false;
         self.give_up_if_over(turn);
         match message {
             GroupMessage::Prepare { ballot, session, decided, accepted_ballot, length, sent_at } => {
@@ -265,8 +273,10 @@ impl Replica {
                 self.on_lease_granted(from, ballot, sent_at, turn);
             }
             GroupMessage::LeaseRelease { ballot } => self.on_lease_release(ballot, turn),
+            GroupMessage::TakeOver { ballot } => takes_over = self.on_take_over(from, ballot, turn),
         }
         self.apply(turn);
+        takes_over
     }
 
     /// A leader whose ballot is below the promise is told so.
@@ -459,6 +469,7 @@ impl Leadership {
             waiting: BTreeMap::new(),
             unapplied: BTreeMap::new(),
             adopted: 0,
+            handing_to: None,
         }
     }
 

@@ -335,6 +335,15 @@ impl World {
         Ok(number)
     }
 
+    /// A node that leads is asked to hand over.
+    pub fn transfer(&mut self, node: NodeId, to: NodeId) -> Result<(), Violation> {
+        if !self.is_up(node) || self.machines[&node].paused {
+            return Ok(());
+        }
+        let client = ClientId { connection: 2, request: 0 };
+        self.turn(node, vec![Input::Transfer { client, partition: 1, to }])
+    }
+
     /// Lets simulated time pass.
     pub fn run(&mut self, nanoseconds: u64) -> Result<(), Violation> {
         let end = self.now + nanoseconds;
@@ -495,6 +504,10 @@ impl World {
                 return self.answered(client.request as usize, response);
             }
             Output::Trace(event) => self.tell_event(id, event),
+            Output::Transferred { result, .. } => match result {
+                Ok(ballot) => self.tell(&format!("n{id} is told that the successor leads under {ballot}")),
+                Err(error) => self.tell(&format!("n{id} hands nothing over: {error}")),
+            },
             Output::Open | Output::Persist { .. } | Output::Leading { .. } | Output::SteppedDown { .. } => {}
         }
         Ok(())
