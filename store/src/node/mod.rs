@@ -20,7 +20,11 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::{net::TcpListener, sync::mpsc, time::Duration};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    time::Duration,
+};
 
 use crate::{
     api::{ClientReply, NodeId, NodeStatus, ReplyBody, RequestBody},
@@ -201,7 +205,8 @@ struct Running {
     held: VecDeque<(u64, Output)>,
     /// Persists that are durable at once, since there is no disk.
     at_once: Option<u64>,
-    clients: BTreeMap<u64, mpsc::Sender<ClientReply>>,
+    /// Where replies go, and what keeps the connection open.
+    clients: BTreeMap<u64, (mpsc::Sender<ClientReply>, oneshot::Sender<()>)>,
     /// The connection of each peer; what an earlier one still brings is dropped.
     sessions: BTreeMap<NodeId, Session>,
     commands: u64,
@@ -404,7 +409,7 @@ impl Running {
     }
 
     fn reply(&mut self, connection: u64, id: u64, body: ReplyBody) {
-        if let Some(replies) = self.clients.get(&connection)
+        if let Some((replies, _)) = self.clients.get(&connection)
             && replies.try_send(ClientReply { id, body }).is_err()
         {
             tracing::warn!(connection, "client dropped: it does not read its replies");
@@ -463,8 +468,8 @@ impl Running {
                     inputs.push(Input::Message { from, message: *message });
                 }
             }
-            Event::Client { connection, replies } => {
-                self.clients.insert(connection, replies);
+            Event::Client { connection, replies, open } => {
+                self.clients.insert(connection, (replies, open));
             }
             Event::Gone { connection } => {
                 self.clients.remove(&connection);

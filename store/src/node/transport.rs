@@ -13,7 +13,7 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::timeout,
 };
 use tokio_util::codec::{Framed, FramedParts};
@@ -26,6 +26,9 @@ use crate::{
 
 /// Messages that wait for one peer; more are dropped.
 const QUEUE: usize = 4096;
+
+/// Bytes that are put together for one write, except that one frame always fits.
+const WRITE: usize = 1 << 20;
 
 /// How long a peer may take to answer a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(2);
@@ -62,7 +65,7 @@ pub enum Event {
         /// Number of the connection.
         connection: u64,
         /// Takes the verdict: the reason of a refusal, if it is one.
-        verdict: tokio::sync::oneshot::Sender<Option<String>>,
+        verdict: oneshot::Sender<Option<String>>,
     },
     /// A message on a peer's connection.
     Message {
@@ -79,6 +82,8 @@ pub enum Event {
         connection: u64,
         /// Where its replies go.
         replies: mpsc::Sender<ClientReply>,
+        /// The connection ends when this is dropped.
+        open: oneshot::Sender<()>,
     },
     /// A client asks.
     Request {
@@ -177,7 +182,9 @@ async fn write_messages(stream: TcpStream, messages: &mut mpsc::Receiver<Message
                 return Some(end.err().unwrap_or_else(|| std::io::ErrorKind::ConnectionReset.into()));
             }
         }
-        while let Ok(next) = messages.try_recv() {
+        while buffer.len() < WRITE
+            && let Ok(next) = messages.try_recv()
+        {
             put_frame(&mut buffer, &wire::encode(&next));
         }
         if let Err(error) = write.write_all(&buffer).await {
@@ -260,7 +267,7 @@ async fn judge(
     if config != identity.config {
         return Some(format!("node {node} is configured for another cluster than node {to}"));
     }
-    let (verdict, answer) = tokio::sync::oneshot::channel();
+    let (verdict, answer) = oneshot::channel();
     events.send(Event::Peer { from: node, disk, dialed: (boot, dial), connection, verdict }).await.ok()?;
     answer.await.unwrap_or_else(|_| Some("the node is stopping".to_owned()))
 }
@@ -291,11 +298,16 @@ async fn serve_client(framed: Framed<TcpStream, wire::Frames>, connection: u64, 
     let parts = framed.into_parts();
     let (read, write) = parts.io.into_split();
     let (replies, waiting) = mpsc::channel(QUEUE);
-    if events.send(Event::Client { connection, replies }).await.is_err() {
+    let (open, closed) = oneshot::channel();
+    if events.send(Event::Client { connection, replies, open }).await.is_err() {
         return;
     }
     let writer = tokio::spawn(write_replies(write, waiting));
-    read_requests(read, parts.read_buf, connection, &events).await;
+    tokio::select! {
+        () = read_requests(read, parts.read_buf, connection, &events) => {}
+        // it is given up: what it still asks is not read
+        _ = closed => {}
+    }
     let _ = events.send(Event::Gone { connection }).await;
     writer.abort();
 }
@@ -324,7 +336,9 @@ async fn write_replies(mut write: OwnedWriteHalf, mut replies: mpsc::Receiver<Cl
     let mut buffer = BytesMut::new();
     while let Some(first) = replies.recv().await {
         put_frame(&mut buffer, &wire::encode(&first));
-        while let Ok(next) = replies.try_recv() {
+        while buffer.len() < WRITE
+            && let Ok(next) = replies.try_recv()
+        {
             put_frame(&mut buffer, &wire::encode(&next));
         }
         if write.write_all(&buffer).await.is_err() {
