@@ -202,7 +202,7 @@ impl World<'_> {
         }
         let worker = &mut self.clients.workers[client as usize - 1];
         worker.last = self.now;
-        let choice = worker.generator.choose();
+        let Some(choice) = worker.generator.choose() else { return };
         let function = choice.ask.resolve(&worker.knowledge);
         let node = choice.node.unwrap_or_else(|| self.guess.entry(function.key()));
         let entry = entry(&self.plan.cluster, &function, node);
