@@ -89,6 +89,7 @@ fn keys(word: Word) -> &'static str {
         Word::FrameDrop | Word::FrameDuplicate | Word::FrameReorder | Word::FrameHold => {
             "target = \"leader(1)\"\nchance = 0.2\nfor = \"800ms\""
         }
+        Word::TransferLeader => "target = \"follower(1)\"\npartition = 1",
         Word::MajoritiesRing | Word::Heal => "",
         Word::Resume => "target = \"node 2\"",
         Word::Wipe | Word::Restart | Word::Release | Word::Reset => "target = \"follower(1)\"",
@@ -210,6 +211,25 @@ fn what_is_held_is_released() {
     let (_, held) = when(&outcome, 0, "fault 1 hold node 2 begins");
     let (_, released) = when(&outcome, 0, "fault 1 hold node 2 ends");
     assert!((0.19..0.21).contains(&(released - held)), "{held} {released}");
+}
+
+/// A lease of 400 ms is not waited for: messages and syncs take a fraction of a millisecond in simulated time.
+#[test]
+fn a_leader_that_is_asked_to_hand_over_is_followed_within_a_few_round_trips() {
+    for seed in 1..=10 {
+        let outcome = told(&fault("transfer-leader", "target = \"follower(1)\"\npartition = 1"), seed);
+        let (place, asked) = when(&outcome, 0, "fault 1 transfer-leader follower(1) begins");
+        let (_, done) = when(&outcome, place, "fault 1: the successor leads under ");
+        println!("seed {seed}: {:.1} ms", (done - asked) * 1e3);
+        assert!(done - asked < 0.1, "seed {seed}: {} s", done - asked);
+        assert_eq!(outcome.stats.leader_changes, 1, "seed {seed}: nobody takes the lead back");
+    }
+}
+
+#[test]
+fn a_hand_over_to_who_leads_already_comes_to_nothing() {
+    let refused = lacking(&fault("transfer-leader", "target = \"leader(1)\"\npartition = 1"));
+    assert_eq!(refused, ["fault 1 of the plan (transfer-leader leader(1)) struck no leader"]);
 }
 
 #[test]

@@ -108,8 +108,11 @@ fn every_fault_is_carried_out_and_undone() {
         "[[nemesis]]\nat = \"19500ms\"\naction = \"clock-offset\"\ntarget = \"leader(1)\"\noffset_ms = 300\n";
     text += "[[nemesis]]\nat = \"19500ms\"\naction = \"restart\"\ntarget = \"follower(1)\"\n";
     text += "[[nemesis]]\nat = \"20s\"\naction = \"reset\"\ntarget = \"leader(1)\"\n";
+    text +=
+        "[[nemesis]]\nat = \"21s\"\naction = \"transfer-leader\"\ntarget = \"follower(1)\"\npartition = 1\n";
     let ran = run(&text);
     assert_eq!(ran.code, Some(0), "{}", ran.shown);
+    assert_eq!(ran.begin("transfer-leader").struck, Some(1));
     for (action, _) in LASTING {
         let begun = ran.begin(action);
         assert!(!begun.nodes.is_empty(), "{action}");

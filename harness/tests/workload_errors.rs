@@ -189,6 +189,13 @@ fn an_impossible_cluster_is_refused() {
     golden("overlapping-ranges", &with("{ lower = 100 }", "{ lower = 99 }"));
     golden("open-range-in-the-middle", &with("{ upper = 100 }", "{ lower = 1 }"));
     golden("empty-range", &with("{ lower = 100 }", "{ lower = 100, upper = 100 }"));
+    golden("bound-of-hash", &with("nodes = 3", "nodes = 3\npartitioning = \"hash\""));
+    let even = |rest: &str| with("[{ upper = 100 }, { lower = 100 }]", &format!("{{ count = 2 }}{rest}"));
+    golden("even-ranges-of-nothing", &even(""));
+    golden(
+        "span-of-hash",
+        &even("\npartitioning = \"hash\"").replace("count = 2 }", "count = 2, from = 1, to = 9 }"),
+    );
     golden("local-reads-linearizable", &with("nodes = 3", "nodes = 3\nreads = \"local\""));
     golden("replica-twice", &with("{ lower = 100 }", "{ lower = 100, replicas = [1, 2, 2] }"));
     golden("key-of-the-wrong-kind", &with("key = 1,", "key = \"1\","));

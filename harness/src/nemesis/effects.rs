@@ -80,6 +80,7 @@ impl Active {
             | FaultAction::Resume
             | FaultAction::Release
             | FaultAction::Reset
+            | FaultAction::TransferLeader { .. }
             | FaultAction::Heal => None,
         }
     }

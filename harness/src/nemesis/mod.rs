@@ -74,7 +74,9 @@ pub(crate) fn suits(spec: &FaultSpec, state: State) -> bool {
         FaultAction::Kill(_) | FaultAction::Links { .. } => {
             state.running || spec.permanent || is_fixed(&spec.target)
         }
-        FaultAction::Wipe | FaultAction::Pause | FaultAction::Reset => state.running,
+        FaultAction::Wipe | FaultAction::Pause | FaultAction::Reset | FaultAction::TransferLeader { .. } => {
+            state.running
+        }
     }
 }
 

@@ -333,6 +333,13 @@ impl Nemesis {
             }
             FaultAction::Reset => self.reset(nodes).await,
             FaultAction::Heal => self.heal().await?,
+            FaultAction::TransferLeader { partition } => {
+                let mut transferred = 0;
+                for node in nodes {
+                    transferred += u64::from(self.roles.transfer(*partition, *node).await);
+                }
+                return Ok(transferred);
+            }
             FaultAction::Pause
             | FaultAction::Links { .. }
             | FaultAction::StallDisk { .. }

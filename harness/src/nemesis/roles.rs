@@ -67,6 +67,19 @@ impl Roles {
         self.cluster.leader(partition).map(|(node, _)| node)
     }
 
+    /// Asks a partition's leader to hand over; true when the successor leads.
+    pub(super) async fn transfer(&self, partition: PartitionId, to: NodeId) -> bool {
+        let Some(leader) = self.leader(partition).filter(|leader| *leader != to) else { return false };
+        let address = self.network.address(Link::client(OBSERVER, leader)).to_string();
+        let transfer = async {
+            let mut client = Client::connect(&address, &self.plan.cluster.name).await?;
+            client.transfer_leader(partition, to).await
+        };
+        // the leader answers within two election timeouts
+        let limit = PATIENCE + self.plan.cluster.election_timeout() * 2;
+        matches!(time::timeout(limit, transfer).await, Ok(Ok(_)))
+    }
+
     /// How every node sees itself; those that do not answer in time are left out.
     pub async fn statuses(&self) -> Vec<NodeStatus> {
         let ask = |node: NodeId| async move {

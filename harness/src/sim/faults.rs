@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use checker::history::{self, Function, Record};
 use store::{
-    api::{NodeId, PartitionId},
-    core::Message,
+    api::{Ballot, NodeId, PartitionId, TransferError},
+    core::{ClientId, Input, Message},
 };
 
 use super::{
     events::Event,
-    machine::{Doom, Process},
+    machine::{Doom, Incoming, Process},
     world::World,
 };
 use crate::{
@@ -23,6 +23,9 @@ use crate::{
     proxy::{Conditions, Link},
     workload::{Death, FaultAction, FaultSpec, Happening, Shape, Target, Word},
 };
+
+/// The connection over which faults ask leaders to hand over: no client's.
+const TRANSFERS: u64 = u64::MAX;
 
 /// Breaks things and mends them.
 #[derive(Debug)]
@@ -312,11 +315,35 @@ impl World<'_> {
             }
             FaultAction::Reset => self.reset(nodes),
             FaultAction::Heal => self.heal(),
+            FaultAction::TransferLeader { partition } => self.transfer_leader(fault, *partition, active),
             FaultAction::Pause
             | FaultAction::Links { .. }
             | FaultAction::StallDisk { .. }
             | FaultAction::Clock(_) => {}
         }
+    }
+
+    /// Asks the leader to hand over to the first of the nodes.
+    fn transfer_leader(&mut self, fault: u64, partition: PartitionId, active: &Active) {
+        let leader = self.leaders.all().get(&partition).map(|(leader, _)| *leader);
+        let (Some(leader), Some(to)) = (leader, active.nodes.first().copied()) else { return };
+        if leader != to && self.machine(leader).is_awake() {
+            self.nemesis.active.insert(fault, active.clone());
+            let client = ClientId { connection: TRANSFERS, request: fault };
+            self.deliver(leader, Incoming::Input(Input::Transfer { client, partition, to }));
+        }
+    }
+
+    /// What came of a transfer that a fault has asked for.
+    pub(super) fn transferred(&mut self, fault: u64, result: &Result<Ballot, TransferError>) {
+        self.tell(|| match result {
+            Ok(ballot) => format!("fault {fault}: the successor leads under {ballot}"),
+            Err(error) => format!("fault {fault}: {error}"),
+        });
+        if result.is_ok() {
+            self.nemesis.strike(fault);
+        }
+        self.end_fault(fault);
     }
 
     fn kill_so(&mut self, fault: u64, node: NodeId, death: Death) {

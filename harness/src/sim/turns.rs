@@ -139,12 +139,10 @@ impl World<'_> {
                         self.let_go(node, output);
                     }
                 }
+                Output::Transferred { client, result } => self.transferred(client.request, &result),
                 Output::Open => self.opened.push(node),
                 // who leads is read off the traces, which the observer looks at as well
-                Output::Trace(_)
-                | Output::Leading { .. }
-                | Output::SteppedDown { .. }
-                | Output::Transferred { .. } => {}
+                Output::Trace(_) | Output::Leading { .. } | Output::SteppedDown { .. } => {}
             }
         }
     }

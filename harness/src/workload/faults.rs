@@ -289,6 +289,12 @@ fn action(scope: &Scope, span: &Range<usize>, word: Word, fault: &file::Fault) -
         Word::FrameHold => on_links(frames(scope, fault, Deed::Hold)?),
         Word::Release => FaultAction::Release,
         Word::Reset => FaultAction::Reset,
+        Word::TransferLeader => {
+            let partition =
+                needed(fault.partition.as_ref(), span, "which partition?", "`partition`", "partition = 1")?;
+            scope.partition(*partition.get_ref(), partition.span())?;
+            FaultAction::TransferLeader { partition: *partition.get_ref() }
+        }
         Word::StallDisk => FaultAction::StallDisk { slow: fault.slow.as_ref().map(|slow| *slow.get_ref()) },
         Word::ClockRate => {
             let rate =
@@ -407,6 +413,7 @@ pub fn keys_of(word: Word) -> &'static [&'static str] {
             "nth",
             "at_most",
         ],
+        Word::TransferLeader => &["partition"],
         Word::StallDisk => &["slow"],
         Word::ClockRate => &["rate_ppm"],
         Word::ClockOffset => &["offset_ms"],
@@ -428,7 +435,16 @@ pub fn keys_of(word: Word) -> &'static [&'static str] {
 
 /// Whether an action has an end, so that `for` says when.
 fn may_last(word: Word) -> bool {
-    !matches!(word, Word::Wipe | Word::Restart | Word::Resume | Word::Release | Word::Reset | Word::Heal)
+    !matches!(
+        word,
+        Word::Wipe
+            | Word::Restart
+            | Word::Resume
+            | Word::Release
+            | Word::Reset
+            | Word::TransferLeader
+            | Word::Heal
+    )
 }
 
 /// The actions that may be about links to clients.

@@ -32,6 +32,7 @@ pub fn check(
         | FaultAction::Resume
         | FaultAction::Release
         | FaultAction::Reset
+        | FaultAction::TransferLeader { .. }
         | FaultAction::Heal => {
             return Err(Fault::new(place, "this action leaves nothing broken", "nothing that could last")
                 .help("remove this line"));

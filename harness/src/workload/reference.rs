@@ -115,6 +115,9 @@ fn about_action(word: Word) -> &'static str {
         }
         Word::FrameReorder => "single messages come after others that were sent later",
         Word::FrameHold => "single messages are kept until it ends, while others pass",
+        Word::TransferLeader => {
+            "the partition's leader is asked to hand over to the target; comes to nothing if it refuses, or the target leads already"
+        }
         Word::StallDisk => "the disk does not sync, or takes longer for it",
         Word::ClockRate => "the clock runs at another rate",
         Word::ClockOffset => {

@@ -5,7 +5,7 @@
 //! [`LinkRule`], which says what happens to them.
 
 use serde::{Deserialize, Serialize};
-use store::config::ClockSkew;
+use store::{api::PartitionId, config::ClockSkew};
 
 use super::scalar::{Target, Time};
 use crate::proxy::{Conditions, Connect, Deed, Delay, FrameFault, Match, Rule, Strikes};
@@ -53,6 +53,11 @@ pub enum FaultAction {
     Release,
     /// All connections between the nodes and others break, and may be made again at once.
     Reset,
+    /// The leader of a partition is asked to hand over to the target.
+    TransferLeader {
+        /// The partition.
+        partition: PartitionId,
+    },
     /// The nodes' disks do not sync, or take longer for it.
     StallDisk {
         /// How much longer each sync takes; none: no sync ends.
@@ -267,6 +272,7 @@ impl Word {
             Self::KillDuringWrite => Some("node in a write"),
             Self::KillDuringRecovery => Some("node in its recovery"),
             Self::Release => Some("hold"),
+            Self::TransferLeader => Some("leader"),
             _ => None,
         }
     }
@@ -333,6 +339,8 @@ words! {
     FrameReorder = "frame-reorder",
     /// [`Deed::Hold`]
     FrameHold = "frame-hold",
+    /// [`FaultAction::TransferLeader`]
+    TransferLeader = "transfer-leader",
     /// [`FaultAction::StallDisk`]
     StallDisk = "stall-disk",
     /// [`ClockChange::Rate`]

@@ -95,6 +95,8 @@ pub struct Bounds {
     pub elections: u32,
     /// Who may.
     pub candidates: &'static [NodeId],
+    /// How often a leader may be asked to hand over.
+    pub hand_overs: u32,
     /// How often a node may stop seeing its leader.
     pub losses: u32,
     /// How often a node may crash.
@@ -137,6 +139,7 @@ impl Bounds {
             clients,
             elections: 0,
             candidates: ALL,
+            hand_overs: 0,
             losses: 0,
             crashes: 0,
             mortal: ALL,
@@ -200,6 +203,11 @@ impl Bounds {
                 ..Self::leased("restarted acceptor", 5, READ, &[FastRead])
             },
             Self {
+                hand_overs: 1,
+                candidates: &[],
+                ..Self::leased("planned change", 5, WRITE_AND_READ, &[Decided, FastRead, HandOver])
+            },
+            Self {
                 start: Start::LedAfterStopSign,
                 elections: 1,
                 candidates: &[2],
@@ -212,6 +220,29 @@ impl Bounds {
     pub fn large() -> Vec<Self> {
         use Sight::{CrashBeforeDecide, Decided, FastRead, HandOver};
         vec![
+            Self {
+                hand_overs: 2,
+                elections: 1,
+                ticks: 1,
+                ..Self::leased(
+                    "planned changes and a take-over",
+                    5,
+                    WRITE_AND_READ,
+                    &[Decided, FastRead, HandOver],
+                )
+            },
+            Self {
+                hand_overs: 1,
+                candidates: &[],
+                crashes: 1,
+                slow_disks: ALL,
+                ..Self::leased(
+                    "a planned change and a crash",
+                    5,
+                    WRITE_AND_READ,
+                    &[Decided, FastRead, HandOver],
+                )
+            },
             Self {
                 elections: 1,
                 crashes: 1,
@@ -291,6 +322,7 @@ impl Bounds {
             with(Mutant::DeposedLeaderServesReads, lease.clone()),
             with(Mutant::CandidateIgnoresOwnGrant, lease.clone()),
             with(Mutant::FastReadBeforeAdoptedSuffix, lease.clone()),
+            with(Mutant::LeaseKeptAcrossTransfer, Self { hand_overs: 1, elections: 0, ..lease.clone() }),
             with(Mutant::RestartForgetsGrant, Self { crashes: 1, mortal: &[3], ticks: 0, ..lease }),
         ]
     }

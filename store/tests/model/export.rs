@@ -200,6 +200,12 @@ fn step(text: &mut String, action: Action, before: &World, bounds: &Bounds) {
                 "[[step]]\nname = \"{node} dies\"\nfault = {{ action = \"{word}\", target = \"node {node}\" }}\n"
             );
         }
+        Action::HandOver(_, to) => {
+            let _ = writeln!(
+                text,
+                "[[step]]\nfault = {{ action = \"transfer-leader\", partition = 1, target = \"node {to}\" }}\n"
+            );
+        }
         Action::Restart(node) => {
             let _ = writeln!(text, "[[step]]\nheal = \"{node} dies\"\n");
         }

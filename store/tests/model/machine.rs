@@ -67,6 +67,8 @@ pub enum Happening {
     Input(Input),
     /// A heartbeat period with these last words of the neighbours.
     Heartbeat(Vec<GroupStatus>),
+    /// This node is asked to hand over to another one.
+    HandOver(NodeId),
     /// An operation that this node answers.
     Request(store::core::replica::Request),
 }
@@ -155,9 +157,14 @@ impl Machine {
                 replica.on_heartbeat_period(&words, turn);
             }
             Some(Happening::Request(request)) => replica.submit(request, turn),
+            Some(Happening::HandOver(to)) => {
+                // a successor that is not in the leader's session is waited for, by nobody here
+                let _ = replica.stop_serving_for(to);
+            }
             Some(Happening::Input(_)) | None => {}
         }
         replica.on_time(turn);
+        replica.hand_over_if_ready(turn);
         replica.finish_turn(turn);
         out.extend(running.journal.take());
         running.carry_out(out)

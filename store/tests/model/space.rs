@@ -122,6 +122,11 @@ impl Scene {
                 actions.push(Action::Ask(client, node));
             }
         }
+        if spent.hand_overs < bounds.hand_overs && replica.serving().is_some() {
+            for to in (1..=REPLICAS).filter(|to| *to != node) {
+                actions.push(Action::HandOver(node, to));
+            }
+        }
         if spent.crashes < bounds.crashes && bounds.mortal.contains(&node) {
             actions.push(Action::Crash(node));
         }

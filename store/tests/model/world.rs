@@ -56,6 +56,8 @@ pub enum Action {
     Wake(NodeId),
     /// A client asks a node.
     Ask(usize, NodeId),
+    /// A leader is asked to hand over to another node.
+    HandOver(NodeId, NodeId),
     /// The node is killed.
     Crash(NodeId),
     /// It starts again.
@@ -67,6 +69,7 @@ pub enum Action {
 /// How often what was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Spent {
+    pub hand_overs: u32,
     pub elections: u32,
     pub losses: u32,
     pub crashes: u32,
@@ -216,6 +219,10 @@ impl World {
             }
             Action::Wake(node) => self.turn(node, None, scene),
             Action::Ask(client, node) => self.ask(client, node, scene),
+            Action::HandOver(node, to) => {
+                self.spent.hand_overs += 1;
+                self.turn(node, Some(Happening::HandOver(to)), scene)
+            }
             Action::Crash(node) => {
                 self.spent.crashes += 1;
                 self.crash(node, scene);

@@ -198,7 +198,12 @@ pub const FAULT: &[Key] = &[
         Optional("[\"accept\"]"),
         "of `frame-…`: these messages; all if left out",
     ),
-    key("partition", Integer(1), Optional("1"), "of `frame-…`: about this partition"),
+    key(
+        "partition",
+        Integer(1),
+        Optional("1"),
+        "of `frame-…`: about this partition; of `transfer-leader`: whose leader",
+    ),
     key("min_ballot", COUNT, Optional("2"), "of `frame-…`: with a ballot of at least this number"),
     key("max_ballot", COUNT, Optional("9"), "of `frame-…`: with a ballot of at most this number"),
     key("chance", Number, Optional("0.1"), "of `frame-…`: each with this probability"),
