@@ -59,6 +59,7 @@ pub enum Partitioning {
 }
 
 impl Partitioning {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     fn is_range(&self) -> bool {
         *self == Self::Range
     }

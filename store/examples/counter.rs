@@ -23,12 +23,11 @@ async fn main() -> anyhow::Result<()> {
         let new: Value = (count + 1).to_string().into();
         let swap = Operation::Cas { key: key.clone(), expected: expected.clone(), new: new.clone() };
         // an error that is not definite may mean that it counted: this program says so and does not count again
-        match cluster.call(&swap, limit, |event| eprintln!("{event}")).await.result?.outcome {
-            Outcome::NotSwapped { seen } => expected = seen,
-            _ => {
-                println!("{new}");
-                return Ok(());
-            }
-        }
+        let done = cluster.call(&swap, limit, |event| eprintln!("{event}")).await;
+        let Outcome::NotSwapped { seen } = done.result?.outcome else {
+            println!("{new}");
+            return Ok(());
+        };
+        expected = seen;
     }
 }

@@ -88,6 +88,7 @@ pub enum Partitioning {
 }
 
 impl Partitioning {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

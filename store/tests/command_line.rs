@@ -7,11 +7,11 @@ use std::{
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -21,6 +21,7 @@ use store::{
     directory::Directory,
     node::control::Notice,
 };
+use tokio::time::Instant;
 
 const NAME: &str = "by-hand";
 
@@ -53,8 +54,8 @@ impl Cluster {
     /// All nodes, from one file with these lines above the nodes.
     fn from_file(lines: &str) -> Self {
         let mut cluster = Self::new();
-        let nodes: String =
-            cluster.addresses.iter().map(|(node, address)| format!("{node} = \"{address}\"\n")).collect();
+        let line = |(node, address): (&NodeId, &String)| format!("{node} = \"{address}\"");
+        let nodes = cluster.addresses.iter().map(line).collect::<Vec<_>>().join("\n");
         let path = cluster.folder.path().join("cluster.toml");
         std::fs::write(&path, format!("name = \"{NAME}\"\n{lines}\n[nodes]\n{nodes}")).expect("written");
         for node in 1..=3 {
@@ -421,9 +422,33 @@ fn a_node_that_is_told_nonsense_says_what_to_write() {
     );
 }
 
+/// How often something has happened.
+#[derive(Default)]
+struct Count {
+    count: Mutex<usize>,
+    grown: Condvar,
+}
+
+impl Count {
+    fn add(&self) {
+        *self.count.lock().expect("a number") += 1;
+        self.grown.notify_all();
+    }
+
+    /// Waits until it has happened so often more.
+    fn grows_by(&self, more: usize) {
+        let count = self.count.lock().expect("a number");
+        let until = *count + more;
+        let limit = Duration::from_secs(20);
+        let waited = self.grown.wait_timeout_while(count, limit, |count| *count < until);
+        let (_count, waited) = waited.expect("a number");
+        assert!(!waited.timed_out(), "not {more} more within {limit:?}");
+    }
+}
+
 /// A client that writes one thing after another until it is told to stop.
 struct Writer {
-    written: Arc<AtomicUsize>,
+    written: Arc<Count>,
     stop: Arc<AtomicBool>,
     /// How long each write took, and why some were not answered.
     thread: JoinHandle<(Vec<Duration>, Vec<String>)>,
@@ -431,7 +456,7 @@ struct Writer {
 
 impl Writer {
     fn start(addresses: Vec<String>) -> Self {
-        let (written, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (written, stop) = (Arc::new(Count::default()), Arc::new(AtomicBool::new(false)));
         let (count, told) = (Arc::clone(&written), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             let runtime =
@@ -443,12 +468,7 @@ impl Writer {
 
     /// Waits for so many writes more.
     fn goes_on(&self, writes: usize) {
-        let (until, deadline) =
-            (self.written.load(Ordering::Relaxed) + writes, Instant::now() + Duration::from_secs(20));
-        while self.written.load(Ordering::Relaxed) < until {
-            assert!(Instant::now() < deadline, "no {writes} writes within 20 s");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.written.grows_by(writes);
     }
 
     fn stop(self) -> (Vec<Duration>, Vec<String>) {
@@ -459,7 +479,7 @@ impl Writer {
 
 async fn write_until_told(
     addresses: &[String],
-    written: &AtomicUsize,
+    written: &Count,
     stop: &AtomicBool,
 ) -> (Vec<Duration>, Vec<String>) {
     let limit = Duration::from_secs(10);
@@ -472,7 +492,7 @@ async fn write_until_told(
             failures.push(error.to_string());
         }
         took.push(began.elapsed());
-        written.fetch_add(1, Ordering::Relaxed);
+        written.add();
     }
     (took, failures)
 }

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use store::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    time::Instant,
 };
 use tokio_util::codec::Framed;
 
@@ -111,7 +112,7 @@ impl Node {
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let limited = async { tokio::time::timeout(Duration::from_secs(60), future).await };
+    let limited = async { tokio::time::timeout(Duration::from_mins(1), future).await };
     runtime.block_on(limited).expect("done within 60 s")
 }
 

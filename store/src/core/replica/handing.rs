@@ -2,7 +2,7 @@
 //!
 //! The order of the leader's steps is what keeps L1 to L6: it stops fast reads when it is asked; it waits until its log is
 //! decided and the successor has it durably; then, in one turn, it voids its hold (traced before anything leaves), gives up its
-//! ballot for good, sends LeaseRelease to all, and TakeOver to the successor behind it on the same link. An acceptor that
+//! ballot for good, sends LeaseRelease to all, and `TakeOver` to the successor behind it on the same link. An acceptor that
 //! hears of the release is free to promise the successor; one that does not is not, so a message that is lost costs time,
 //! never safety. The successor takes a ballot above all that it has seen, durable before anyone hears of it (BLE3), and goes
 //! the way of every new leader.
