@@ -205,7 +205,7 @@ impl Bounds {
             Self {
                 hand_overs: 1,
                 candidates: &[],
-                ..Self::leased("planned change", 5, WRITE_AND_READ, &[Decided, FastRead, HandOver])
+                ..Self::leased("planned change", 5, WRITE_THEN_READ, &[Decided, FastRead, HandOver])
             },
             Self {
                 start: Start::LedAfterStopSign,

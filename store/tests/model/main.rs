@@ -61,6 +61,18 @@ fn large_leases_and_crashes() {
     explore_large("leases and crashes");
 }
 
+#[test]
+#[ignore = "takes minutes, for the night"]
+fn large_planned_changes_and_a_take_over() {
+    explore_large("planned changes and a take-over");
+}
+
+#[test]
+#[ignore = "takes minutes, for the night"]
+fn large_a_planned_change_and_a_crash() {
+    explore_large("a planned change and a crash");
+}
+
 fn explore_large(name: &str) {
     let bounds = Bounds::large().into_iter().find(|bounds| bounds.name == name).expect("one has this name");
     explore(bounds, LARGE).assert_holds();
