@@ -246,7 +246,7 @@ fn paths_of_the_model_break_here_what_they_broke_there() {
         "deposed-leader-serves-reads",
     ];
     let paths = folder("../harness/tests/model/negative");
-    assert_eq!(paths.len(), 12, "one path for each planted bug that the model finds");
+    assert_eq!(paths.len(), 13, "one path for each planted bug that the model finds");
     for workload in paths {
         let reached_and_found = |seed| {
             let outcome = simulated(&workload, seed);

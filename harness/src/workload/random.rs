@@ -152,6 +152,7 @@ fn vocabulary(nodes: u64, cluster: &ClusterConfig) -> Vec<Choice> {
             add(word, target, 900, FaultAction::Links { shape: Shape::Clients { direction }, rule });
         }
         add(Word::Reset, leader.clone(), 0, FaultAction::Reset);
+        add(Word::TransferLeader, follower, 0, FaultAction::TransferLeader { partition });
         for ppm in cluster.lease.iter().flat_map(|lease| [-(lease.drift_ppm as i64), lease.drift_ppm as i64])
         {
             add(Word::ClockRate, leader.clone(), 1500, FaultAction::Clock(ClockChange::Rate { ppm }));
