@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{Ballot, PartitionId},
-    core::message::{Entry, Table},
+    core::{
+        log::Log,
+        message::{Entry, Table},
+    },
 };
 
 /// One durable change.
@@ -52,7 +55,7 @@ pub enum Record {
 }
 
 /// What a node finds when it starts again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DurableState {
     /// The cluster's lookup table, once agreed on.
     pub table: Option<Table>,
@@ -61,7 +64,7 @@ pub struct DurableState {
 }
 
 /// What a replica of one group finds when it starts again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DurableGroup {
     /// The highest ballot that its election announced as its own.
     pub announced: Ballot,
@@ -70,7 +73,7 @@ pub struct DurableGroup {
     /// The ballot at which its log was last accepted.
     pub accepted_ballot: Ballot,
     /// The log.
-    pub log: Vec<Entry>,
+    pub log: Log,
     /// A lower bound of the decided index.
     pub decided: u64,
 }
@@ -85,9 +88,9 @@ impl DurableState {
             Record::Accepted { partition, accepted_ballot, start, entries } => {
                 let group = self.group(*partition);
                 group.accepted_ballot = *accepted_ballot;
-                group.log.truncate(*start as usize);
-                assert_eq!(group.log.len() as u64, *start, "entries follow what the log holds");
-                group.log.extend_from_slice(entries);
+                group.log.truncate(*start);
+                assert_eq!(group.log.length(), *start, "entries follow what the log holds");
+                group.log.extend(entries.clone());
             }
             Record::Decided { partition, decided } => self.group(*partition).decided = *decided,
         }

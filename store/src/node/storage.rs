@@ -24,7 +24,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::control::DiskFault;
 use crate::{
     api::PartitionId,
-    core::durable::{DurableGroup, DurableState, Record},
+    core::{
+        durable::{DurableGroup, DurableState, Record},
+        log::Log,
+    },
 };
 
 /// Version of the layout on disk; a node refuses every other.
@@ -101,7 +104,7 @@ impl Durable {
         let boot = durable.load::<u64>(b"boot")?.unwrap_or(0) + 1;
         let state = durable.load_state()?;
         durable.lengths =
-            state.groups.iter().map(|(partition, group)| (*partition, group.log.len() as u64)).collect();
+            state.groups.iter().map(|(partition, group)| (*partition, group.log.length())).collect();
         let mut batch = durable.database.batch();
         batch.insert(&durable.keys, b"layout".as_slice(), bytes(&LAYOUT));
         batch.insert(&durable.keys, b"disk".as_slice(), bytes(&disk));
@@ -134,7 +137,7 @@ impl Durable {
         Ok(state)
     }
 
-    fn load_log(&self, partition: PartitionId) -> Result<Vec<crate::core::message::Entry>, StorageError> {
+    fn load_log(&self, partition: PartitionId) -> Result<Log, StorageError> {
         let mut log = Vec::new();
         for item in self.keys.prefix(field(partition, b'l')) {
             let (key, value) = item.into_inner()?;
@@ -145,7 +148,7 @@ impl Durable {
             }
             log.push(read(&format!("entry {index} of partition {partition}"), &value)?);
         }
-        Ok(log)
+        Ok(Log::new(0, log))
     }
 
     fn insert(&mut self, batch: &mut fjall::OwnedWriteBatch, record: &Record) {

@@ -431,7 +431,7 @@ impl Paxos {
 
     /// Ends a leader's turn: Accept to every synced follower, or Decide when there is nothing to append.
     pub(super) fn announce_as_leader(&mut self, changed: bool, turn: &mut Turn<'_>) {
-        let (decided, length) = (self.decided, self.log.len() as u64);
+        let (decided, length) = (self.decided, self.log.length());
         let Role::Leader(leader) = &mut self.role else { return };
         let LeaderPhase::Accept(accepting) = &mut leader.phase else { return };
         if changed {
@@ -441,13 +441,12 @@ impl Paxos {
         for (node, peer) in &mut leader.peers {
             let PeerState::Synced(synced) = &mut peer.state else { continue };
             while synced.sent < length && synced.sent - synced.accepted.unwrap_or(synced.base) < WINDOW {
-                let start = synced.sent as usize;
-                let end = start + fitting(&log[start..]);
-                synced.sent = end as u64;
+                let start = synced.sent;
+                synced.sent += fitting(log.after(start));
                 synced.sent_decided = decided.min(synced.sent);
                 synced.sequence += 1;
                 peer.deadline.get_or_insert(turn.now + peer.patience);
-                let suffix = Suffix { start: start as u64, entries: log[start..end].to_vec() };
+                let suffix = Suffix { start, entries: log.between(start, synced.sent).to_vec() };
                 let (session, sequence) = (peer.session, synced.sequence);
                 turn.send(
                     *node,
@@ -497,11 +496,11 @@ impl Paxos {
 }
 
 /// How many of these entries one Accept takes.
-fn fitting(entries: &[Entry]) -> usize {
+fn fitting(entries: &[Entry]) -> u64 {
     let mut bytes = 0;
     let fit = entries.iter().take_while(|entry| {
         bytes += entry.weight();
         bytes <= BYTES_PER_MESSAGE
     });
-    fit.count().max(1)
+    fit.count().max(1) as u64
 }

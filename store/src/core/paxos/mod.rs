@@ -25,6 +25,7 @@ use crate::{
     core::{
         LocalTime, Moment, Turn,
         durable::{DurableGroup, Record},
+        log::Log,
         message::{Entry, GroupMessage, Message, Suffix},
         trace::TraceEvent,
     },
@@ -68,7 +69,7 @@ pub struct Paxos {
     /// The persist that made the promise durable; 0: an earlier life's.
     promised_by: u64,
     accepted_ballot: Ballot,
-    log: Vec<Entry>,
+    log: Log,
     decided: u64,
     role: Role,
     /// From here on the log (or its ballot) has changed since the last persist.
@@ -89,7 +90,7 @@ pub enum Role {
 impl Paxos {
     /// A replica that starts with what it finds on its disk; it asks who leads.
     pub fn new(group: Group, durable: &DurableGroup, now: LocalTime) -> Self {
-        assert!(durable.decided <= durable.log.len() as u64, "SP3: what is decided is in the log");
+        assert!(durable.decided <= durable.log.length(), "SP3: what is decided is in the log");
         Self {
             group,
             promised: durable.promised,
@@ -121,7 +122,7 @@ impl Paxos {
 
     /// Length of the log.
     pub fn length(&self) -> u64 {
-        self.log.len() as u64
+        self.log.length()
     }
 
     /// Number of entries known to be decided.
@@ -131,7 +132,7 @@ impl Paxos {
 
     /// Entry number `index`, from 1.
     pub fn entry(&self, index: u64) -> &Entry {
-        &self.log[index as usize - 1]
+        self.log.entry(index)
     }
 
     /// Role and phase.
@@ -210,7 +211,7 @@ impl Paxos {
             partition: self.group.partition,
             accepted_ballot: self.accepted_ballot,
             start,
-            entries: self.log[start as usize..].to_vec(),
+            entries: self.log.after(start).to_vec(),
         });
         if self.decided > self.recorded_decided {
             self.recorded_decided = self.decided;
@@ -229,7 +230,7 @@ impl Paxos {
             ballot: self.promised,
             leading: self.in_accept_phase(),
             first: self.traced_decided + 1,
-            hashes: self.log[self.traced_decided as usize..self.decided as usize].iter().map(hash).collect(),
+            hashes: self.log.between(self.traced_decided, self.decided).iter().map(hash).collect(),
         });
         self.traced_decided = self.decided;
     }
@@ -247,7 +248,7 @@ impl Paxos {
         assert!(suffix.start >= self.decided, "SP3: a decided log only grows");
         assert!(suffix.start <= self.length(), "entries follow what the log holds");
         assert!(ballot >= self.accepted_ballot, "an acceptor's ballot only rises");
-        self.log.truncate(suffix.start as usize);
+        self.log.truncate(suffix.start);
         self.log.extend(suffix.entries);
         self.accepted_ballot = ballot;
         self.changed_from(suffix.start, turn);
@@ -275,7 +276,7 @@ impl Paxos {
     }
 
     fn suffix(&self, start: u64) -> Suffix {
-        Suffix { start, entries: self.log[start as usize..].to_vec() }
+        Suffix { start, entries: self.log.after(start).to_vec() }
     }
 }
 
