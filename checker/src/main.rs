@@ -188,7 +188,10 @@ fn tell_leases(report: &LeaseReport) {
         "events {}, boots {}, cut-off lines {}",
         exercise.events, exercise.boots, exercise.truncated_lines
     );
-    println!("promises {}, entries compared {}", exercise.promises, exercise.entries_compared);
+    println!(
+        "promises {}, entries compared {}, snapshots fetched {}",
+        exercise.promises, exercise.entries_compared, exercise.snapshots_fetched
+    );
     for (partition, changes) in &exercise.leader_changes {
         println!("partition {partition}: {changes} leader changes");
     }

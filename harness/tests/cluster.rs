@@ -18,7 +18,9 @@ use harness::{
 };
 use store::{
     api::KeyType,
-    config::{ClockSkew, ClusterConfig, NodeConfig, ReadMode, RoutingMode, StorageKind, TestOptions},
+    config::{
+        ClockSkew, ClusterConfig, NodeConfig, ReadMode, RoutingMode, StorageKind, TestOptions, TrimConfig,
+    },
     node::control::Notice,
 };
 use tokio::{
@@ -132,6 +134,7 @@ fn config(node: u64, run_dir: &Path) -> NodeConfig {
         storage: StorageKind::Memory,
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,
+        trimming: TrimConfig::default(),
         preset: Vec::new(),
     };
     NodeConfig {

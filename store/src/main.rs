@@ -200,8 +200,14 @@ fn status(to: &Destination) -> anyhow::Result<ExitCode> {
         let hold = group.hold_ms.map(|hold| format!(", lease for {hold} ms")).unwrap_or_default();
         writeln!(
             out,
-            "partition {}: {}, leader {}, promised {}, {} of {} entries decided{hold}",
-            group.partition, group.role, group.elected, group.promised, group.decided, group.log_length
+            "partition {}: {}, leader {}, promised {}, {} of {} entries decided, {} trimmed{hold}",
+            group.partition,
+            group.role,
+            group.elected,
+            group.promised,
+            group.decided,
+            group.log_length,
+            group.log_start
         )?;
     }
     Ok(ExitCode::SUCCESS)

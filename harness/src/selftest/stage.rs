@@ -12,7 +12,9 @@ use anyhow::{Context, Result};
 use futures::StreamExt;
 use store::{
     api::KeyType,
-    config::{ClockSkew, ClusterConfig, NodeConfig, ReadMode, RoutingMode, StorageKind, TestOptions},
+    config::{
+        ClockSkew, ClusterConfig, NodeConfig, ReadMode, RoutingMode, StorageKind, TestOptions, TrimConfig,
+    },
     node::wire,
 };
 use tokio::{
@@ -162,6 +164,7 @@ fn config(node: u64, folder: &Path) -> NodeConfig {
         storage: StorageKind::Memory,
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,
+        trimming: TrimConfig::default(),
         preset: Vec::new(),
     };
     NodeConfig {

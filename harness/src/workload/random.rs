@@ -218,6 +218,9 @@ const REPEATABLE: &[Kind] = &[
     Kind::LeaseExtend,
     Kind::LeaseGranted,
     Kind::LeaseRelease,
+    Kind::Trimmed,
+    Kind::FetchSnapshot,
+    Kind::SnapshotPiece,
 ];
 
 fn link_rules() -> Vec<(Word, LinkRule)> {

@@ -91,6 +91,9 @@ fn in_group(message: &GroupMessage) -> (Kind, Ballot) {
         GroupMessage::LeaseExtend { ballot, .. } => (Kind::LeaseExtend, ballot),
         GroupMessage::LeaseGranted { ballot, .. } => (Kind::LeaseGranted, ballot),
         GroupMessage::LeaseRelease { ballot } => (Kind::LeaseRelease, ballot),
+        GroupMessage::Trimmed { ballot, .. } => (Kind::Trimmed, ballot),
+        GroupMessage::FetchSnapshot { ballot, .. } => (Kind::FetchSnapshot, ballot),
+        GroupMessage::SnapshotPiece { ballot, .. } => (Kind::SnapshotPiece, ballot),
     }
 }
 

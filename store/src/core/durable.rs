@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::{Ballot, PartitionId},
     core::{
+        kv::{KeyValues, Pair},
         log::Log,
         message::{Entry, Table},
     },
@@ -52,6 +53,18 @@ pub enum Record {
         /// The decided index.
         decided: u64,
     },
+    /// The group's snapshot moves on to `index`, and the log loses its first `start` entries, which the snapshot covers: atomic.
+    /// What it holds beyond stays.
+    Snapshot {
+        /// The group.
+        partition: PartitionId,
+        /// Number of the last entry that the snapshot reflects.
+        index: u64,
+        /// At least the keys that have changed since the snapshot before, as they are at `index`.
+        changed: Vec<Pair>,
+        /// How many entries at the beginning of the log are gone; the log may have been shorter. At most `index`.
+        start: u64,
+    },
 }
 
 /// What a node finds when it starts again.
@@ -72,7 +85,9 @@ pub struct DurableGroup {
     pub promised: Ballot,
     /// The ballot at which its log was last accepted.
     pub accepted_ballot: Ballot,
-    /// The log.
+    /// The keys as they were when `applied` entries had been: all that were ever written.
+    pub snapshot: KeyValues,
+    /// The log. It begins no later than the snapshot ends.
     pub log: Log,
     /// A lower bound of the decided index.
     pub decided: u64,
@@ -93,6 +108,14 @@ impl DurableState {
                 group.log.extend(entries.clone());
             }
             Record::Decided { partition, decided } => self.group(*partition).decided = *decided,
+            Record::Snapshot { partition, index, changed, start } => {
+                assert!(start <= index, "no entry is dropped that no snapshot covers");
+                let group = self.group(*partition);
+                group.snapshot.move_to(*index, changed.iter().cloned());
+                group.log.cover(*start);
+                assert!(group.log.length() >= *index, "the log goes on where the snapshot ends");
+                group.decided = group.decided.max(*index);
+            }
         }
     }
 

@@ -67,6 +67,28 @@ impl Log {
         self.entries.extend(entries);
     }
 
+    /// A snapshot covers everything up to number `index`, which may lie beyond the end: all of that is gone.
+    pub fn cover(&mut self, index: u64) {
+        if index <= self.start {
+            return;
+        }
+        let gone = ((index - self.start) as usize).min(self.entries.len());
+        self.bytes -= weight(&self.entries[..gone]);
+        self.entries.drain(..gone);
+        self.start = index;
+    }
+
+    /// The first number, from `lowest` on, after which no more than `budget` bytes of entries follow.
+    pub fn within(&self, budget: u64, lowest: u64) -> u64 {
+        let mut start = lowest.clamp(self.start, self.length());
+        let mut bytes = weight(self.after(start));
+        while bytes > budget {
+            start += 1;
+            bytes -= self.entry(start).weight() as u64;
+        }
+        start
+    }
+
     /// Cuts off everything after number `length`.
     pub fn truncate(&mut self, length: u64) {
         assert!(length >= self.start, "a log is not cut off below {}, where it begins", self.start);
@@ -78,4 +100,58 @@ impl Log {
 
 fn weight(entries: &[Entry]) -> u64 {
     entries.iter().map(|entry| entry.weight() as u64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::message::StopSign;
+
+    /// Each weighs 64 bytes.
+    fn entry(config: u32) -> Entry {
+        Entry::StopSign(StopSign { config, members: Vec::new() })
+    }
+
+    fn log() -> Log {
+        let mut log = Log::default();
+        log.extend((1..=5).map(entry).collect());
+        log
+    }
+
+    #[test]
+    fn indices_stay_what_they_were_when_the_beginning_is_gone() {
+        let mut log = log();
+        log.cover(2);
+        assert_eq!((log.start(), log.length(), log.bytes()), (2, 5, 3 * 64));
+        assert_eq!(
+            (log.entry(3), log.after(4), log.between(2, 3)),
+            (&entry(3), &[entry(5)][..], &[entry(3)][..])
+        );
+        log.cover(1);
+        log.truncate(3);
+        log.push(entry(6));
+        assert_eq!((log.start(), log.length(), log.last(), log.bytes()), (2, 4, Some(&entry(6)), 2 * 64));
+        log.cover(9);
+        assert_eq!((log.start(), log.length(), log.last(), log.bytes()), (9, 9, None, 0));
+        assert_eq!(log.after(9), []);
+    }
+
+    #[test]
+    #[should_panic(expected = "entries after 1 are gone")]
+    fn what_is_gone_is_never_nothing() {
+        let mut log = log();
+        log.cover(2);
+        log.after(1);
+    }
+
+    #[test]
+    fn what_is_kept_is_within_the_budget() {
+        let mut log = log();
+        assert_eq!(log.within(2 * 64, 0), 3);
+        assert_eq!(log.within(2 * 64 + 63, 0), 3);
+        assert_eq!(log.within(2 * 64, 4), 4, "no more than is asked for");
+        assert_eq!((log.within(1000, 0), log.within(0, 0)), (0, 5));
+        log.cover(2);
+        assert_eq!(log.within(1000, 0), 2, "what is left");
+    }
 }

@@ -11,12 +11,12 @@ use tokio_util::codec::LengthDelimitedCodec;
 use crate::api::{Ballot, NodeId, PartitionId};
 
 /// Version of the wire format; a node refuses every other.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// A longer frame of a client, or before the handshake is over, closes the connection.
 pub const MAX_FRAME: usize = 4 << 20;
 
-/// A longer message between nodes is not sent. One message brings a follower's whole log up to date.
+/// A longer message between nodes is not sent. One message brings a follower that lags up to date with what the log still has.
 pub const MAX_MESSAGE: usize = 1 << 30;
 
 /// The framing of a connection.
@@ -115,6 +115,9 @@ pub enum Kind {
     LeaseExtend,
     LeaseGranted,
     LeaseRelease,
+    Trimmed,
+    FetchSnapshot,
+    SnapshotPiece,
 }
 
 /// What the first bytes of a frame tell.
@@ -144,7 +147,7 @@ const MESSAGES: [Option<Kind>; 8] = [
 ];
 
 /// The variants of [`GroupMessage`](crate::core::GroupMessage), in their order. Each begins with a ballot.
-const GROUP_MESSAGES: [Kind; 12] = [
+const GROUP_MESSAGES: [Kind; 15] = [
     Kind::Prepare,
     Kind::Promise,
     Kind::AcceptSync,
@@ -157,6 +160,9 @@ const GROUP_MESSAGES: [Kind; 12] = [
     Kind::LeaseExtend,
     Kind::LeaseGranted,
     Kind::LeaseRelease,
+    Kind::Trimmed,
+    Kind::FetchSnapshot,
+    Kind::SnapshotPiece,
 ];
 
 /// Recognises a protocol message by the first [`PEEK`] bytes of its frame, without its length, or by all of a shorter one.
@@ -228,6 +234,23 @@ mod tests {
             (Kind::LeaseExtend, GroupMessage::LeaseExtend { ballot, sent_at }),
             (Kind::LeaseGranted, GroupMessage::LeaseGranted { ballot, sent_at }),
             (Kind::LeaseRelease, GroupMessage::LeaseRelease { ballot }),
+            (Kind::Trimmed, GroupMessage::Trimmed { ballot, session, start: 7 }),
+            (
+                Kind::FetchSnapshot,
+                GroupMessage::FetchSnapshot { ballot, number: 1, since: 2, index: 3, offset: 4 },
+            ),
+            (
+                Kind::SnapshotPiece,
+                GroupMessage::SnapshotPiece {
+                    ballot,
+                    number: 1,
+                    since: 2,
+                    index: 3,
+                    offset: 4,
+                    changed: Vec::new(),
+                    last: true,
+                },
+            ),
         ]
     }
 
@@ -267,7 +290,7 @@ mod tests {
     fn what_is_no_message_is_not_recognised() {
         assert_eq!(peek(&[]), None);
         assert_eq!(peek(&[8]), None, "no such message");
-        assert_eq!(peek(&[7, 1, 12, 0, 0, 0, 0]), None, "no such message of a group");
+        assert_eq!(peek(&[7, 1, 15, 0, 0, 0, 0]), None, "no such message of a group");
         assert_eq!(peek(&[7, 1, 3, 0]), None, "cut off inside the ballot");
     }
 }
