@@ -14,6 +14,15 @@ use checker::linearizability::{self, Budget, Report, Verdict};
 use checker::sequential;
 use clap::{Parser, Subcommand, ValueEnum};
 
+/// Prints a line. Whoever read it may have left (`checker check … | head`): the exit code is there all the same.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        // an error says that nobody reads
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
 /// Decides whether recorded histories are linearizable, and whether leases were safe.
 #[derive(Parser)]
 #[command(version)]
@@ -105,7 +114,7 @@ fn check(file: &Path, budget: Budget, json: bool) -> anyhow::Result<ExitCode> {
     }
     let report = linearizability::check(&history, budget);
     if json {
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?);
     }
     Ok(tell(&report, json))
 }
@@ -116,24 +125,27 @@ fn tell(report: &Report, json: bool) -> ExitCode {
     for key in report.keys.iter().filter(|_| !json) {
         match &key.verdict {
             Verdict::Valid => {}
-            Verdict::Violation(violation) => println!("{}\n", violation.text),
-            Verdict::Unknown(undecided) => println!(
+            Verdict::Violation(violation) => say!("{}\n", violation.text),
+            Verdict::Unknown(undecided) => say!(
                 "key {}: undecided ({}); {} of {} operations were put in order",
-                undecided.key, undecided.reason, undecided.placed, undecided.completed
+                undecided.key,
+                undecided.reason,
+                undecided.placed,
+                undecided.completed
             ),
         }
     }
     match report.verdict() {
         Verdict::Valid => {
-            println!("VERDICT valid ({size})");
+            say!("VERDICT valid ({size})");
             ExitCode::SUCCESS
         }
         Verdict::Violation(violation) => {
-            println!("VERDICT violation key {} line {} ({size})", violation.key, violation.line);
+            say!("VERDICT violation key {} line {} ({size})", violation.key, violation.line);
             ExitCode::from(1)
         }
         Verdict::Unknown(undecided) => {
-            println!("VERDICT unknown key {} {} ({size})", undecided.key, undecided.reason);
+            say!("VERDICT unknown key {} {} ({size})", undecided.key, undecided.reason);
             ExitCode::from(3)
         }
     }
@@ -143,13 +155,10 @@ fn sequential(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let history = History::read(file).with_context(|| file.display().to_string())?;
     let report = sequential::check(&history);
     if json {
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?);
     } else {
-        report
-            .violations
-            .iter()
-            .for_each(|violation| println!("line {}: {}\n", violation.line, violation.text));
-        report.undecided.iter().for_each(|what| println!("undecided: {what}"));
+        report.violations.iter().for_each(|violation| say!("line {}: {}\n", violation.line, violation.text));
+        report.undecided.iter().for_each(|what| say!("undecided: {what}"));
     }
     let size = format!("{} operations of {} sessions", report.operations, report.sessions);
     let (word, code) = match report.verdict() {
@@ -157,58 +166,59 @@ fn sequential(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
         sequential::Verdict::Violation => ("violation", ExitCode::from(1)),
         sequential::Verdict::Unknown => ("unknown", ExitCode::from(3)),
     };
-    println!("VERDICT {word} ({size}, {} local reads)", report.local_reads);
+    say!("VERDICT {word} ({size}, {} local reads)", report.local_reads);
     Ok(code)
 }
 
 fn leases(run: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let report = lease_safety::check(run).with_context(|| run.display().to_string())?;
     if json {
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?);
     } else {
         tell_leases(&report);
     }
     let checked = if report.leases { "L1-L8 SP2 SP3 BLE3" } else { "L8 SP2 SP3 BLE3, no leases" };
     if report.is_valid() {
-        println!("VERDICT valid ({checked})");
+        say!("VERDICT valid ({checked})");
         return Ok(ExitCode::SUCCESS);
     }
     let counts: Vec<String> =
         report.counts.iter().map(|(invariant, count)| format!("{invariant} x{count}")).collect();
-    println!("VERDICT violation {} ({checked})", counts.join(" "));
+    say!("VERDICT violation {} ({checked})", counts.join(" "));
     Ok(ExitCode::from(1))
 }
 
 fn tell_leases(report: &LeaseReport) {
     for violation in &report.violations {
-        println!("{violation}\n");
+        say!("{violation}\n");
     }
     let exercise = &report.exercise;
-    println!(
-        "events {}, boots {}, cut-off lines {}",
-        exercise.events, exercise.boots, exercise.truncated_lines
-    );
-    println!(
+    say!("events {}, boots {}, cut-off lines {}", exercise.events, exercise.boots, exercise.truncated_lines);
+    say!(
         "promises {}, entries compared {}, snapshots fetched {}",
-        exercise.promises, exercise.entries_compared, exercise.snapshots_fetched
+        exercise.promises,
+        exercise.entries_compared,
+        exercise.snapshots_fetched
     );
     for (partition, changes) in &exercise.leader_changes {
-        println!("partition {partition}: {changes} leader changes");
+        say!("partition {partition}: {changes} leader changes");
     }
     for (partition, failed) in &exercise.failed_elections {
-        println!("partition {partition}: {failed} take-overs that never led");
+        say!("partition {partition}: {failed} take-overs that never led");
     }
     for (mutant, count) in &exercise.mutants {
-        println!("planted bug {mutant} reached {count} times");
+        say!("planted bug {mutant} reached {count} times");
     }
     if !report.leases {
-        println!("no node had leases on: L1 to L7 were not checked");
+        say!("no node had leases on: L1 to L7 were not checked");
         return;
     }
-    println!("grants {}, holds {}, extensions {}", exercise.grants, exercise.holds, exercise.extensions);
-    println!(
+    say!("grants {}, holds {}, extensions {}", exercise.grants, exercise.holds, exercise.extensions);
+    say!(
         "fast reads {}, of them {} in the last tenth of a lease; {} fast answers without a trace event",
-        exercise.fast_reads, exercise.fast_reads_near_expiry, exercise.fast_answers_without_event
+        exercise.fast_reads,
+        exercise.fast_reads_near_expiry,
+        exercise.fast_answers_without_event
     );
 }
 

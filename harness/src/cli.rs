@@ -178,7 +178,7 @@ async fn run_plans(plans: Vec<Plan>, options: &run::Options, json: bool) -> Exit
                     "interrupted: every node is killed; the history so far is kept in {}",
                     folder.display()
                 );
-                println!("VERDICT unknown {workload} seed {seed}: interrupted");
+                say!("VERDICT unknown {workload} seed {seed}: interrupted");
                 return ExitCode::from(INTERRUPTED);
             }
             Err(error) => {
@@ -192,7 +192,7 @@ async fn run_plans(plans: Vec<Plan>, options: &run::Options, json: bool) -> Exit
             }
         };
         if several {
-            println!("{}", row.verdict);
+            say!("{}", row.verdict);
         }
         rows.push(row);
     }
@@ -200,7 +200,7 @@ async fn run_plans(plans: Vec<Plan>, options: &run::Options, json: bool) -> Exit
         table(&rows);
     }
     let Some(worst) = rows.iter().max_by_key(|row| severity(row.exit_code)) else { return ExitCode::SUCCESS };
-    println!("{}", worst.verdict);
+    say!("{}", worst.verdict);
     ExitCode::from(worst.exit_code)
 }
 
@@ -230,21 +230,21 @@ impl Row {
 }
 
 fn table(rows: &[Row]) {
-    println!("{:<32} {:>8} {:>9} {:>9} {:>8} exit", "workload", "seed", "answered", "fast", "changes");
+    say!("{:<32} {:>8} {:>9} {:>9} {:>8} exit", "workload", "seed", "answered", "fast", "changes");
     for row in rows {
         let Row { workload, seed, answered, fast, leader_changes, exit_code, .. } = row;
-        println!("{workload:<32} {seed:>8} {answered:>9} {fast:>9} {leader_changes:>8} {exit_code}");
+        say!("{workload:<32} {seed:>8} {answered:>9} {fast:>9} {leader_changes:>8} {exit_code}");
     }
 }
 
 fn show(report: &Report, json: bool) {
     if json {
         match serde_json::to_string(report) {
-            Ok(text) => println!("{text}"),
+            Ok(text) => say!("{text}"),
             Err(error) => eprintln!("error: the report cannot be written as JSON: {error}"),
         }
     } else {
-        print!("{}", render(report));
+        say!("{}", render(report).trim_end());
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a client asks next: an endless stream that its seed fixes.
+//! What a client asks next: a stream that its seed fixes, endless unless the workload says how much is asked in all.
 //!
 //! Every draw is made whatever the answers were, so that the stream depends on the seed alone. Only two things wait for the
 //! run: which value a compare-and-swap expects (what this client last saw of the key, nothing if it saw nothing) and who
@@ -26,6 +26,8 @@ pub struct Generator {
     /// Sums of the keys' weights, up to each key.
     weights: Vec<f64>,
     written: u64,
+    /// What is left of the client's share; none: there is no end.
+    left: Option<u64>,
 }
 
 /// One operation of a stream.
@@ -59,11 +61,13 @@ impl Generator {
     pub fn new(client: PlannedClient, nodes: u64, operations: Arc<Operations>) -> Self {
         let rng = ChaCha8Rng::seed_from_u64(client.seed);
         let weights = cumulative_weights(&operations);
-        Self { rng, client, nodes, operations, weights, written: 0 }
+        let left = client.operations;
+        Self { rng, client, nodes, operations, weights, written: 0, left }
     }
 
-    /// The next operation.
-    pub fn choose(&mut self) -> Choice {
+    /// The next operation, unless the client has asked its share.
+    pub fn choose(&mut self) -> Option<Choice> {
+        self.left = self.left.map_or(Some(None), |left| left.checked_sub(1).map(Some))?;
         let any = self.rng.random_range(1..=self.nodes);
         let point = self.rng.random::<f64>();
         let mix = self.operations.mix;
@@ -83,7 +87,7 @@ impl Generator {
             PlannedEntry::Node(node) => Some(node),
             PlannedEntry::Leader => None,
         };
-        Choice { ask, node }
+        Some(Choice { ask, node })
     }
 
     fn key_at(&self, point: f64) -> Key {
@@ -161,14 +165,27 @@ mod tests {
             skew,
             value_size: 8,
             rate: None,
+            total: None,
             keys: (1..=10).map(Key::Integer).collect(),
         })
     }
 
     fn stream(client: u64, seed: u64, operations: &Arc<Operations>) -> Vec<Choice> {
-        let client = PlannedClient { client, seed, entry: PlannedEntry::Any };
+        stream_of(PlannedClient { client, seed, entry: PlannedEntry::Any, operations: None }, operations)
+    }
+
+    fn stream_of(client: PlannedClient, operations: &Arc<Operations>) -> Vec<Choice> {
         let mut generator = Generator::new(client, 5, Arc::clone(operations));
-        (0..2000).map(|_| generator.choose()).collect()
+        (0..2000).map_while(|_| generator.choose()).collect()
+    }
+
+    #[test]
+    fn a_share_ends_the_stream_and_changes_nothing_before() {
+        let operations = operations(Distribution::Uniform, 1.0);
+        let shared =
+            |share| PlannedClient { client: 1, seed: 42, entry: PlannedEntry::Any, operations: share };
+        assert_eq!(stream_of(shared(Some(7)), &operations), stream(1, 42, &operations)[..7]);
+        assert_eq!(stream_of(shared(Some(0)), &operations), []);
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Starts real clusters, breaks them on purpose, records everything and has it checked.
 
+#[macro_use]
+mod terminal;
+
 pub mod cli;
 pub mod clock;
 pub mod cluster;

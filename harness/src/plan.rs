@@ -84,6 +84,9 @@ pub struct PlannedClient {
     pub seed: u64,
     /// Where its operations enter the cluster.
     pub entry: PlannedEntry,
+    /// Its share of the run's `total`, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operations: Option<u64>,
 }
 
 /// Where a client's operations enter the cluster.
@@ -240,8 +243,16 @@ fn clients(workload: &Workload, seed: u64) -> Vec<PlannedClient> {
         Entry::Pinned => PlannedEntry::Node((client - 1) % workload.nodes + 1),
         Entry::Nodes(nodes) => PlannedEntry::Node(nodes[(client - 1) as usize % nodes.len()]),
     };
-    (1..=workload.clients.count)
-        .map(|client| PlannedClient { client, seed: sub_seed(seed, CLIENTS, client), entry: entry(client) })
+    let total = workload.operations.as_ref().and_then(|operations| operations.total);
+    let count = workload.clients.count;
+    let share = |client: u64| total.map(|total| total / count + u64::from(client <= total % count));
+    (1..=count)
+        .map(|client| PlannedClient {
+            client,
+            seed: sub_seed(seed, CLIENTS, client),
+            entry: entry(client),
+            operations: share(client),
+        })
         .collect()
 }
 

@@ -107,7 +107,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Runs until `stop` becomes true; the operation in flight is finished first. Returns early when nobody could say stop.
+    /// Runs until `stop` becomes true or the client's share is asked; the operation in flight is finished first. Returns early
+    /// when nobody could say stop.
     pub async fn run(mut self, first: Duration, mut stop: watch::Receiver<bool>) {
         let mut knowledge = Knowledge::default();
         let mut ticks = self.interval.map(|interval| {
@@ -125,7 +126,7 @@ impl Worker {
                     _ = ticks.tick() => {}
                 },
             }
-            let choice = self.generator.choose();
+            let Some(choice) = self.generator.choose() else { return };
             let function = choice.ask.resolve(&knowledge);
             let node = choice.node.unwrap_or_else(|| self.session.surroundings.leaders.entry(function.key()));
             let Finished { ended, .. } =

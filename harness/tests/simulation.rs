@@ -331,6 +331,18 @@ fn a_failing_seed_that_cannot_be_kept_still_has_its_verdict() {
 }
 
 #[test]
+fn a_reader_who_leaves_early_changes_nothing() {
+    let workload = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workloads/reference.toml");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_harness"));
+    command.arg("sim").arg(workload).args(["--seeds", "1..2", "--tale"]).stdout(writer);
+    let output = command.output().expect("the harness runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*said), (Some(0), ""));
+}
+
+#[test]
 fn a_step_whose_fault_finds_nobody_decides_nothing() {
     let undecided = |more: &str| {
         let text = format!(
@@ -342,4 +354,14 @@ fn a_step_whose_fault_finds_nobody_decides_nothing() {
     assert_eq!(undecided(""), [""; 0]);
     // a peer is somebody else than the target
     assert_eq!(undecided(", peer = \"all\""), ["the step's delay all and all found nobody to break"]);
+}
+
+#[test]
+fn no_more_is_asked_than_the_total_and_the_run_goes_on() {
+    let text = "[cluster]\nnodes = 3\npartitions = [{}]\nlease = \"off\"\n[clients]\ncount = 3\n[operations]\ntotal = 7\nrate = 1000\n\
+                mix = { get = 1, put = 1, cas = 0, delete = 0 }\nkeys = { count = 2 }\n[phases]\nfaults = \"2s\"\n";
+    let outcome = simulated(&workload::parse(Path::new("total.toml"), text).expect("right"), 1);
+    let stats = &outcome.stats;
+    assert_eq!((stats.answered, stats.failed, stats.unknown), (7 + 2, 0, 0), "and the final reads");
+    assert!(stats.simulated > 2_000_000_000, "{}", stats.simulated);
 }

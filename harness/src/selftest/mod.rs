@@ -87,12 +87,12 @@ pub(crate) fn main(arguments: &SelftestArguments) -> ExitCode {
             Ok(rows) => rows,
             Err(error) => {
                 eprintln!("error: {error:#}");
-                println!("VERDICT unknown selftest: it could not be carried out");
+                say!("VERDICT unknown selftest: it could not be carried out");
                 return ExitCode::from(4);
             }
         };
     if arguments.json {
-        println!("{}", serde_json::to_string(&rows).expect("plain data"));
+        say!("{}", serde_json::to_string(&rows).expect("plain data"));
     } else {
         show(&rows);
     }
@@ -103,7 +103,7 @@ pub(crate) fn main(arguments: &SelftestArguments) -> ExitCode {
         (0, _) => ("unknown", 3),
         _ => ("violation", 1),
     };
-    println!(
+    say!(
         "VERDICT {verdict} selftest: {} faults proven, {broken} broken, {undecided} undecided",
         count(Finding::Proven)
     );
@@ -198,9 +198,18 @@ fn in_words(newcomer: Newcomer) -> &'static str {
 }
 
 fn show(rows: &[Row]) {
-    println!(
+    say!(
         "{:<26} {:>5} {:>8} {:>6} {:>5} {:>6} {:>10} {:>8}  {:<24} {:<9} finding",
-        "fault", "sent", "arrived", "later", "lost", "twice", "overtaken", "max ms", "ends", "newcomer"
+        "fault",
+        "sent",
+        "arrived",
+        "later",
+        "lost",
+        "twice",
+        "overtaken",
+        "max ms",
+        "ends",
+        "newcomer"
     );
     for row in rows {
         let finding = match row.finding {
@@ -208,7 +217,7 @@ fn show(rows: &[Row]) {
             Finding::Undecided => "undecided",
             Finding::Broken => "BROKEN",
         };
-        println!(
+        say!(
             "{:<26} {:>5} {:>8} {:>6} {:>5} {:>6} {:>10} {:>8.1}  {:<24} {:<9} {finding}",
             row.primitive,
             row.sent,
@@ -222,7 +231,7 @@ fn show(rows: &[Row]) {
             row.newcomer
         );
         for reason in &row.reasons {
-            println!("    {reason}");
+            say!("    {reason}");
         }
     }
 }

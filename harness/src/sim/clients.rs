@@ -202,7 +202,7 @@ impl World<'_> {
         }
         let worker = &mut self.clients.workers[client as usize - 1];
         worker.last = self.now;
-        let choice = worker.generator.choose();
+        let Some(choice) = worker.generator.choose() else { return };
         let function = choice.ask.resolve(&worker.knowledge);
         let node = choice.node.unwrap_or_else(|| self.guess.entry(function.key()));
         let entry = entry(&self.plan.cluster, &function, node);
@@ -283,13 +283,14 @@ impl World<'_> {
         let Some(flight) = session.flight.as_mut().filter(|flight| flight.number == attempt.number) else {
             return;
         };
+        let asked = flight.journey.node();
         let Some(detour) = flight.journey.go_on(obstacle, &mut session.routes) else {
             return self.complete(attempt, &Ended::Fail(error.to_owned()));
         };
         let next = now + if detour.pause { PAUSE.as_nanos() as u64 } else { 0 };
         if next >= flight.deadline {
             let ended = Ended::Fail(format!("gave up: {}; at last {error}", flight.journey.trip()));
-            return self.complete(attempt, &ended);
+            return self.complete_at(attempt, asked, &ended);
         }
         session.asked += 1;
         (flight.number, flight.pausing) = (session.asked, true);
@@ -457,8 +458,16 @@ impl World<'_> {
         .collect()
     }
 
-    /// An operation has ended: it is recorded, and whoever asked goes on.
+    /// An operation has ended at the node that it has come to.
     fn complete(&mut self, attempt: Attempt, ended: &Ended) {
+        let flight = self.flight(attempt);
+        if let Some(node) = flight.map(|flight| flight.journey.node()) {
+            self.complete_at(attempt, node, ended);
+        }
+    }
+
+    /// An operation has ended at this node, the last that was asked: it is recorded, and whoever asked goes on.
+    fn complete_at(&mut self, attempt: Attempt, node: NodeId, ended: &Ended) {
         let client = attempt.client;
         let session = &mut self.clients.sessions[client as usize];
         let Some(flight) = session.flight.take() else { return };
@@ -466,7 +475,7 @@ impl World<'_> {
         if let Ended::Info(_) = ended {
             session.process += self.clients.stride;
         }
-        let (node, trip) = (flight.journey.node(), trip_of(flight.journey.trip()));
+        let trip = trip_of(flight.journey.trip());
         let asked = Asked { process, client, node, function: flight.function };
         let finished = Finished { ended: ended.clone(), node, trip };
         self.stats.count(&finished);

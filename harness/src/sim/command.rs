@@ -97,7 +97,7 @@ pub fn main(arguments: &SimArguments) -> ExitCode {
     let mut rows = Vec::new();
     for case in cases {
         let row = simulate(&case, arguments);
-        println!("{}: {}", case.plan.workload, row.words);
+        say!("{}: {}", case.plan.workload, row.words);
         rows.push(row);
     }
     let totals = rows.iter().fold(Stats::default(), |sum, row| sum.and(row.totals));
@@ -106,7 +106,7 @@ pub fn main(arguments: &SimArguments) -> ExitCode {
     let Some(worst) = rows.iter().rev().max_by_key(|row| severity(row.exit_code)) else {
         return ExitCode::SUCCESS;
     };
-    println!("VERDICT {} {runs} simulated runs: {}", worst.verdict, worst.words);
+    say!("VERDICT {} {runs} simulated runs: {}", worst.verdict, worst.words);
     ExitCode::from(worst.exit_code)
 }
 
@@ -167,7 +167,7 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Row {
         let mut outcome = if arguments.twice { repeat(&plan, &options) } else { run(&plan, &options) };
         let told = std::mem::take(&mut outcome.tale);
         for line in told {
-            println!("{line}");
+            say!("{line}");
         }
         outcome
     };
@@ -179,10 +179,10 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Row {
         let seed = outcome.seed;
         let found = outcome.findings.first().map_or("", |finding| finding.text.as_str());
         let found = if outcome.diverged { "two runs of this seed differ" } else { found };
-        println!("seed {seed}: {}\n    again: {}", found.replace('\n', "\n    "), case.again(seed));
+        say!("seed {seed}: {}\n    again: {}", found.replace('\n', "\n    "), case.again(seed));
         if row.exit_code != 0 && place <= KEPT {
             match keep(&arguments.out, &case.plan(seed)) {
-                Ok(folder) => println!("    kept: {}", folder.display()),
+                Ok(folder) => say!("    kept: {}", folder.display()),
                 Err(error) => {
                     eprintln!("error: {error:#}");
                     row.fail(&format!("seed {seed} could not be kept: {error:#}"));
@@ -193,11 +193,11 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Row {
     // once a planted bug is found, what other seeds lack does not matter
     let undecided = outcomes.iter().filter(|outcome| row.exit_code != 0 && !outcome.undecided.is_empty());
     for outcome in undecided.take(SHOWN) {
-        println!("seed {}: undecided: {}", outcome.seed, outcome.undecided.join("; "));
+        say!("seed {}: undecided: {}", outcome.seed, outcome.undecided.join("; "));
     }
     for outcome in &outcomes {
         if let Some(why) = &outcome.failed {
-            println!(
+            say!(
                 "seed {}: the simulator failed: {why}\n    again: {}",
                 outcome.seed,
                 case.again(outcome.seed)
@@ -295,13 +295,13 @@ fn undecided_in_words(outcomes: &[Outcome]) -> String {
 
 fn print_totals(totals: &Stats, runs: u64, nanos: u64) {
     let seconds = nanos as f64 / 1e9;
-    println!(
+    say!(
         "{runs} runs in {seconds:.1} s: {:.0} runs a minute, {:.0} events a second, {:.0} times real time",
         runs as f64 * 60.0 / seconds,
         totals.events as f64 / seconds,
         totals.simulated as f64 / nanos as f64
     );
-    println!(
+    say!(
         "operations {} answered, {} refused, {} unknown, {} redirects; {} fast reads, {} near the end of a lease, {} local; {} snapshots fetched",
         totals.answered,
         totals.failed,
@@ -312,7 +312,7 @@ fn print_totals(totals: &Stats, runs: u64, nanos: u64) {
         totals.local_reads,
         totals.snapshots_fetched
     );
-    println!(
+    say!(
         "faults {} ({} found nobody); leader changes {}; turns {}; messages {}; fingerprint {:016x}",
         totals.faults,
         totals.faults_without_target,

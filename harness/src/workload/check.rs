@@ -409,6 +409,7 @@ fn check_operations(scope: &Scope, table: Spanned<file::Operations>) -> Result<O
         (Some(skew), _) => *skew.get_ref(),
     };
     let rate = table.rate.as_ref().map(|rate| at_least(rate, 1, "operations per second")).transpose()?;
+    let total = table.total.as_ref().map(|total| at_least(total, 1, "operations")).transpose()?;
     let keys = keys::check(scope.cluster, &table.keys)?;
     Ok(Operations {
         mix: table.mix.into_inner(),
@@ -416,6 +417,7 @@ fn check_operations(scope: &Scope, table: Spanned<file::Operations>) -> Result<O
         skew,
         value_size: table.value_size,
         rate,
+        total,
         keys,
     })
 }

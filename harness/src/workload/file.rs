@@ -149,6 +149,7 @@ pub struct Operations {
     #[serde(default)]
     pub value_size: usize,
     pub rate: Option<Spanned<u64>>,
+    pub total: Option<Spanned<u64>>,
 }
 
 /// `keys`: exactly one of `count`, `from` with `to` (and `step`), and `list`.

@@ -144,6 +144,9 @@ pub struct Operations {
     pub value_size: usize,
     /// Operations per second of all clients together; none: each client asks again as soon as it is answered.
     pub rate: Option<u64>,
+    /// Operations of all clients together, dealt to them evenly; none: as many as the phases have time for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
     /// The keys.
     pub keys: Vec<Key>,
 }

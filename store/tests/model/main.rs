@@ -39,10 +39,31 @@ fn small_configurations_hold_in_every_state() {
 
 #[test]
 #[ignore = "takes minutes, for the night"]
-fn large_configurations_hold_in_every_state_that_is_reached() {
-    for bounds in Bounds::large() {
-        explore(bounds, LARGE).assert_holds();
-    }
+fn large_take_over_and_recovery() {
+    explore_large("take-over and recovery");
+}
+
+#[test]
+#[ignore = "takes minutes, for the night"]
+fn large_two_take_overs_and_a_broken_connection() {
+    explore_large("two take-overs and a broken connection");
+}
+
+#[test]
+#[ignore = "takes minutes, for the night"]
+fn large_long_leases() {
+    explore_large("long leases");
+}
+
+#[test]
+#[ignore = "takes minutes, for the night"]
+fn large_leases_and_crashes() {
+    explore_large("leases and crashes");
+}
+
+fn explore_large(name: &str) {
+    let bounds = Bounds::large().into_iter().find(|bounds| bounds.name == name).expect("one has this name");
+    explore(bounds, LARGE).assert_holds();
 }
 
 /// Each is found, and what was found can be run elsewhere: the workload files beside the harness's tests are these paths

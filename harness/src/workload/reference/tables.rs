@@ -407,6 +407,12 @@ pub const TABLES: &[Table] = &[
                 "operations a second of all clients; without it each asks as soon as \
                 it is answered",
             ),
+            key(
+                "total",
+                Integer(1),
+                Optional("10000"),
+                "no more operations than these of all clients together, dealt evenly; the phases go on",
+            ),
         ],
     },
     Table {
