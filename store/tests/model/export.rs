@@ -162,6 +162,9 @@ fn kind(carried: &Carried) -> Option<&'static str> {
         GroupMessage::LeaseExtend { .. } => "lease-extend",
         GroupMessage::LeaseGranted { .. } => "lease-granted",
         GroupMessage::LeaseRelease { .. } => "lease-release",
+        GroupMessage::Trimmed { .. } => "trimmed",
+        GroupMessage::FetchSnapshot { .. } => "fetch-snapshot",
+        GroupMessage::SnapshotPiece { .. } => "snapshot-piece",
     })
 }
 
