@@ -142,7 +142,7 @@ impl Replica {
     fn install(&mut self, turn: &mut Turn<'_>) {
         let fetch = self.catching_up.fetch.take();
         if turn.has(Mutant::LateSnapshotTruncates) {
-            self.catching_up.fetch = fetch.clone();
+            self.catching_up.fetch.clone_from(&fetch);
         }
         let Some(Fetch { since, index, changed, .. }) = fetch else { return };
         if self.kv.applied() > since {
