@@ -362,6 +362,7 @@ impl Paxos {
         };
         // what it knows to be decided is the same, also where a snapshot has taken it beyond what it had accepted
         let mut common = common.max(promised.decided);
+        assert!(common <= length, "SP2: what a follower knows to be decided is in its leader's log");
         let Some(peer) = leader.peers.get_mut(&to) else { return };
         if common < self.log.start() && turn.has(Mutant::TrimmedSentAsWhole) {
             turn.reached(Mutant::TrimmedSentAsWhole);
