@@ -194,7 +194,12 @@ fn tell_leases(report: &LeaseReport) {
     }
     let exercise = &report.exercise;
     say!("events {}, boots {}, cut-off lines {}", exercise.events, exercise.boots, exercise.truncated_lines);
-    say!("promises {}, entries compared {}", exercise.promises, exercise.entries_compared);
+    say!(
+        "promises {}, entries compared {}, snapshots fetched {}",
+        exercise.promises,
+        exercise.entries_compared,
+        exercise.snapshots_fetched
+    );
     for (partition, changes) in &exercise.leader_changes {
         say!("partition {partition}: {changes} leader changes");
     }

@@ -165,6 +165,17 @@ pub enum TraceEvent {
         /// Its log index.
         index: u64,
     },
+    /// The node's snapshot has moved on, and its log begins after `start`.
+    Snapshot {
+        /// The partition.
+        partition: u32,
+        /// Number of the last entry that it reflects.
+        index: u64,
+        /// How many entries at the beginning of the log are gone.
+        start: u64,
+        /// Another node has sent it: what lies between is decided, and the node tells of it no more.
+        fetched: bool,
+    },
     /// A planted bug has changed what happened.
     MutantReached {
         /// Its name.

@@ -477,6 +477,26 @@ fn sp3_gaps_and_repetitions_are_found() {
 }
 
 #[test]
+fn sp3_snapshots_bridge_what_is_decided_and_nothing_else() {
+    let told =
+        |first| TraceEvent::Decided { partition: P, ballot: SECOND, leading: false, first, hashes: vec![13] };
+    let snapshot = |index, start, fetched| TraceEvent::Snapshot { partition: P, index, start, fetched };
+    let after = |event| Run::truthful().with(1, 1_800_000, event);
+    // node 1 has told of entries 1 to 3
+    assert_eq!(after(snapshot(3, 2, false)).violated(), set(&[]), "of all that it has decided");
+    assert_eq!(after(snapshot(3, 4, false)).violated(), set(&[Invariant::Sp3]), "entry 4 is gone");
+    assert_eq!(after(snapshot(4, 4, false)).violated(), set(&[Invariant::Sp3]), "not decided there yet");
+    assert_eq!(after(snapshot(2, 2, true)).violated(), set(&[Invariant::Sp3]), "it undoes what was decided");
+    let fetched = after(snapshot(8, 8, true));
+    assert_eq!(fetched.violated(), set(&[]));
+    assert_eq!(fetched.judge().exercise.snapshots_fetched, 1);
+    let goes_on = after(snapshot(8, 8, true)).with(1, 1_810_000, told(9));
+    assert_eq!(goes_on.violated(), set(&[]), "behind it");
+    let gap = after(snapshot(8, 8, true)).with(1, 1_810_000, told(10));
+    assert_eq!(gap.violated(), set(&[Invariant::Sp3]));
+}
+
+#[test]
 fn ble3_ballots_that_repeat_are_found() {
     let found = set(&[Invariant::Ble3]);
     let elected = TraceEvent::Elected { partition: P, ballot: FIRST };

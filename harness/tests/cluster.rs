@@ -20,6 +20,7 @@ use store::{
     api::KeyType,
     config::{
         ClockSkew, ClusterConfig, NodeConfig, Partitioning, ReadMode, RoutingMode, StorageKind, TestOptions,
+        TrimConfig,
     },
     node::control::Notice,
 };
@@ -135,6 +136,7 @@ fn config(node: u64, run_dir: &Path) -> NodeConfig {
         storage: StorageKind::Memory,
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,
+        trimming: TrimConfig::default(),
         preset: Vec::new(),
     };
     NodeConfig {

@@ -15,6 +15,9 @@ pub type NodeId = u64;
 /// Number of a partition, from 1.
 pub type PartitionId = u32;
 
+/// The longest key, in bytes: the storage engine names what it stores by it.
+pub const MAX_KEY: usize = 32 << 10;
+
 /// A value. Shared, because one value travels to the log, to the followers and to the map.
 pub type Value = Arc<str>;
 
@@ -38,6 +41,14 @@ pub enum KeyType {
 }
 
 impl Key {
+    /// About how many bytes it takes.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Integer(_) => 8,
+            Self::String(text) => text.len(),
+        }
+    }
+
     /// The kind of this key.
     pub fn key_type(&self) -> KeyType {
         match self {
@@ -222,6 +233,12 @@ pub enum StoreError {
         /// The key.
         key: Key,
     },
+    /// The key is longer than a node keeps.
+    #[error("the key has {bytes} bytes, and at most {MAX_KEY} are kept")]
+    KeyTooLong {
+        /// Its bytes.
+        bytes: u64,
+    },
     /// The key is of the other kind than the cluster's.
     #[error("this cluster's keys are of type {expected:?}")]
     WrongKeyType {
@@ -245,6 +262,7 @@ impl StoreError {
             | Self::NoLeader { .. }
             | Self::Behind { .. }
             | Self::OutOfRange { .. }
+            | Self::KeyTooLong { .. }
             | Self::WrongKeyType { .. } => true,
             Self::Indefinite { .. } => false,
         }
@@ -417,11 +435,13 @@ pub struct PartitionStatus {
     pub elected: Ballot,
     /// The ballot that it has promised.
     pub promised: Ballot,
-    /// `leader`, `preparing`, `follower` or `recovering`.
+    /// `leader`, `preparing`, `follower`, `recovering` or `catching up`.
     pub role: String,
     /// Remaining lease hold of this node, in milliseconds of its own clock; `None` without a hold.
     pub hold_ms: Option<u64>,
-    /// Entries in its log.
+    /// Entries at the beginning of its log that are gone, since a snapshot covers them.
+    pub log_start: u64,
+    /// Entries in its log, those that are gone included.
     pub log_length: u64,
     /// Entries that it knows to be decided.
     pub decided: u64,

@@ -1,5 +1,6 @@
 //! `store bench`: a first measure of a cluster on this machine, straight to the leader.
 
+mod flat;
 mod leases;
 
 use std::{
@@ -17,7 +18,7 @@ use store::{
     client::Client,
     config::{
         ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, Partitioning, ReadMode, RoutingMode,
-        StorageKind,
+        StorageKind, TrimConfig,
     },
     node::{clock::machine_time, control::Notice},
 };
@@ -51,6 +52,8 @@ pub struct Arguments {
 enum Comparison {
     /// The same reads with leases and without, in turn.
     Leases(leases::Arguments),
+    /// Whether memory and disk stay as they are while writes go on.
+    Flat(flat::Arguments),
 }
 
 const NODES: NodeId = 3;
@@ -71,8 +74,10 @@ struct Figures {
 
 /// Runs the benchmark.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    if let Some(Comparison::Leases(arguments)) = &arguments.command {
-        return leases::run(arguments);
+    match &arguments.command {
+        Some(Comparison::Leases(arguments)) => return leases::run(arguments),
+        Some(Comparison::Flat(arguments)) => return flat::run(arguments),
+        None => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut figures = Vec::new();
@@ -191,6 +196,7 @@ fn cluster(arguments: &Arguments, lease: bool) -> ClusterConfig {
         storage: if arguments.memory { StorageKind::Memory } else { StorageKind::Durable },
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,
+        trimming: TrimConfig::default(),
         preset: Vec::new(),
     }
 }

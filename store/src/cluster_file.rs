@@ -31,7 +31,7 @@ use crate::{
     api::{Key, KeyType, NodeId},
     config::{
         ClockSkew, ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, Partitioning, ReadMode,
-        RoutingMode, StorageKind, TestOptions,
+        RoutingMode, StorageKind, TestOptions, TrimConfig,
     },
 };
 
@@ -79,6 +79,9 @@ pub struct ClusterFile {
     /// Who answers reads.
     #[serde(default)]
     pub reads: ReadMode,
+    /// When a replica trims its log.
+    #[serde(default)]
+    pub trimming: TrimConfig,
     /// The folder of all nodes' state: node N has a folder `node-N` in it.
     #[serde(default = "default_data")]
     pub data: PathBuf,
@@ -170,6 +173,7 @@ impl ClusterFile {
             storage: default_storage(),
             routing: default_routing(),
             reads: ReadMode::default(),
+            trimming: TrimConfig::default(),
             data: default_data(),
             preset: BTreeMap::new(),
         }
@@ -229,6 +233,7 @@ impl ClusterFile {
             storage: self.storage,
             routing: self.routing,
             reads: self.reads,
+            trimming: self.trimming,
             preset: self.preset.iter().map(preset).collect::<anyhow::Result<_>>()?,
         })
     }

@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{Key, KeyType, NodeId, PartitionId};
 
+/// The longest log that may be kept for those that lag: one message carries it, with room for what is not decided yet.
+pub const MOST_LOG_BYTES: u64 = 256 << 20;
+
 /// Everything that one node is told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +72,9 @@ pub struct ClusterConfig {
     /// Who answers reads.
     #[serde(default)]
     pub reads: ReadMode,
+    /// When a replica trims its log.
+    #[serde(default)]
+    pub trimming: TrimConfig,
     /// Values that keys hold before the first operation.
     #[serde(default)]
     pub preset: Vec<(Key, String)>,
@@ -143,6 +149,23 @@ pub struct LeaseConfig {
     pub duration_ms: u64,
     /// Bound on how far a clock's rate may be from 1, in parts per million (rho).
     pub drift_ppm: u64,
+}
+
+/// When a replica makes a snapshot and trims its log. A snapshot writes the keys that have changed since the one before, at
+/// most as much as the log between them: so what is written is at most doubled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrimConfig {
+    /// Bytes of entries that are applied from one snapshot to the next.
+    pub snapshot_after_bytes: u64,
+    /// Bytes of entries that are kept, beyond the snapshot, for members that lag behind. Who lags more is sent the keys.
+    pub keep_log_bytes: u64,
+}
+
+impl Default for TrimConfig {
+    fn default() -> Self {
+        Self { snapshot_after_bytes: 1 << 20, keep_log_bytes: 16 << 20 }
+    }
 }
 
 /// Where a node keeps its log and promises.
@@ -245,6 +268,12 @@ pub enum Mutant {
     ElectionNeedsAll,
     /// A leader that hands over keeps its hold, and goes on answering reads until it ends (tikv 1593).
     LeaseKeptAcrossTransfer,
+    /// A leader whose log begins too late for a follower sends what it has, as if that were all (omnipaxos 0.2.4).
+    TrimmedSentAsWhole,
+    /// A fetch does not end when its snapshot is there, or the log is longer already: what still comes replaces it (camunda 6092).
+    LateSnapshotTruncates,
+    /// A snapshot's index becomes durable before its keys (etcd 13766).
+    SnapshotIndexBeforeKeys,
     /// Control: decides by counting who has an entry, not by sorting lengths.
     ControlDecideByCounting,
     /// Control: sends every Prepare twice.
@@ -276,6 +305,12 @@ impl ClusterConfig {
             "heartbeat_ms and missed_rounds must be above 0"
         );
         ensure!(self.request_timeout_ms > 0, "request_timeout_ms must be above 0");
+        ensure!(self.trimming.snapshot_after_bytes > 0, "snapshot_after_bytes must be above 0");
+        ensure!(
+            self.trimming.keep_log_bytes <= MOST_LOG_BYTES,
+            "keep_log_bytes is {}: one message carries what is kept, at most {MOST_LOG_BYTES} bytes",
+            self.trimming.keep_log_bytes
+        );
         ensure!(self.threshold > 0, "threshold is 0: a cluster opens when one node or more have joined");
         ensure!(!self.partitions.is_empty(), "a cluster needs a partition");
         if let Some(lease) = self.lease {
@@ -457,6 +492,7 @@ mod tests {
             storage: StorageKind::Durable,
             routing: RoutingMode::Forward,
             reads: ReadMode::Linearizable,
+            trimming: TrimConfig::default(),
             preset: vec![(Key::Integer(3), "three".to_owned())],
         };
         NodeConfig {

@@ -282,6 +282,7 @@ mod tests {
             promised: ballot,
             role: role.to_owned(),
             hold_ms,
+            log_start: 0,
             log_length: decided,
             decided,
         };

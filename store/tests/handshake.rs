@@ -14,7 +14,7 @@ use store::{
     api::{ClientReply, ClientRequest, Key, KeyType, Operation, ReplyBody, RequestBody, StoreError},
     config::{
         ClockSkew, ClusterConfig, NodeConfig, PartitionConfig, Partitioning, ReadMode, RoutingMode,
-        StorageKind, TestOptions,
+        StorageKind, TestOptions, TrimConfig,
     },
     core::{Message, message::Table},
     node::{
@@ -63,6 +63,7 @@ fn start_with_peer_at(peer: &str) -> Node {
         storage: StorageKind::Durable,
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,
+        trimming: TrimConfig::default(),
         preset: Vec::new(),
     };
     let digest = cluster.digest();

@@ -14,7 +14,7 @@ use store::{
     client::Client,
     config::{
         ClockSkew, ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, Partitioning, ReadMode,
-        RoutingMode, StorageKind, TestOptions,
+        RoutingMode, StorageKind, TestOptions, TrimConfig,
     },
     node::{control::Notice, wire},
 };
@@ -42,6 +42,7 @@ fn cluster(nodes: NodeId) -> ClusterConfig {
         storage: StorageKind::Durable,
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,
+        trimming: TrimConfig::default(),
         preset: Vec::new(),
     }
 }

@@ -19,6 +19,10 @@ pub(super) fn check(traces: &Traces, findings: &mut Findings<'_>) {
             TraceEvent::Decided { partition, first, hashes, .. } => {
                 log.decided(*partition, *first, hashes, line, place, findings);
             }
+            TraceEvent::Snapshot { partition, index, start, fetched } => {
+                findings.exercise.snapshots_fetched += usize::from(*fetched);
+                log.covered(*partition, (*index, *start), *fetched, line, place, findings);
+            }
             TraceEvent::Elected { partition, ballot } => {
                 ballots.elected(*partition, *ballot, line, place, findings);
             }
@@ -42,6 +46,35 @@ struct DecidedLog {
 }
 
 impl DecidedLog {
+    /// A snapshot reflects what is decided, and no entry is gone that it does not cover. After one that another node has sent,
+    /// the node goes on behind it.
+    fn covered(
+        &mut self,
+        partition: u32,
+        (index, start): (u64, u64),
+        fetched: bool,
+        line: &TraceLine,
+        place: Place,
+        findings: &mut Findings<'_>,
+    ) {
+        let known = self.next.get(&(partition, line.node)).filter(|(boot, ..)| *boot == line.boot);
+        let (next, before) = known.map_or((index + 1, place), |&(_, next, before)| (next, before));
+        let behind = if fetched { index < next && before != place } else { index >= next && before != place };
+        if start > index || behind {
+            findings.add(Invariant::Sp3, |findings| {
+                let text = format!(
+                    "node {} has a snapshot of {index} and a log that begins after {start} in partition {partition}, \
+                     where entry {next} is the next to be decided",
+                    line.node
+                );
+                (text, vec![findings.event(before), findings.event(place)])
+            });
+        }
+        if fetched {
+            self.next.insert((partition, line.node), (line.boot, index + 1, place));
+        }
+    }
+
     fn decided(
         &mut self,
         partition: u32,

@@ -92,6 +92,8 @@ pub struct Exercise {
     pub fast_answers_without_event: usize,
     /// Log entries whose decision was compared between nodes or incarnations.
     pub entries_compared: usize,
+    /// Snapshots that a node has fetched from another.
+    pub snapshots_fetched: usize,
     /// Changes of leader after the first, by partition.
     pub leader_changes: BTreeMap<u32, usize>,
     /// Take-overs by a node that never came to lead under that ballot, by partition.

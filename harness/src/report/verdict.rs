@@ -50,6 +50,8 @@ pub struct Facts {
     pub keys_read_at_the_end: usize,
     /// How often a planted bug was reached.
     pub mutant_reached: usize,
+    /// Snapshots that a node has fetched from another.
+    pub snapshots_fetched: usize,
 }
 
 /// Everything that a run has shown.
@@ -96,6 +98,7 @@ pub fn missing(require: &Require, facts: &Facts, figures: &Figures) -> Vec<Strin
     at_least(figures.local_reads, require.local_reads, "local reads");
     at_least(figures.ways.redirects, require.redirects, "redirects");
     at_least(figures.leader_changes.values().sum(), require.leader_changes, "leader changes");
+    at_least(facts.snapshots_fetched as u64, require.snapshots_fetched, "snapshots fetched");
     if require.fast_read_near_expiry {
         let near = facts.fast_reads_near_expiry.unwrap_or_default();
         at_least(near as u64, 1, "fast reads in the last tenth of a hold");

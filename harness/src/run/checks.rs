@@ -156,13 +156,15 @@ fn lease_safe(folder: &Path, facts: &mut Facts) -> Result<Check> {
     facts.fast_reads_near_expiry = Some(exercise.fast_reads_near_expiry);
     facts.failed_elections = Some(exercise.failed_elections.clone());
     facts.mutant_reached = exercise.mutants.values().sum();
+    facts.snapshots_fetched = exercise.snapshots_fetched;
     let exercised = format!(
-        "{} holds extended {} times, {} fast reads ({} near their expiry), {} decisions compared",
+        "{} holds extended {} times, {} fast reads ({} near their expiry), {} decisions compared, {} snapshots fetched",
         exercise.holds,
         exercise.extensions,
         exercise.fast_reads,
         exercise.fast_reads_near_expiry,
-        exercise.entries_compared
+        exercise.entries_compared,
+        exercise.snapshots_fetched
     );
     let counts: Vec<String> = report
         .counts

@@ -14,6 +14,7 @@ use store::{
     api::KeyType,
     config::{
         ClockSkew, ClusterConfig, NodeConfig, Partitioning, ReadMode, RoutingMode, StorageKind, TestOptions,
+        TrimConfig,
     },
     node::wire,
 };
@@ -165,6 +166,7 @@ fn config(node: u64, folder: &Path) -> NodeConfig {
         storage: StorageKind::Memory,
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,
+        trimming: TrimConfig::default(),
         preset: Vec::new(),
     };
     NodeConfig {

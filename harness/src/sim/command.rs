@@ -302,14 +302,15 @@ fn print_totals(totals: &Stats, runs: u64, nanos: u64) {
         totals.simulated as f64 / nanos as f64
     );
     say!(
-        "operations {} answered, {} refused, {} unknown, {} redirects; {} fast reads, {} near the end of a lease, {} local",
+        "operations {} answered, {} refused, {} unknown, {} redirects; {} fast reads, {} near the end of a lease, {} local; {} snapshots fetched",
         totals.answered,
         totals.failed,
         totals.unknown,
         totals.redirects,
         totals.fast_reads,
         totals.near_expiry,
-        totals.local_reads
+        totals.local_reads,
+        totals.snapshots_fetched
     );
     say!(
         "faults {} ({} found nobody); leader changes {}; turns {}; messages {}; fingerprint {:016x}",

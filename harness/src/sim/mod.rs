@@ -79,6 +79,8 @@ pub struct Stats {
     pub fast_reads: u64,
     /// Of these, reads in the last tenth of a lease.
     pub near_expiry: u64,
+    /// Snapshots that a node has fetched from another.
+    pub snapshots_fetched: u64,
     /// Reads that replicas answered from what they had applied.
     pub local_reads: u64,
     /// Times that a client was redirected.
@@ -126,6 +128,7 @@ impl Stats {
             unknown: self.unknown + other.unknown,
             fast_reads: self.fast_reads + other.fast_reads,
             near_expiry: self.near_expiry + other.near_expiry,
+            snapshots_fetched: self.snapshots_fetched + other.snapshots_fetched,
             local_reads: self.local_reads + other.local_reads,
             redirects: self.redirects + other.redirects,
             faults: self.faults + other.faults,

@@ -95,6 +95,7 @@ impl Judgement {
             keys,
             keys_read_at_the_end: if plan.phases.final_reads { keys - stats.keys_unread as usize } else { 0 },
             mutant_reached: stats.mutant_reached as usize,
+            snapshots_fetched: stats.snapshots_fetched as usize,
             failed_elections: evidence.failed_elections.cloned(),
         };
         self.undecided.extend(missing(&plan.require, &facts, &figures));

@@ -48,6 +48,8 @@ pub struct Watch {
     pub records: Vec<Record>,
     /// Fast reads in the last tenth of a lease's length before the hold's end.
     pub near_expiry: u64,
+    /// Snapshots that a node has fetched from another.
+    pub snapshots_fetched: u64,
     /// How often a planted bug was reached.
     pub mutant_reached: u64,
 }
@@ -64,6 +66,7 @@ impl Watch {
             traces: plan.checks.lease_safety.then(|| vec![Vec::new(); plan.nodes as usize]),
             records: vec![Record::Header(plan.header(0))],
             near_expiry: 0,
+            snapshots_fetched: 0,
             mutant_reached: 0,
         }
     }
@@ -163,6 +166,7 @@ impl Watch {
             {
                 self.near_expiry += 1;
             }
+            TraceEvent::Snapshot { fetched: true, .. } => self.snapshots_fetched += 1,
             TraceEvent::MutantReached { .. } => self.mutant_reached += 1,
             _ => {}
         }
@@ -212,6 +216,9 @@ fn translated(event: &TraceEvent) -> trace::TraceEvent {
         }
         TraceEvent::StopSign { partition, ballot: of, index } => {
             To::StopSign { partition, ballot: ballot(of), index }
+        }
+        TraceEvent::Snapshot { partition, index, start, fetched } => {
+            To::Snapshot { partition, index, start, fetched }
         }
         TraceEvent::MutantReached { name } => To::MutantReached { name },
     }

@@ -127,6 +127,7 @@ impl<'a> World<'a> {
         self.stats.messages = self.network.sent;
         self.stats.untriggered = self.nemesis.untriggered();
         self.stats.near_expiry = self.watch.near_expiry;
+        self.stats.snapshots_fetched = self.watch.snapshots_fetched;
         self.stats.mutant_reached = self.watch.mutant_reached;
     }
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, ops::Range};
 use store::{
     api::{Key, KeyType, NodeId, PartitionId},
     config::{
-        ClockSkew, ClusterConfig, LeaseConfig, PartitionConfig, Partitioning, ReadMode, StorageKind,
-        TestOptions,
+        ClockSkew, ClusterConfig, LeaseConfig, MOST_LOG_BYTES, PartitionConfig, Partitioning, ReadMode,
+        StorageKind, TestOptions, TrimConfig,
     },
 };
 use toml::Spanned;
@@ -169,10 +169,26 @@ fn check_cluster(name: &str, table: file::Cluster) -> Result<ClusterConfig, Faul
         storage: table.storage,
         routing: table.routing,
         reads: table.reads.map(Spanned::into_inner).unwrap_or_default(),
+        trimming: check_trimming(table.snapshot_after_bytes.as_ref(), table.keep_log_bytes.as_ref())?,
         preset: Vec::new(),
     };
     cluster.preset = keys::check_preset(&cluster, table.preset)?;
     Ok(cluster)
+}
+
+fn check_trimming(
+    snapshot_after: Option<&Spanned<u64>>,
+    keep: Option<&Spanned<u64>>,
+) -> Result<TrimConfig, Fault> {
+    let mut trimming = TrimConfig::default();
+    if let Some(bytes) = snapshot_after {
+        trimming.snapshot_after_bytes = at_least(bytes, 1, "bytes from one snapshot to the next")?;
+    }
+    if let Some(bytes) = keep {
+        trimming.keep_log_bytes =
+            at_most(bytes, MOST_LOG_BYTES, "log", "one message carries what is kept for a member that lags")?;
+    }
+    Ok(trimming)
 }
 
 fn check_lease(lease: &Spanned<file::Lease>, election_timeout: u64) -> Result<Option<LeaseConfig>, Fault> {

@@ -70,6 +70,8 @@ pub struct Cluster {
     pub lease: Spanned<Lease>,
     #[serde(default = "request_timeout")]
     pub request_timeout_ms: Spanned<u64>,
+    pub snapshot_after_bytes: Option<Spanned<u64>>,
+    pub keep_log_bytes: Option<Spanned<u64>>,
     #[serde(default)]
     pub preset: Preset,
 }

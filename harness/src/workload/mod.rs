@@ -260,6 +260,8 @@ pub struct Require {
     pub local_reads: u64,
     /// Times that a client was redirected to a leader.
     pub redirects: u64,
+    /// Snapshots that a node has fetched from another, since what it lacked was gone from the log.
+    pub snapshots_fetched: u64,
     /// A fast read within the last tenth of a hold.
     pub fast_read_near_expiry: bool,
     /// A final read of every key.

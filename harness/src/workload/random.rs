@@ -220,6 +220,9 @@ const REPEATABLE: &[Kind] = &[
     Kind::LeaseGranted,
     Kind::LeaseRelease,
     Kind::TakeOver,
+    Kind::Trimmed,
+    Kind::FetchSnapshot,
+    Kind::SnapshotPiece,
 ];
 
 fn link_rules() -> Vec<(Word, LinkRule)> {

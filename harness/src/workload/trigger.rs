@@ -92,6 +92,9 @@ fn in_group(message: &GroupMessage) -> (Kind, Ballot) {
         GroupMessage::LeaseGranted { ballot, .. } => (Kind::LeaseGranted, ballot),
         GroupMessage::LeaseRelease { ballot } => (Kind::LeaseRelease, ballot),
         GroupMessage::TakeOver { ballot } => (Kind::TakeOver, ballot),
+        GroupMessage::Trimmed { ballot, .. } => (Kind::Trimmed, ballot),
+        GroupMessage::FetchSnapshot { ballot, .. } => (Kind::FetchSnapshot, ballot),
+        GroupMessage::SnapshotPiece { ballot, .. } => (Kind::SnapshotPiece, ballot),
     }
 }
 

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{Ballot, KeyType},
-        config::{ClusterConfig, Partitioning, ReadMode, RoutingMode, StorageKind},
+        config::{ClusterConfig, Partitioning, ReadMode, RoutingMode, StorageKind, TrimConfig},
         core::Config,
     };
 
@@ -155,6 +155,7 @@ mod tests {
             storage: StorageKind::Memory,
             routing: RoutingMode::Forward,
             reads: ReadMode::Linearizable,
+            trimming: TrimConfig::default(),
             preset: Vec::new(),
         };
         Config { node: 1, nodes: vec![1, 2], disk: 1, boot: 1, cluster, mutant: None, traced: false }

@@ -9,7 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{Ballot, PartitionId},
-    core::message::{Entry, Table},
+    core::{
+        kv::{KeyValues, Pair},
+        log::Log,
+        message::{Entry, Table},
+    },
 };
 
 /// One durable change.
@@ -49,10 +53,22 @@ pub enum Record {
         /// The decided index.
         decided: u64,
     },
+    /// The group's snapshot moves on to `index`, and the log loses its first `start` entries, which the snapshot covers: atomic.
+    /// What it holds beyond stays.
+    Snapshot {
+        /// The group.
+        partition: PartitionId,
+        /// Number of the last entry that the snapshot reflects.
+        index: u64,
+        /// At least the keys that have changed since the snapshot before, as they are at `index`.
+        changed: Vec<Pair>,
+        /// How many entries at the beginning of the log are gone; the log may have been shorter. At most `index`.
+        start: u64,
+    },
 }
 
 /// What a node finds when it starts again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DurableState {
     /// The cluster's lookup table, once agreed on.
     pub table: Option<Table>,
@@ -61,7 +77,7 @@ pub struct DurableState {
 }
 
 /// What a replica of one group finds when it starts again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DurableGroup {
     /// The highest ballot that its election announced as its own.
     pub announced: Ballot,
@@ -69,8 +85,10 @@ pub struct DurableGroup {
     pub promised: Ballot,
     /// The ballot at which its log was last accepted.
     pub accepted_ballot: Ballot,
-    /// The log.
-    pub log: Vec<Entry>,
+    /// The keys as they were when `applied` entries had been: all that were ever written.
+    pub snapshot: KeyValues,
+    /// The log. It begins no later than the snapshot ends.
+    pub log: Log,
     /// A lower bound of the decided index.
     pub decided: u64,
 }
@@ -85,11 +103,19 @@ impl DurableState {
             Record::Accepted { partition, accepted_ballot, start, entries } => {
                 let group = self.group(*partition);
                 group.accepted_ballot = *accepted_ballot;
-                group.log.truncate(*start as usize);
-                assert_eq!(group.log.len() as u64, *start, "entries follow what the log holds");
-                group.log.extend_from_slice(entries);
+                group.log.truncate(*start);
+                assert_eq!(group.log.length(), *start, "entries follow what the log holds");
+                group.log.extend(entries.clone());
             }
             Record::Decided { partition, decided } => self.group(*partition).decided = *decided,
+            Record::Snapshot { partition, index, changed, start } => {
+                assert!(start <= index, "no entry is dropped that no snapshot covers");
+                let group = self.group(*partition);
+                group.snapshot.move_to(*index, changed.iter().cloned());
+                group.log.cover(*start);
+                assert!(group.log.length() >= *index, "the log goes on where the snapshot ends");
+                group.decided = group.decided.max(*index);
+            }
         }
     }
 

@@ -25,9 +25,10 @@ use std::{
 };
 
 use crate::{
-    api::{Ballot, NodeId, PartitionId},
+    api::{Ballot, Key, NodeId, PartitionId},
     core::{
         LocalTime, Node, Output,
+        kv::{KeyValues, Versioned},
         message::{Entry, ProposalId},
         replica::Replica,
         trace::TraceEvent,
@@ -47,6 +48,8 @@ pub struct Observer {
     pub decided: u64,
     /// Leaders seen.
     pub leaders: u64,
+    /// Snapshots that a node has fetched from another.
+    pub fetched: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -54,6 +57,10 @@ struct Observed {
     quorum: usize,
     /// Hash of every decided entry.
     log: Vec<u64>,
+    /// What all decided entries come to; none: the first replica that was seen had applied some already.
+    keys: Option<KeyValues>,
+    /// Digest of the keys after each number of entries.
+    digests: Vec<u64>,
     proposals: BTreeSet<ProposalId>,
     /// How far each node's current incarnation was seen to have decided.
     decided: BTreeMap<NodeId, u64>,
@@ -94,15 +101,20 @@ impl Observer {
         let paxos = replica.paxos();
         let group = self.groups.entry(paxos.group().partition).or_default();
         group.quorum = paxos.group().quorum();
-        let from = group.decided.get(&id).copied().unwrap_or(0);
+        if group.log.is_empty() && group.keys.is_none() && replica.keys().applied() == 0 {
+            group.begin(replica.keys());
+        }
+        let before = group.decided.insert(id, paxos.decided());
+        let from = before.unwrap_or(0);
         if paxos.decided() < from {
             return Err(format!("SP3: node {id} had decided {from} entries and now {}", paxos.decided()));
         }
-        for index in from + 1..=paxos.decided() {
+        let start = paxos.log().start();
+        for index in from.max(start) + 1..=paxos.decided() {
             self.decided += u64::from(group.observe_decided(id, index, paxos.entry(index))?);
         }
-        group.decided.insert(id, paxos.decided());
-        Ok(())
+        // entries that are gone are compared by what they came to
+        if before.is_none() || from < start { group.same_keys(id, replica.keys()) } else { Ok(()) }
     }
 
     /// How many ballots have held the lease of a partition.
@@ -164,6 +176,10 @@ impl Observer {
                 self.group(partition).stopped.insert((id, ballot));
                 Ok(())
             }
+            TraceEvent::Snapshot { fetched, .. } => {
+                self.fetched += u64::from(fetched);
+                Ok(())
+            }
             TraceEvent::FastRead { partition, ballot, received, checked, expiry, .. } => {
                 self.fast_reads += 1;
                 if self.group(partition).stopped.contains(&(id, ballot)) {
@@ -183,7 +199,35 @@ impl Observer {
     }
 }
 
+fn digest_of(key: &Key, held: &Versioned) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (key, held).hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Observed {
+    /// A replica's keys, of which no entry has changed any.
+    fn begin(&mut self, keys: &KeyValues) {
+        self.digests = vec![keys.iter().fold(0, |digest, (key, held)| digest ^ digest_of(key, held))];
+        self.keys = Some(keys.clone());
+    }
+
+    /// SP2: a replica's keys are what the decided entries come to.
+    fn same_keys(&self, id: NodeId, keys: &KeyValues) -> Result<(), Violation> {
+        let Some(expected) = self.keys.as_ref().and_then(|_| self.digests.get(keys.applied() as usize))
+        else {
+            return Ok(());
+        };
+        let digest = keys.iter().fold(0, |digest, (key, held)| digest ^ digest_of(key, held));
+        if digest == *expected {
+            return Ok(());
+        }
+        Err(format!(
+            "SP2: the keys of node {id} are not what the {} entries that it has applied come to",
+            keys.applied()
+        ))
+    }
+
     /// True when nobody had decided this index before.
     fn observe_decided(&mut self, id: NodeId, index: u64, entry: &Entry) -> Result<bool, Violation> {
         let mut hasher = DefaultHasher::new();
@@ -199,12 +243,26 @@ impl Observed {
             return Err(format!("SP3: node {id} decided entry {index} before its predecessor"));
         }
         self.log.push(hash);
+        self.apply(entry);
         if let Entry::Command(command) = entry
             && !self.proposals.insert(command.id)
         {
             return Err(format!("SP1: proposal {:?} was decided twice", command.id));
         }
         Ok(true)
+    }
+
+    fn apply(&mut self, entry: &Entry) {
+        let (Some(keys), Some(digest)) = (&mut self.keys, self.digests.last().copied()) else { return };
+        let key = match entry {
+            Entry::Command(command) => Some(command.operation.key()),
+            Entry::StopSign(_) => None,
+        };
+        let part =
+            |keys: &KeyValues| key.map_or(0, |key| keys.get(key).map_or(0, |held| digest_of(key, held)));
+        let before = part(keys);
+        keys.apply(entry);
+        self.digests.push(digest ^ before ^ part(keys));
     }
 
     fn on_leading(&mut self, id: NodeId, ballot: Ballot) -> Result<(), Violation> {

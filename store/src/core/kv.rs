@@ -1,6 +1,8 @@
 //! The state machine of a partition: keys with a value and a version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{Key, Operation, Outcome, Value},
@@ -15,11 +17,17 @@ pub struct KeyValues {
     applied: u64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Versioned {
-    value: Option<Value>,
-    version: u64,
+/// What a key holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Versioned {
+    /// Its value; none when it is absent.
+    pub value: Option<Value>,
+    /// Index of the entry that wrote it, or removed it.
+    pub version: u64,
 }
+
+/// A key with what it holds: snapshots are made of these.
+pub type Pair = (Key, Versioned);
 
 impl KeyValues {
     /// A partition with these keys, all at version 0.
@@ -33,9 +41,48 @@ impl KeyValues {
         self.applied
     }
 
+    /// What a key holds, if it was ever there.
+    pub fn get(&self, key: &Key) -> Option<&Versioned> {
+        self.keys.get(key)
+    }
+
     /// Value and version of a key; version 0 when it was never written.
     pub fn read(&self, key: &Key) -> (Option<Value>, u64) {
         self.keys.get(key).map_or((None, 0), |found| (found.value.clone(), found.version))
+    }
+
+    /// Moves on to number `index` by all that entries up to there have changed, whatever came between.
+    pub fn move_to(&mut self, index: u64, changed: impl IntoIterator<Item = Pair>) {
+        assert!(
+            index >= self.applied,
+            "a snapshot of {index} does not undo what was applied up to {}",
+            self.applied
+        );
+        self.applied = index;
+        self.keys.extend(changed);
+    }
+
+    /// All keys that an entry after number `index` has written or removed, in their order.
+    pub fn changed_since(&self, index: u64) -> Vec<Pair> {
+        let changed = self.keys.iter().filter(|(_, held)| held.version > index);
+        changed.map(|(key, held)| (key.clone(), held.clone())).collect()
+    }
+
+    /// The keys that these entries name, except by reading, as they are now: at least all that the entries have changed.
+    pub fn changed_by<'a>(&self, entries: impl IntoIterator<Item = &'a Entry>) -> Vec<Pair> {
+        let named: BTreeSet<&Key> = entries
+            .into_iter()
+            .filter_map(|entry| match entry {
+                Entry::Command(command) if !command.operation.is_read() => Some(command.operation.key()),
+                Entry::Command(_) | Entry::StopSign(_) => None,
+            })
+            .collect();
+        named.into_iter().filter_map(|key| Some((key.clone(), self.keys.get(key)?.clone()))).collect()
+    }
+
+    /// Every key that was ever there.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &Versioned)> {
+        self.keys.iter()
     }
 
     /// Applies the next log entry; gives outcome and version for the client that waits for it.

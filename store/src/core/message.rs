@@ -15,6 +15,7 @@
 //! | `PrepareReq` | recovering follower -> every replica | `replica` | OmniPaxos, section 4.1.3 |
 //! | `Nack` | acceptor -> leader | `replica` | |
 //! | `TakeOver` | leader -> its successor | `replica` | planned change of leaders |
+//! | `Trimmed`, `FetchSnapshot`, `SnapshotPiece` | who lacks entries <-> who has only their effect | `replica::catching_up` | |
 //! | `LeaseNack`, `LeaseExtend`, `LeaseGranted`, `LeaseRelease` | acceptor <-> leader | `replica`, `lease` | Raft dissertation, section 6.4 |
 //!
 //! Links are TCP connections: in order while a connection lasts, and possibly cut off at its end. A session number in
@@ -25,8 +26,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{Ballot, Key, NodeId, Operation, PartitionId, Response},
-    core::LocalTime,
+    api::{Ballot, NodeId, Operation, PartitionId, Response},
+    core::{LocalTime, kv::Pair},
 };
 
 /// A message between nodes.
@@ -247,6 +248,45 @@ pub enum GroupMessage {
         /// The ballot.
         ballot: Ballot,
     },
+    /// "What you lack is gone from my log: fetch what it came to." Instead of a Promise, or of an AcceptSync.
+    Trimmed {
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// The session.
+        session: u64,
+        /// How many entries are gone.
+        start: u64,
+    },
+    /// "What has changed since I last applied an entry? The next piece."
+    FetchSnapshot {
+        /// The ballot that the sender has promised.
+        ballot: Ballot,
+        /// Number of this request, which the piece repeats.
+        number: u64,
+        /// Entries that the sender has applied: it needs no key that none after them has changed.
+        since: u64,
+        /// The snapshot of which it has pieces; 0: none yet.
+        index: u64,
+        /// How many keys of it the sender has.
+        offset: u64,
+    },
+    /// Some keys of a snapshot.
+    SnapshotPiece {
+        /// The ballot of the request.
+        ballot: Ballot,
+        /// Its number.
+        number: u64,
+        /// What it is relative to.
+        since: u64,
+        /// Number of the last entry that the snapshot reflects.
+        index: u64,
+        /// How many keys come before these.
+        offset: u64,
+        /// The keys, in their order.
+        changed: Vec<Pair>,
+        /// Whether they are the last.
+        last: bool,
+    },
 }
 
 /// Entries with the place where they belong.
@@ -278,10 +318,7 @@ impl Entry {
     /// About how many bytes it takes.
     pub fn weight(&self) -> usize {
         let Self::Command(command) = self else { return 64 };
-        let key = match command.operation.key() {
-            Key::Integer(_) => 8,
-            Key::String(text) => text.len(),
-        };
+        let key = command.operation.key().weight();
         let values = match &command.operation {
             Operation::Put { value, .. } => value.len(),
             Operation::Cas { expected, new, .. } => {

@@ -14,6 +14,7 @@ pub mod election;
 pub mod invariants;
 pub mod kv;
 pub mod lease;
+pub mod log;
 pub mod message;
 pub mod node;
 pub mod paxos;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    api::{Ballot, Key, NodeId, NodeStatus, PartitionId, StoreError, TransferError},
+    api::{Ballot, Key, MAX_KEY, NodeId, NodeStatus, PartitionId, StoreError, TransferError},
     config::{Mutant, PartitionConfig, RoutingMode},
     core::{
         ClientId, Config, Input, Journal, LocalTime, Moment, Output, Turn,
@@ -338,6 +338,9 @@ impl State {
         }
         if key.key_type() != cluster.key_type {
             return Err(StoreError::WrongKeyType { expected: cluster.key_type });
+        }
+        if key.weight() > MAX_KEY {
+            return Err(StoreError::KeyTooLong { bytes: key.weight() as u64 });
         }
         cluster.partition_of(key).ok_or_else(|| StoreError::OutOfRange { key: key.clone() })
     }

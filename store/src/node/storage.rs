@@ -23,12 +23,19 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::control::DiskFault;
 use crate::{
-    api::PartitionId,
-    core::durable::{DurableGroup, DurableState, Record},
+    api::{Key, PartitionId},
+    core::{
+        durable::{DurableGroup, DurableState, Record},
+        kv::{KeyValues, Pair},
+        log::Log,
+    },
 };
 
 /// Version of the layout on disk; a node refuses every other.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
+
+/// Bytes that the engine keeps in memory, and in its own log, before it sorts them into files. Most entries are trimmed by then.
+const UNFLUSHED: u64 = 16 << 20;
 
 /// How long the planted bug that acknowledges before the sync leaves batches unsynced.
 const UNSYNCED: Duration = Duration::from_millis(200);
@@ -82,7 +89,8 @@ pub struct Found {
 pub struct Durable {
     database: Database,
     keys: Keyspace,
-    lengths: BTreeMap<PartitionId, u64>,
+    /// Where each log begins and how long it is.
+    logs: BTreeMap<PartitionId, (u64, u64)>,
 }
 
 impl Durable {
@@ -90,8 +98,9 @@ impl Durable {
     /// in the middle of it.
     pub fn open(folder: &Path, fresh_disk: u64, die: bool) -> Result<(Self, Found), StorageError> {
         let database = Database::builder(folder).manual_journal_persist(true).open()?;
-        let keys = database.keyspace("node", KeyspaceCreateOptions::default)?;
-        let mut durable = Self { database, keys, lengths: BTreeMap::new() };
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(UNFLUSHED);
+        let keys = database.keyspace("node", options)?;
+        let mut durable = Self { database, keys, logs: BTreeMap::new() };
         let layout: u32 = durable.load(b"layout")?.unwrap_or(LAYOUT);
         if layout != LAYOUT {
             let why = format!("it is version {layout}, this program reads version {LAYOUT}");
@@ -100,8 +109,9 @@ impl Durable {
         let disk = durable.load(b"disk")?.unwrap_or(fresh_disk);
         let boot = durable.load::<u64>(b"boot")?.unwrap_or(0) + 1;
         let state = durable.load_state()?;
-        durable.lengths =
-            state.groups.iter().map(|(partition, group)| (*partition, group.log.len() as u64)).collect();
+        let bounds = |log: &Log| (log.start(), log.length());
+        durable.logs =
+            state.groups.iter().map(|(partition, group)| (*partition, bounds(&group.log))).collect();
         let mut batch = durable.database.batch();
         batch.insert(&durable.keys, b"layout".as_slice(), bytes(&LAYOUT));
         batch.insert(&durable.keys, b"disk".as_slice(), bytes(&disk));
@@ -127,25 +137,47 @@ impl Durable {
                 promised: self.load(&field(*partition, b'p'))?.unwrap_or_default(),
                 accepted_ballot: self.load(&field(*partition, b'c'))?.unwrap_or_default(),
                 decided: self.load(&field(*partition, b'd'))?.unwrap_or_default(),
+                snapshot: self.load_snapshot(*partition)?,
                 log: self.load_log(*partition)?,
             };
+            let covered = group.snapshot.applied();
+            if group.log.start() > covered || group.log.length() < covered {
+                let what = format!("log of partition {partition}");
+                let (first, last) = (group.log.start() + 1, group.log.length());
+                let why = format!("it has entries {first} to {last}, and the snapshot reflects {covered}");
+                return Err(StorageError::Unreadable { what, why });
+            }
+            let group = DurableGroup { decided: group.decided.max(covered), ..group };
             state.groups.insert(*partition, group);
         }
         Ok(state)
     }
 
-    fn load_log(&self, partition: PartitionId) -> Result<Vec<crate::core::message::Entry>, StorageError> {
+    fn load_log(&self, partition: PartitionId) -> Result<Log, StorageError> {
+        let start = self.load(&field(partition, b't'))?.unwrap_or(0);
         let mut log = Vec::new();
-        for item in self.keys.prefix(field(partition, b'l')) {
+        for item in self.keys.range(entry(partition, start + 1)..=entry(partition, u64::MAX)) {
             let (key, value) = item.into_inner()?;
-            let index = log.len() as u64 + 1;
+            let index = start + log.len() as u64 + 1;
             if key[..] != entry(partition, index)[..] {
                 let what = format!("log of partition {partition}");
                 return Err(StorageError::Unreadable { what, why: format!("entry {index} is missing") });
             }
             log.push(read(&format!("entry {index} of partition {partition}"), &value)?);
         }
-        Ok(log)
+        Ok(Log::new(start, log))
+    }
+
+    fn load_snapshot(&self, partition: PartitionId) -> Result<KeyValues, StorageError> {
+        let index = self.load(&field(partition, b'i'))?.unwrap_or(0);
+        let mut pairs: Vec<Pair> = Vec::new();
+        for item in self.keys.prefix(field(partition, b's')) {
+            let (_, value) = item.into_inner()?;
+            pairs.push(read(&format!("a key of the snapshot of partition {partition}"), &value)?);
+        }
+        let mut snapshot = KeyValues::default();
+        snapshot.move_to(index, pairs);
+        Ok(snapshot)
     }
 
     fn insert(&mut self, batch: &mut fjall::OwnedWriteBatch, record: &Record) {
@@ -162,7 +194,7 @@ impl Durable {
             }
             Record::Accepted { partition, accepted_ballot, start, entries } => {
                 batch.insert(&self.keys, field(*partition, b'c'), bytes(accepted_ballot));
-                let length = self.lengths.entry(*partition).or_default();
+                let (_, length) = self.logs.entry(*partition).or_default();
                 let end = start + entries.len() as u64;
                 for index in end + 1..=*length {
                     batch.remove(&self.keys, entry(*partition, index));
@@ -171,6 +203,18 @@ impl Durable {
                 for (index, value) in (start + 1..).zip(entries) {
                     batch.insert(&self.keys, entry(*partition, index), bytes(value));
                 }
+            }
+            Record::Snapshot { partition, index, changed, start } => {
+                for pair in changed {
+                    batch.insert(&self.keys, snapshot_key(*partition, &pair.0), bytes(pair));
+                }
+                batch.insert(&self.keys, field(*partition, b'i'), bytes(index));
+                batch.insert(&self.keys, field(*partition, b't'), bytes(start));
+                let (first, length) = self.logs.entry(*partition).or_default();
+                for index in *first + 1..=*start.min(length) {
+                    batch.remove(&self.keys, entry(*partition, index));
+                }
+                (*first, *length) = (*start, *start.max(length));
             }
         }
     }
@@ -360,6 +404,12 @@ fn entry(partition: PartitionId, index: u64) -> Vec<u8> {
     key
 }
 
+fn snapshot_key(partition: PartitionId, key: &Key) -> Vec<u8> {
+    let mut name = field(partition, b's');
+    name.extend(bytes(key));
+    name
+}
+
 fn bytes<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_stdvec(value).expect("a value in memory can be encoded")
 }
@@ -374,7 +424,10 @@ mod tests {
     use super::*;
     use crate::{
         api::{Ballot, Key, Operation},
-        core::message::{Command, Entry, ProposalId, Table},
+        core::{
+            kv::Versioned,
+            message::{Command, Entry, ProposalId, Table},
+        },
     };
 
     fn ballot(number: u64) -> Ballot {
@@ -403,7 +456,54 @@ mod tests {
             },
             Record::Accepted { partition: 1, accepted_ballot: ballot(2), start: 1, entries: entries(&["d"]) },
             Record::Decided { partition: 1, decided: 1 },
+            // a snapshot of the node's own, which leaves an entry that it covers; and one that goes beyond the log
+            snapshot(2, &[("x", Some("a"), 1), ("y", None, 2)], 1),
+            Record::Accepted {
+                partition: 1,
+                accepted_ballot: ballot(2),
+                start: 2,
+                entries: entries(&["e", "f"]),
+            },
+            snapshot(7, &[("y", Some("b"), 6), ("z", Some("c"), 7)], 7),
+            Record::Accepted {
+                partition: 1,
+                accepted_ballot: ballot(3),
+                start: 7,
+                entries: entries(&["g", "h"]),
+            },
         ]
+    }
+
+    fn snapshot(index: u64, changed: &[(&str, Option<&str>, u64)], start: u64) -> Record {
+        let pair = |(key, value, version): &(&str, Option<&str>, u64)| {
+            (Key::String((*key).to_owned()), Versioned { value: value.map(Into::into), version: *version })
+        };
+        Record::Snapshot { partition: 1, index, changed: changed.iter().map(pair).collect(), start }
+    }
+
+    #[test]
+    fn a_log_that_lacks_entries_that_no_snapshot_covers_is_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (mut storage, _) = Durable::open(folder.path(), 7, false).expect("opens");
+        storage.write(&[Batch { number: 1, records: records() }]).expect("writes");
+        storage.keys.insert(field(1, b'i'), bytes(&6_u64)).expect("the snapshot's index goes back");
+        storage.sync().expect("syncs");
+        drop(storage);
+        let refused = Durable::open(folder.path(), 7, false).err().expect("it is refused").to_string();
+        assert_eq!(
+            refused,
+            "the stored log of partition 1 cannot be read: it has entries 8 to 9, and the snapshot reflects 6"
+        );
+    }
+
+    #[test]
+    fn trimmed_entries_leave_the_disk() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (mut storage, _) = Durable::open(folder.path(), 7, false).expect("opens");
+        storage.write(&[Batch { number: 1, records: records() }]).expect("writes");
+        let left: Vec<_> =
+            storage.keys.prefix(field(1, b'l')).map(|item| item.key().expect("a key").to_vec()).collect();
+        assert_eq!(left, [entry(1, 8), entry(1, 9)]);
     }
 
     #[test]
@@ -472,7 +572,7 @@ mod tests {
             let (mut storage, found) = Durable::open(folder.path(), 8, false).expect("opens again");
             assert_eq!((found.disk, found.boot, &found.state), (7, boot, &expected));
             // and it goes on after that
-            let record = Record::Decided { partition: 1, decided: boot };
+            let record = Record::Decided { partition: 1, decided: 7 + boot };
             expected.apply(&record);
             storage.write(&[Batch { number: boot, records: vec![record] }]).expect("writes");
             storage.sync().expect("syncs");
@@ -484,7 +584,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (durable, _) = Durable::open(folder.path(), 7, false).expect("opens");
         let mut storage = LosesUnsynced::new(durable);
-        let [table, announced, promised, ..] = &records()[..] else { unreachable!("there are six records") };
+        let [table, announced, promised, ..] = &records()[..] else { unreachable!("there are more") };
         storage
             .write(&[Batch { number: 1, records: vec![table.clone(), announced.clone()] }])
             .expect("writes");

@@ -16,7 +16,7 @@ pub const VERSION: u16 = 3;
 /// A longer frame of a client, or before the handshake is over, closes the connection.
 pub const MAX_FRAME: usize = 4 << 20;
 
-/// A longer message between nodes is not sent. One message brings a follower's whole log up to date.
+/// A longer message between nodes is not sent. One message brings a follower that lags up to date with what the log still has.
 pub const MAX_MESSAGE: usize = 1 << 30;
 
 /// The framing of a connection.
@@ -116,6 +116,9 @@ pub enum Kind {
     LeaseGranted,
     LeaseRelease,
     TakeOver,
+    Trimmed,
+    FetchSnapshot,
+    SnapshotPiece,
 }
 
 /// What the first bytes of a frame tell.
@@ -145,7 +148,7 @@ const MESSAGES: [Option<Kind>; 8] = [
 ];
 
 /// The variants of [`GroupMessage`](crate::core::GroupMessage), in their order. Each begins with a ballot.
-const GROUP_MESSAGES: [Kind; 13] = [
+const GROUP_MESSAGES: [Kind; 16] = [
     Kind::Prepare,
     Kind::Promise,
     Kind::AcceptSync,
@@ -159,6 +162,9 @@ const GROUP_MESSAGES: [Kind; 13] = [
     Kind::LeaseGranted,
     Kind::LeaseRelease,
     Kind::TakeOver,
+    Kind::Trimmed,
+    Kind::FetchSnapshot,
+    Kind::SnapshotPiece,
 ];
 
 /// Recognises a protocol message by the first [`PEEK`] bytes of its frame, without its length, or by all of a shorter one.
@@ -231,6 +237,23 @@ mod tests {
             (Kind::LeaseGranted, GroupMessage::LeaseGranted { ballot, sent_at }),
             (Kind::LeaseRelease, GroupMessage::LeaseRelease { ballot }),
             (Kind::TakeOver, GroupMessage::TakeOver { ballot }),
+            (Kind::Trimmed, GroupMessage::Trimmed { ballot, session, start: 7 }),
+            (
+                Kind::FetchSnapshot,
+                GroupMessage::FetchSnapshot { ballot, number: 1, since: 2, index: 3, offset: 4 },
+            ),
+            (
+                Kind::SnapshotPiece,
+                GroupMessage::SnapshotPiece {
+                    ballot,
+                    number: 1,
+                    since: 2,
+                    index: 3,
+                    offset: 4,
+                    changed: Vec::new(),
+                    last: true,
+                },
+            ),
         ]
     }
 
@@ -270,7 +293,7 @@ mod tests {
     fn what_is_no_message_is_not_recognised() {
         assert_eq!(peek(&[]), None);
         assert_eq!(peek(&[8]), None, "no such message");
-        assert_eq!(peek(&[7, 1, 13, 0, 0, 0, 0]), None, "no such message of a group");
+        assert_eq!(peek(&[7, 1, 16, 0, 0, 0, 0]), None, "no such message of a group");
         assert_eq!(peek(&[7, 1, 3, 0]), None, "cut off inside the ballot");
     }
 }

@@ -2,7 +2,10 @@
 
 use store::{
     api::{KeyType, NodeId},
-    config::{ClusterConfig, LeaseConfig, PartitionConfig, Partitioning, ReadMode, RoutingMode, StorageKind},
+    config::{
+        ClusterConfig, LeaseConfig, PartitionConfig, Partitioning, ReadMode, RoutingMode, StorageKind,
+        TrimConfig,
+    },
 };
 
 /// One partition of text keys on all nodes; a heartbeat period of 50 ms, an election timeout of 300 ms and a lease of 300 ms.
@@ -27,6 +30,7 @@ pub fn one_partition(nodes: NodeId) -> ClusterConfig {
         storage: StorageKind::Durable,
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,
+        trimming: TrimConfig::default(),
         preset: Vec::new(),
     }
 }

@@ -11,7 +11,10 @@ use crate::{
     cluster::one_partition,
     world::{Constant, MS, World},
 };
-use store::api::{Key, NodeId, Operation};
+use store::{
+    api::{Key, NodeId, Operation},
+    config::TrimConfig,
+};
 
 #[test]
 fn every_script_tells_what_happens() {
@@ -22,7 +25,7 @@ fn every_script_tells_what_happens() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
         .collect();
     scripts.sort();
-    assert!(scripts.len() >= 19, "the scripts are there");
+    assert!(scripts.len() >= 25, "the scripts are there");
     let mut different = Vec::new();
     for path in scripts {
         let script = std::fs::read_to_string(&path).expect("a script");
@@ -90,12 +93,17 @@ impl Story {
     }
 }
 
-/// `cluster NODES [no-lease]`: one partition on all of them.
+/// `cluster NODES [no-lease] [trim SNAPSHOT-AFTER KEEP]`: one partition on all of them.
 fn cluster(words: &[&str]) -> Result<World, String> {
     let nodes = number(words.first())?;
     let mut cluster = one_partition(nodes);
     if words.contains(&"no-lease") {
         cluster.lease = None;
+    }
+    if let Some(place) = words.iter().position(|word| *word == "trim") {
+        let (snapshot_after_bytes, keep_log_bytes) =
+            (number(words.get(place + 1))?, number(words.get(place + 2))?);
+        cluster.trimming = TrimConfig { snapshot_after_bytes, keep_log_bytes };
     }
     let mut world = World::new(&cluster, nodes, &BTreeMap::new(), None, Box::new(Constant));
     for node in 1..=nodes {
@@ -158,6 +166,10 @@ fn command_in(world: &mut World, words: &[&str]) -> Result<(), String> {
             world.lose(node(1)?, node(2)?, words[3]);
             Ok(())
         }
+        "mute" => {
+            world.mute(node(1)?, node(2)?, words[3], true);
+            Ok(())
+        }
         "keep" => {
             world.keep(node(1)?, node(2)?, words[3]);
             Ok(())
@@ -199,6 +211,10 @@ fn show(world: &World, told: &mut String) {
             continue;
         };
         for group in status.partitions {
+            let gone = match group.log_start {
+                0 => String::new(),
+                start => format!(", {start} of them gone"),
+            };
             let hold = if group.hold_ms.is_some() { ", holds the lease" } else { "" };
             let suspects = if status.suspected.is_empty() {
                 String::new()
@@ -207,7 +223,7 @@ fn show(world: &World, told: &mut String) {
             };
             writeln!(
                 told,
-                "n{id}: {}, elected {}, promised {}, {} entries, {} decided{hold}{suspects}",
+                "n{id}: {}, elected {}, promised {}, {} entries, {} decided{gone}{hold}{suspects}",
                 group.role, group.elected, group.promised, group.log_length, group.decided
             )
             .expect("text grows");

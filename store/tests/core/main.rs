@@ -8,4 +8,5 @@ mod properties;
 mod random_schedules;
 mod takeover;
 mod telling;
+mod trimming;
 mod world;

@@ -12,7 +12,7 @@ use store::{
     api::{Key, KeyType, NodeId, Operation, PartitionStatus},
     config::{
         ClockSkew, ClusterConfig, LeaseConfig, Mutant, PartitionConfig, Partitioning, ReadMode, RoutingMode,
-        StorageKind,
+        StorageKind, TrimConfig,
     },
 };
 
@@ -41,7 +41,17 @@ impl Delays for RandomDelays {
     }
 }
 
-fn cluster(rng: &mut ChaCha8Rng, nodes: NodeId) -> ClusterConfig {
+/// A schedule decides some dozens of entries of about 50 bytes.
+fn trimming(seed: u64) -> TrimConfig {
+    match seed % 4 {
+        0 => TrimConfig::default(),
+        1 => TrimConfig { snapshot_after_bytes: 1, keep_log_bytes: 0 },
+        2 => TrimConfig { snapshot_after_bytes: 200, keep_log_bytes: 100 },
+        _ => TrimConfig { snapshot_after_bytes: 100, keep_log_bytes: 1000 },
+    }
+}
+
+fn cluster(rng: &mut ChaCha8Rng, nodes: NodeId, trimming: TrimConfig) -> ClusterConfig {
     let partition =
         |partition: u32, lower: Option<i64>, upper: Option<i64>, replication: u64| PartitionConfig {
             partition,
@@ -65,15 +75,16 @@ fn cluster(rng: &mut ChaCha8Rng, nodes: NodeId) -> ClusterConfig {
         storage: StorageKind::Durable,
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,
+        trimming,
         preset: Vec::new(),
     }
 }
 
 /// Runs one schedule; the world at its end, or what broke.
-fn run(seed: u64, mutant: Option<Mutant>) -> Result<World, String> {
+fn run(seed: u64, mutant: Option<Mutant>, trimming: TrimConfig) -> Result<World, String> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let nodes = if rng.random_bool(0.5) { 3 } else { 5 };
-    let cluster = cluster(&mut rng, nodes);
+    let cluster = cluster(&mut rng, nodes, trimming);
     let bound = cluster.lease.map_or(0, |lease| lease.drift_ppm as i64);
     let skews: BTreeMap<NodeId, ClockSkew> = (1..=nodes)
         .map(|node| {
@@ -215,26 +226,30 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn the_invariants_hold_in_random_schedules_and_progress_follows_the_heal() {
-    let (mut fast_reads, mut decided, mut leaders) = (0, 0, 0);
+    let (mut fast_reads, mut decided, mut leaders, mut fetched) = (0, 0, 0, 0);
     for seed in seeds() {
         // shown only when something panics inside
         println!("seed {seed}");
-        let world = run(seed, None).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        let world =
+            run(seed, None, trimming(seed)).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
         fast_reads += world.observer.fast_reads;
         decided += world.observer.decided;
         leaders += world.observer.leaders;
+        fetched += world.observer.fetched;
     }
-    println!("{fast_reads} fast reads, {decided} entries decided, {leaders} leaders");
+    println!(
+        "{fast_reads} fast reads, {decided} entries decided, {leaders} leaders, {fetched} snapshots fetched"
+    );
     let runs = seeds().count() as u64;
     assert!(
-        fast_reads > 10 * runs && decided > 50 * runs && leaders > 2 * runs,
+        fast_reads > 10 * runs && decided > 50 * runs && leaders > 2 * runs && fetched > runs,
         "the schedules exercise the store"
     );
 }
 
 #[test]
 fn the_same_seed_gives_the_same_bytes() {
-    let told = || run(7, None).expect("a clean schedule").told;
+    let told = || run(7, None, trimming(7)).expect("a clean schedule").told;
     assert_eq!(told(), told());
 }
 
@@ -256,21 +271,26 @@ fn planted_bugs_are_found_and_controls_stay_green() {
         Mutant::FastReadBeforeAdoptedSuffix,
         Mutant::LeaderCountsUnsynced,
     ];
-    for mutant in BUGS {
-        let found = (0..1000).find_map(|seed| broken_by(seed, mutant).map(|violation| (seed, violation)));
+    const OF_TRIMMING: [Mutant; 3] =
+        [Mutant::TrimmedSentAsWhole, Mutant::LateSnapshotTruncates, Mutant::SnapshotIndexBeforeKeys];
+    let kept = BUGS.map(|mutant| (mutant, (|_| TrimConfig::default()) as fn(u64) -> TrimConfig));
+    let trimmed = OF_TRIMMING.map(|mutant| (mutant, trimming as fn(u64) -> TrimConfig));
+    for (mutant, trimming) in kept.into_iter().chain(trimmed) {
+        let broken = |seed| broken_by(seed, mutant, trimming(seed)).map(|violation| (seed, violation));
+        let found = (0..1000).find_map(broken);
         let (seed, violation) = found.unwrap_or_else(|| panic!("{mutant:?} was not found"));
         println!("{mutant:?}: seed {seed}: {violation}");
     }
     for control in [Mutant::ControlDecideByCounting, Mutant::ControlPrepareTwice] {
         for seed in 0..40 {
-            assert_eq!(broken_by(seed, control), None, "{control:?} is no bug");
+            assert_eq!(broken_by(seed, control, trimming(seed)), None, "{control:?} is no bug");
         }
     }
 }
 
 /// What a schedule breaks with a planted bug: an invariant of the observer, or an assertion of the core.
-fn broken_by(seed: u64, mutant: Mutant) -> Option<String> {
-    match std::panic::catch_unwind(|| run(seed, Some(mutant)).err()) {
+fn broken_by(seed: u64, mutant: Mutant, trimming: TrimConfig) -> Option<String> {
+    match std::panic::catch_unwind(|| run(seed, Some(mutant), trimming).err()) {
         Ok(violation) => violation,
         Err(panic) => {
             let words = panic.downcast_ref::<String>().cloned();

@@ -26,6 +26,10 @@ pub fn event(event: &TraceEvent) -> Option<String> {
         TraceEvent::StopSign { partition, ballot, index } => {
             format!("p{partition} has a stop-sign at {index} under {ballot}")
         }
+        TraceEvent::Snapshot { partition, index, start, fetched } => {
+            let how = if *fetched { "fetched" } else { "made" };
+            format!("p{partition} has {how} a snapshot of {index}, its log begins after {start}")
+        }
         TraceEvent::MutantReached { name } => format!("mutant {name} reached"),
         _ => return None,
     })
@@ -55,6 +59,14 @@ pub fn message(message: &Message) -> String {
         }
         GroupMessage::Nack { promised } | GroupMessage::PrepareReq { promised } => {
             format!("{name}, promised {promised}")
+        }
+        GroupMessage::Trimmed { start, .. } => format!("{name}: the log begins after {start}"),
+        GroupMessage::FetchSnapshot { since, index, offset, .. } => {
+            format!("{name} since {since}, of {index} from key {offset} on")
+        }
+        GroupMessage::SnapshotPiece { since, index, offset, changed, last, .. } => {
+            let last = if *last { ", the last" } else { "" };
+            format!("{name} since {since}, of {index}, {} keys from key {offset} on{last}", changed.len())
         }
         GroupMessage::LeaseRelease { ballot } => format!("{name} {ballot}"),
         _ => name,

@@ -3,7 +3,8 @@
 use store::{
     api::{KeyType, NodeId, PartitionId},
     config::{
-        ClusterConfig, LeaseConfig, Mutant, PartitionConfig, Partitioning, ReadMode, RoutingMode, StorageKind,
+        ClusterConfig, LeaseConfig, Mutant, PartitionConfig, Partitioning, ReadMode, RoutingMode,
+        StorageKind, TrimConfig,
     },
     core::Config,
 };
@@ -76,6 +77,8 @@ pub enum Sight {
     HandOver,
     /// A leader crashes when it has accepted what it has not decided.
     CrashBeforeDecide,
+    /// A node fetches a snapshot, since what it lacks is gone from another's log.
+    Fetched,
 }
 
 /// The bounds of a model.
@@ -93,6 +96,8 @@ pub struct Bounds {
     pub clients: &'static [&'static [Ask]],
     /// How often a node may take over.
     pub elections: u32,
+    /// When logs are trimmed.
+    pub trimming: TrimConfig,
     /// Who may.
     pub candidates: &'static [NodeId],
     /// How often a leader may be asked to hand over.
@@ -123,6 +128,9 @@ pub struct Bounds {
 
 const ALL: &[NodeId] = &[1, 2, 3];
 
+/// A snapshot after every entry, and nothing is kept.
+const AT_ONCE: TrimConfig = TrimConfig { snapshot_after_bytes: 1, keep_log_bytes: 0 };
+
 const WRITE: &[&[Ask]] = &[&[Ask::Write]];
 const READ: &[&[Ask]] = &[&[Ask::Read]];
 const WRITE_AND_READ: &[&[Ask]] = &[&[Ask::Write], &[Ask::Read]];
@@ -138,6 +146,7 @@ impl Bounds {
             rates: [Rate::True; 3],
             clients,
             elections: 0,
+            trimming: TrimConfig { snapshot_after_bytes: u64::MAX, keep_log_bytes: 0 },
             candidates: ALL,
             hand_overs: 0,
             losses: 0,
@@ -170,7 +179,7 @@ impl Bounds {
 
     /// Small enough for every run of the tests, all of them explored whole.
     pub fn small() -> Vec<Self> {
-        use Sight::{CrashBeforeDecide, Decided, FastRead, HandOver};
+        use Sight::{CrashBeforeDecide, Decided, FastRead, Fetched, HandOver};
         vec![
             Self {
                 start: Start::Fresh,
@@ -213,12 +222,24 @@ impl Bounds {
                 candidates: &[2],
                 ..Self::leased("stop-sign", 5, READ, &[Decided])
             },
+            Self {
+                elections: 1,
+                candidates: &[3],
+                trimming: AT_ONCE,
+                ..Self::calm("trimmed logs", WRITE, &[Decided, Fetched])
+            },
+            Self {
+                breaks: 1,
+                late: 1,
+                trimming: AT_ONCE,
+                ..Self::calm("trimmed logs and a broken connection", WRITE, &[Decided, Fetched])
+            },
         ]
     }
 
     /// For the night: more of everything.
     pub fn large() -> Vec<Self> {
-        use Sight::{CrashBeforeDecide, Decided, FastRead, HandOver};
+        use Sight::{CrashBeforeDecide, Decided, FastRead, Fetched, HandOver};
         vec![
             Self {
                 hand_overs: 2,
@@ -254,6 +275,13 @@ impl Bounds {
                 breaks: 1,
                 late: 2,
                 ..Self::calm("two take-overs and a broken connection", WRITE_AND_READ, &[Decided])
+            },
+            Self {
+                elections: 1,
+                crashes: 1,
+                slow_disks: &[3],
+                trimming: AT_ONCE,
+                ..Self::calm("trimmed logs and crashes", WRITE_AND_READ, &[Decided, Fetched])
             },
             Self {
                 elections: 1,
@@ -327,6 +355,20 @@ impl Bounds {
         ]
     }
 
+    /// The same for bugs of trimmed logs; their paths are not exported, since a workload says nothing of when a log is trimmed.
+    pub fn planted_in_trimming() -> Vec<Self> {
+        let with = |mutant, bounds| Self { mutant: Some(mutant), trimming: AT_ONCE, ..bounds };
+        let calm = Self::calm("trimmed logs", WRITE, &[]);
+        vec![
+            with(Mutant::TrimmedSentAsWhole, Self { breaks: 1, ..calm.clone() }),
+            with(Mutant::LateSnapshotTruncates, Self { elections: 1, candidates: &[3], ..calm.clone() }),
+            with(
+                Mutant::SnapshotIndexBeforeKeys,
+                Self { crashes: 1, mortal: &[1], slow_disks: &[1], ..calm },
+            ),
+        ]
+    }
+
     /// Controls: code that is other, behaviour that is not.
     pub fn controls() -> Vec<Self> {
         let with = |mutant| Self {
@@ -376,6 +418,7 @@ impl Bounds {
             storage: StorageKind::Durable,
             routing: RoutingMode::Forward,
             reads: ReadMode::Linearizable,
+            trimming: self.trimming,
             preset: Vec::new(),
         };
         Config { node, nodes: replicas, disk: node, boot, cluster, mutant: self.mutant, traced: true }

@@ -163,6 +163,9 @@ fn kind(carried: &Carried) -> Option<&'static str> {
         GroupMessage::LeaseGranted { .. } => "lease-granted",
         GroupMessage::LeaseRelease { .. } => "lease-release",
         GroupMessage::TakeOver { .. } => "take-over",
+        GroupMessage::Trimmed { .. } => "trimmed",
+        GroupMessage::FetchSnapshot { .. } => "fetch-snapshot",
+        GroupMessage::SnapshotPiece { .. } => "snapshot-piece",
     })
 }
 

@@ -75,6 +75,9 @@ impl Model for Scene {
             Sight::HandOver => Property::sometimes("a lease is handed over", |_, world: &World| {
                 world.observer.holders(PARTITION) > 1
             }),
+            Sight::Fetched => {
+                Property::sometimes("a snapshot is fetched", |_, world: &World| world.observer.fetched > 0)
+            }
             Sight::CrashBeforeDecide => {
                 Property::sometimes("a leader crashed between accept and decide", |_, world: &World| {
                     world.machines.iter().any(Machine::crashed_mid_accept)

@@ -84,6 +84,9 @@ const MESSAGES: &[&str] = &[
     "lease-granted",
     "lease-release",
     "take-over",
+    "trimmed",
+    "fetch-snapshot",
+    "snapshot-piece",
 ];
 const LEASE: Kind =
     OneOf(&[Words(&["off"]), Inline(&[("duration_ms", Integer(1)), ("drift_ppm", COUNT)], 2)]);
@@ -331,6 +334,18 @@ pub const TABLES: &[Table] = &[
                 Integer(1),
                 Default("1500"),
                 "after which a node gives a forwarded request up",
+            ),
+            key(
+                "snapshot_after_bytes",
+                Integer(1),
+                Default("1048576"),
+                "bytes of log entries from one snapshot of a replica's keys to the next, after which the log is trimmed",
+            ),
+            key(
+                "keep_log_bytes",
+                COUNT,
+                Default("16777216"),
+                "bytes of trimmed entries that are kept for members that lag; who lags more fetches the keys",
             ),
             key(
                 "preset",
@@ -621,6 +636,12 @@ pub const TABLES: &[Table] = &[
             key("fast_reads", COUNT, Default("0"), "fast reads"),
             key("local_reads", COUNT, Default("0"), "reads that replicas answered themselves"),
             key("redirects", COUNT, Default("0"), "times that a client was redirected to a leader"),
+            key(
+                "snapshots_fetched",
+                COUNT,
+                Default("0"),
+                "snapshots that a node has fetched from another, since what it lacked was gone from the log",
+            ),
             key("fast_read_near_expiry", Bool, Default("false"), "a fast read in the last tenth of a hold"),
             key("final_reads", Bool, Default("false"), "a final read of every key"),
         ],

@@ -68,7 +68,8 @@ impl Follower {
 }
 
 impl Paxos {
-    /// Promises, and says what the leader lacks. The caller has made sure that the lease allows it, and that this replica
+    /// Promises, and says what the leader lacks; if that is gone from the log, says so instead: such a promise does not count
+    /// before the leader has fetched it and asks again. The caller has made sure that the lease allows it, and that this replica
     /// does not lead; `granted`: it grants the lease with it. False when the Prepare is stale and was not answered.
     pub fn on_prepare(&mut self, from: NodeId, prepare: Prepare, granted: bool, turn: &mut Turn<'_>) -> bool {
         let Role::Follower(follower) = &mut self.role else { unreachable!("a leader steps down first") };
@@ -79,15 +80,21 @@ impl Paxos {
         *follower = Follower { session: prepare.session, phase: FollowerPhase::Prepare };
         self.promise(prepare.ballot, turn);
         let longer = self.length() > prepare.length;
-        let suffix = if turn.has(Mutant::AdoptByLengthOnly) {
-            longer.then(|| self.suffix(prepare.decided))
+        let lacking = if turn.has(Mutant::AdoptByLengthOnly) {
+            longer.then_some(prepare.decided)
         } else if self.accepted_ballot > prepare.accepted_ballot {
-            Some(self.suffix(prepare.decided))
+            // a snapshot may have taken the leader beyond this log; then another of the quorum has the best one
+            Some(prepare.decided.min(self.length()))
         } else if self.accepted_ballot == prepare.accepted_ballot && longer {
-            Some(self.suffix(prepare.length))
+            Some(prepare.length)
         } else {
             None
         };
+        let suffix = lacking.and_then(|start| self.suffix(start));
+        if lacking.is_some() && suffix.is_none() {
+            self.tell_trimmed(from, (prepare.ballot, prepare.session), turn);
+            return true;
+        }
         let promise = GroupMessage::Promise {
             ballot: prepare.ballot,
             session: prepare.session,
@@ -104,6 +111,20 @@ impl Paxos {
             turn.send_durable(from, self.group.wrap(promise));
         }
         true
+    }
+
+    /// Whether word of this session that something is gone from the sender's log is for this replica to act upon: it has
+    /// promised and waits to be synchronised, or it leads and waits for the sender's promise.
+    pub fn awaits(&self, from: NodeId, (ballot, session): (Ballot, u64)) -> bool {
+        match &self.role {
+            Role::Leader(leader) => leader.awaits_promise(from, (ballot, session)),
+            Role::Follower(follower) => {
+                ballot == self.promised
+                    && from == ballot.node
+                    && session == follower.session
+                    && follower.phase == FollowerPhase::Prepare
+            }
+        }
     }
 
     /// The leader's log replaces this follower's, from the last entry that is the same.

@@ -79,6 +79,8 @@ enum PeerState {
     Preparing,
     /// It has promised; the quorum is not complete.
     Promised,
+    /// It was told that it lacks entries that are gone.
+    Behind,
     /// AcceptSync was sent; Accept and Decide follow.
     Synced(Synced),
 }
@@ -123,6 +125,12 @@ impl Leader {
         self.peers.values().filter_map(|peer| peer.deadline).min()
     }
 
+    /// Whether this is the session in which a follower's promise is awaited.
+    pub(super) fn awaits_promise(&self, from: NodeId, (ballot, session): (Ballot, u64)) -> bool {
+        let preparing = |peer: &Peer| peer.session == session && peer.state == PeerState::Preparing;
+        ballot == self.ballot && self.accepting().is_none() && self.peers.get(&from).is_some_and(preparing)
+    }
+
     fn next_session(&mut self) -> u64 {
         self.last_session += 1;
         self.last_session
@@ -143,6 +151,19 @@ impl Paxos {
         assert!(ballot > self.promised, "a leader's ballot is above all that it promised");
         assert_eq!(ballot.node, self.group.node, "BLE3: a ballot belongs to one node");
         self.promise(ballot, turn);
+        self.role = Role::Leader(Leader {
+            ballot,
+            last_session: 0,
+            peers: BTreeMap::new(),
+            phase: LeaderPhase::Prepare { promises: BTreeMap::new() },
+            repeated: 0,
+        });
+        self.prepare_all(turn);
+        self.adopt_if_quorum(turn)
+    }
+
+    /// Asks all for their promises, first or again: what they promised before was relative to another log of this leader.
+    pub(super) fn prepare_all(&mut self, turn: &mut Turn<'_>) {
         let mine = Promised {
             accepted_ballot: self.accepted_ballot,
             length: self.length(),
@@ -151,17 +172,23 @@ impl Paxos {
         };
         let others: Vec<NodeId> = self.group.others().collect();
         let promises = BTreeMap::from([(self.group.node, mine)]);
-        self.role = Role::Leader(Leader {
-            ballot,
-            last_session: 0,
-            peers: BTreeMap::new(),
-            phase: LeaderPhase::Prepare { promises },
-            repeated: 0,
-        });
+        let Role::Leader(leader) = &mut self.role else { unreachable!("only a leader prepares") };
+        leader.phase = LeaderPhase::Prepare { promises };
         for other in others {
             self.prepare_anew(other, turn);
         }
-        self.adopt_if_quorum(turn)
+    }
+
+    /// Opens a new session with those that were to be sent what is gone from the log by now.
+    pub(super) fn prepare_who_lags(&mut self, turn: &mut Turn<'_>) {
+        let start = self.log.start();
+        let Role::Leader(leader) = &self.role else { return };
+        let lags = |peer: &Peer| matches!(&peer.state, PeerState::Synced(synced) if synced.sent < start);
+        let lagging: Vec<NodeId> =
+            leader.peers.iter().filter(|(_, peer)| lags(peer)).map(|(node, _)| *node).collect();
+        for node in lagging {
+            self.prepare_anew(node, turn);
+        }
     }
 
     /// Opens a new session with a follower: whatever it acknowledged in earlier ones is forgotten.
@@ -234,7 +261,9 @@ impl Paxos {
             return PromiseOutcome::Ignored;
         }
         match (&mut leader.phase, &peer.state) {
-            (_, PeerState::Synced(_)) => PromiseOutcome::Ignored,
+            (_, PeerState::Synced(_)) | (LeaderPhase::Prepare { .. }, PeerState::Behind) => {
+                PromiseOutcome::Ignored
+            }
             (LeaderPhase::Prepare { .. }, PeerState::Promised) if turn.has(Mutant::PromiseCountedTwice) => {
                 leader.repeated += 1;
                 if self.adopt_if_quorum(turn) { PromiseOutcome::Adopted } else { PromiseOutcome::Counted }
@@ -317,7 +346,8 @@ impl Paxos {
         wrong.expect("a quorum is never empty")
     }
 
-    /// Brings a follower's log to this leader's: AcceptSync cuts it at the last entry that certainly is the same.
+    /// Brings a follower's log to this leader's: AcceptSync cuts it at the last entry that certainly is the same. If some that
+    /// follow that one are gone, the follower is told to fetch what they came to, and comes back.
     fn sync_to(&mut self, to: NodeId, promised: &Promised, turn: &mut Turn<'_>) {
         let (length, decided) = (self.length(), self.decided);
         let Role::Leader(leader) = &mut self.role else { return };
@@ -330,7 +360,20 @@ impl Paxos {
         } else {
             promised.decided
         };
+        // what it knows to be decided is the same, also where a snapshot has taken it beyond what it had accepted
+        let mut common = common.max(promised.decided);
+        assert!(common <= length, "SP2: what a follower knows to be decided is in its leader's log");
         let Some(peer) = leader.peers.get_mut(&to) else { return };
+        if common < self.log.start() && turn.has(Mutant::TrimmedSentAsWhole) {
+            turn.reached(Mutant::TrimmedSentAsWhole);
+            common = self.log.start();
+        }
+        if common < self.log.start() {
+            peer.state = PeerState::Behind;
+            peer.deadline = Some(turn.now + peer.patience);
+            let session = (ballot, peer.session);
+            return self.tell_trimmed(to, session, turn);
+        }
         peer.state = PeerState::Synced(Synced {
             sequence: 0,
             sent: length,
@@ -340,7 +383,7 @@ impl Paxos {
         });
         peer.deadline = Some(turn.now + peer.patience);
         let session = peer.session;
-        let suffix = self.suffix(common);
+        let suffix = Suffix { start: common, entries: self.log.after(common).to_vec() };
         let basis = (promised.accepted_ballot, promised.length);
         let message = GroupMessage::AcceptSync { ballot, session, basis, suffix, decided };
         turn.send(to, self.group.wrap(message));
@@ -399,7 +442,7 @@ impl Paxos {
         let LeaderPhase::Accept(accepting) = &leader.phase else { return };
         let accepted = leader.peers.values().filter_map(|peer| match &peer.state {
             PeerState::Synced(synced) => synced.accepted,
-            PeerState::Preparing | PeerState::Promised => None,
+            PeerState::Preparing | PeerState::Promised | PeerState::Behind => None,
         });
         let mut own = accepting.durable;
         if turn.has(Mutant::LeaderCountsUnsynced) && own < self.length() {
@@ -424,7 +467,7 @@ impl Paxos {
         let Role::Leader(leader) = &self.role else { return None };
         match &leader.peers.get(&replica)?.state {
             PeerState::Synced(synced) => Some(self.length() - synced.accepted?),
-            PeerState::Preparing | PeerState::Promised => None,
+            PeerState::Preparing | PeerState::Promised | PeerState::Behind => None,
         }
     }
 
@@ -440,7 +483,7 @@ impl Paxos {
 
     /// Ends a leader's turn: Accept to every synced follower, or Decide when there is nothing to append.
     pub(super) fn announce_as_leader(&mut self, changed: bool, turn: &mut Turn<'_>) {
-        let (decided, length) = (self.decided, self.log.len() as u64);
+        let (decided, length) = (self.decided, self.log.length());
         let Role::Leader(leader) = &mut self.role else { return };
         let LeaderPhase::Accept(accepting) = &mut leader.phase else { return };
         if changed {
@@ -450,13 +493,12 @@ impl Paxos {
         for (node, peer) in &mut leader.peers {
             let PeerState::Synced(synced) = &mut peer.state else { continue };
             while synced.sent < length && synced.sent - synced.accepted.unwrap_or(synced.base) < WINDOW {
-                let start = synced.sent as usize;
-                let end = start + fitting(&log[start..]);
-                synced.sent = end as u64;
+                let start = synced.sent;
+                synced.sent += fitting(log.after(start));
                 synced.sent_decided = decided.min(synced.sent);
                 synced.sequence += 1;
                 peer.deadline.get_or_insert(turn.now + peer.patience);
-                let suffix = Suffix { start: start as u64, entries: log[start..end].to_vec() };
+                let suffix = Suffix { start, entries: log.between(start, synced.sent).to_vec() };
                 let (session, sequence) = (peer.session, synced.sequence);
                 turn.send(
                     *node,
@@ -476,17 +518,17 @@ impl Paxos {
     }
 
     /// Prepare again to all in the prepare phase (which also keeps their grants fresh); in the accept phase to those that
-    /// have not promised, and in a new session to those that acknowledge nothing.
+    /// have not promised, and in a new session to those that acknowledge nothing or have not come back.
     pub(super) fn resend_as_leader(&mut self, turn: &mut Turn<'_>) {
         let Role::Leader(leader) = &self.role else { return };
         let late: Vec<(NodeId, bool)> = leader
             .peers
             .iter()
             .filter(|(_, peer)| peer.deadline.is_some_and(|deadline| deadline <= turn.now))
-            .map(|(node, peer)| (*node, matches!(peer.state, PeerState::Synced(_))))
+            .map(|(node, peer)| (*node, matches!(peer.state, PeerState::Synced(_) | PeerState::Behind)))
             .collect();
-        for (node, synced) in late {
-            if synced {
+        for (node, told) in late {
+            if told {
                 self.be_more_patient(node, turn.moment());
                 self.prepare_anew(node, turn);
             } else {
@@ -506,11 +548,11 @@ impl Paxos {
 }
 
 /// How many of these entries one Accept takes.
-fn fitting(entries: &[Entry]) -> usize {
+fn fitting(entries: &[Entry]) -> u64 {
     let mut bytes = 0;
     let fit = entries.iter().take_while(|entry| {
         bytes += entry.weight();
         bytes <= BYTES_PER_MESSAGE
     });
-    fit.count().max(1)
+    fit.count().max(1) as u64
 }

@@ -25,6 +25,7 @@ use crate::{
     core::{
         LocalTime, Moment, Turn,
         durable::{DurableGroup, Record},
+        log::Log,
         message::{Entry, GroupMessage, Message, Suffix},
         trace::TraceEvent,
     },
@@ -68,7 +69,7 @@ pub struct Paxos {
     /// The persist that made the promise durable; 0: an earlier life's.
     promised_by: u64,
     accepted_ballot: Ballot,
-    log: Vec<Entry>,
+    log: Log,
     decided: u64,
     role: Role,
     /// From here on the log (or its ballot) has changed since the last persist.
@@ -89,7 +90,12 @@ pub enum Role {
 impl Paxos {
     /// A replica that starts with what it finds on its disk; it asks who leads.
     pub fn new(group: Group, durable: &DurableGroup, now: LocalTime) -> Self {
-        assert!(durable.decided <= durable.log.len() as u64, "SP3: what is decided is in the log");
+        assert!(durable.decided <= durable.log.length(), "SP3: what is decided is in the log");
+        assert!(
+            durable.log.start() <= durable.snapshot.applied()
+                && durable.snapshot.applied() <= durable.decided,
+            "entries are dropped only when a snapshot covers them, and a snapshot covers only what is decided"
+        );
         Self {
             group,
             promised: durable.promised,
@@ -121,7 +127,7 @@ impl Paxos {
 
     /// Length of the log.
     pub fn length(&self) -> u64 {
-        self.log.len() as u64
+        self.log.length()
     }
 
     /// Number of entries known to be decided.
@@ -129,9 +135,14 @@ impl Paxos {
         self.decided
     }
 
-    /// Entry number `index`, from 1.
+    /// The log.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Entry number `index`, from 1; none before the log's start is left.
     pub fn entry(&self, index: u64) -> &Entry {
-        &self.log[index as usize - 1]
+        self.log.entry(index)
     }
 
     /// Role and phase.
@@ -210,7 +221,7 @@ impl Paxos {
             partition: self.group.partition,
             accepted_ballot: self.accepted_ballot,
             start,
-            entries: self.log[start as usize..].to_vec(),
+            entries: self.log.after(start).to_vec(),
         });
         if self.decided > self.recorded_decided {
             self.recorded_decided = self.decided;
@@ -229,7 +240,7 @@ impl Paxos {
             ballot: self.promised,
             leading: self.in_accept_phase(),
             first: self.traced_decided + 1,
-            hashes: self.log[self.traced_decided as usize..self.decided as usize].iter().map(hash).collect(),
+            hashes: self.log.between(self.traced_decided, self.decided).iter().map(hash).collect(),
         });
         self.traced_decided = self.decided;
     }
@@ -242,12 +253,43 @@ impl Paxos {
         }
     }
 
+    /// A snapshot covers the first `start` entries, all of them applied here: they are gone. Who was being sent them is
+    /// prepared anew, and will learn that.
+    pub fn trim(&mut self, start: u64, turn: &mut Turn<'_>) {
+        assert!(start <= self.decided, "SP3: what is not decided is in the log");
+        self.log.cover(start);
+        self.prepare_who_lags(turn);
+    }
+
+    /// All up to number `index` is decided, and another node has sent what it comes to. Safe at any ballot: what is decided
+    /// is in every log that will ever be adopted, so that this node's claim, its accepted ballot and length, stays as good as
+    /// it was. Entries beyond the snapshot may be decided already, and stay.
+    pub fn install(&mut self, index: u64, turn: &mut Turn<'_>) {
+        assert!(index > self.decided, "SP3: a snapshot that comes late does not undo what is decided");
+        assert!(!self.in_session(), "what a leader and its followers append is not cut off by a snapshot");
+        self.log.cover(index);
+        self.unrecorded = self.unrecorded.map(|start| start.max(index));
+        (self.decided, self.recorded_decided, self.traced_decided) = (index, index, index);
+        match &mut self.role {
+            Role::Leader(_) => self.prepare_all(turn),
+            Role::Follower(follower) => follower.phase = FollowerPhase::Recover { deadline: turn.now },
+        }
+    }
+
+    /// Whether this replica appends: as a leader, or as a follower that its leader has brought up to date.
+    pub fn in_session(&self) -> bool {
+        match &self.role {
+            Role::Leader(leader) => leader.accepting().is_some(),
+            Role::Follower(follower) => matches!(follower.phase, FollowerPhase::Accept { .. }),
+        }
+    }
+
     /// Replaces the log from `suffix.start` on and accepts all of it at `ballot`.
     fn replace(&mut self, ballot: Ballot, suffix: Suffix, turn: &mut Turn<'_>) {
         assert!(suffix.start >= self.decided, "SP3: a decided log only grows");
         assert!(suffix.start <= self.length(), "entries follow what the log holds");
         assert!(ballot >= self.accepted_ballot, "an acceptor's ballot only rises");
-        self.log.truncate(suffix.start as usize);
+        self.log.truncate(suffix.start);
         self.log.extend(suffix.entries);
         self.accepted_ballot = ballot;
         self.changed_from(suffix.start, turn);
@@ -274,8 +316,15 @@ impl Paxos {
         }
     }
 
-    fn suffix(&self, start: u64) -> Suffix {
-        Suffix { start, entries: self.log[start as usize..].to_vec() }
+    /// The entries after number `start`; none when some of them are gone.
+    fn suffix(&self, start: u64) -> Option<Suffix> {
+        (start >= self.log.start()).then(|| Suffix { start, entries: self.log.after(start).to_vec() })
+    }
+
+    /// What `to` lacks is gone from this log.
+    fn tell_trimmed(&self, to: NodeId, (ballot, session): (Ballot, u64), turn: &mut Turn<'_>) {
+        let trimmed = GroupMessage::Trimmed { ballot, session, start: self.log.start() };
+        turn.send_durable(to, self.group.wrap(trimmed));
     }
 }
 

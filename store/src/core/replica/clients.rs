@@ -165,6 +165,7 @@ impl Replica {
         self.paxos.trace_decided(turn);
         while self.kv.applied() < self.paxos.decided() {
             let entry = self.paxos.entry(self.kv.applied() + 1);
+            self.trimming.applied(entry);
             let result = self.kv.apply(entry);
             let Standing::Leader(leadership) = &mut self.standing else { continue };
             let (Entry::Command(command), Some((outcome, version))) = (entry, result) else { continue };

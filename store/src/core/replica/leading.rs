@@ -49,6 +49,7 @@ impl Replica {
 
     /// What a follower said in a heartbeat.
     pub fn on_follower_decided(&mut self, from: NodeId, decided: u64) {
+        self.trimming.told(from, decided);
         self.paxos.on_follower_decided(from, decided);
     }
 

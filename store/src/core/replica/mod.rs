@@ -9,12 +9,17 @@
 //! - An acceptor renews the lease only of a leader that its own election still follows and that is connected to a quorum;
 //!   otherwise a leader that can send but not receive would keep its successor out for ever.
 
+mod catching_up;
 mod clients;
 mod handing;
 mod leading;
 mod leasing;
+mod trimming;
 
 pub use clients::is_local_read;
+
+use catching_up::CatchingUp;
+use trimming::Trimming;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -47,6 +52,8 @@ pub struct Replica {
     grant: Option<Grant>,
     standing: Standing,
     next_proposal: u64,
+    trimming: Trimming,
+    catching_up: CatchingUp,
     /// The last ballot that this replica led under; only a planted bug looks at it.
     deposed: Option<Ballot>,
     /// A ballot that was handed over, and the end of its hold: only a planted bug keeps it.
@@ -146,10 +153,17 @@ impl Replica {
         let node = group.node;
         let remembers = moment.config.mutant != Some(Mutant::RestartForgetsGrant);
         let forgotten = terms(moment).filter(|_| durable.promised != Ballot::BOTTOM && remembers);
+        let mut keys = preset;
+        keys.move_to(
+            durable.snapshot.applied(),
+            durable.snapshot.iter().map(|(key, held)| (key.clone(), held.clone())),
+        );
         let mut replica = Self {
+            trimming: Trimming::new(keys.applied()),
+            catching_up: CatchingUp::default(),
             election: Election::new(node, priority, durable.announced, durable.promised),
             paxos: Paxos::new(group, durable, moment.now),
-            kv: preset,
+            kv: keys,
             // L3: what this replica granted before it restarted is forgotten, so it assumes the longest
             grant: forgotten
                 .map(|terms| Grant { ballot: durable.promised, until: moment.now + terms.restart_wait() }),
@@ -159,7 +173,9 @@ impl Replica {
             kept: None,
         };
         while replica.kv.applied() < replica.paxos.decided() {
-            replica.kv.apply(replica.paxos.entry(replica.kv.applied() + 1));
+            let entry = replica.paxos.entry(replica.kv.applied() + 1);
+            replica.trimming.applied(entry);
+            replica.kv.apply(entry);
         }
         replica
     }
@@ -216,8 +232,9 @@ impl Replica {
             partition: self.paxos.group().partition,
             elected: self.election.leader(),
             promised: self.paxos.promised(),
-            role: self.paxos.role_name().to_owned(),
+            role: if self.catching_up.fetches() { "catching up" } else { self.paxos.role_name() }.to_owned(),
             hold_ms: self.hold_until(moment).map(|until| until.since(moment.now).as_millis() as u64),
+            log_start: self.paxos.log().start(),
             log_length: self.paxos.length(),
             decided: self.paxos.decided(),
         }
@@ -274,8 +291,16 @@ impl Replica {
             }
             GroupMessage::LeaseRelease { ballot } => self.on_lease_release(ballot, turn),
             GroupMessage::TakeOver { ballot } => takes_over = self.on_take_over(from, ballot, turn),
+            GroupMessage::Trimmed { ballot, session, .. } => self.on_trimmed(from, (ballot, session), turn),
+            GroupMessage::FetchSnapshot { ballot, number, since, index, offset } => {
+                self.on_fetch(from, (ballot, number), since, (index, offset), turn);
+            }
+            GroupMessage::SnapshotPiece { number, since, index, offset, changed, last, .. } => {
+                self.on_piece(from, (number, since), (index, offset), changed, last, turn);
+            }
         }
         self.apply(turn);
+        self.stop_fetching_in_session(turn);
         takes_over
     }
 
@@ -381,6 +406,7 @@ impl Replica {
         self.give_up_if_over(turn);
         self.try_to_lead(turn);
         self.paxos.on_time(turn);
+        self.fetch_on_time(turn);
         self.extend_lease(turn);
         self.expire_requests(turn);
     }
@@ -402,12 +428,14 @@ impl Replica {
     pub fn on_persisted(&mut self, number: u64, turn: &mut Turn<'_>) {
         self.give_up_if_over(turn);
         self.paxos.on_persisted(number, turn);
+        self.trim_durable(number, turn);
         self.apply(turn);
     }
 
     /// The connection of a peer is a new one.
     pub fn on_session(&mut self, from: NodeId, turn: &mut Turn<'_>) {
         self.paxos.on_session(from, turn);
+        self.fetch_again_from(from, turn);
     }
 
     /// Ends a turn.
@@ -418,6 +446,7 @@ impl Replica {
             leadership.progress.durable.observe(durable, length, turn.now);
         }
         self.paxos.finish_turn(turn);
+        self.trim_if_due(turn);
     }
 
     /// When [`Replica::on_time`] has something to do.
@@ -439,7 +468,7 @@ impl Replica {
             Standing::Candidate(_) => self.grant.map(|grant| grant.until),
             Standing::Follower => None,
         };
-        leader.into_iter().chain(self.paxos.next_deadline()).min()
+        leader.into_iter().chain(self.paxos.next_deadline()).chain(self.catching_up.next_deadline()).min()
     }
 
     fn expire_requests(&mut self, turn: &mut Turn<'_>) {

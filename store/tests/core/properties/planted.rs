@@ -6,6 +6,7 @@ use store::{
         Config, LocalTime, Node, Output,
         durable::{DurableGroup, DurableState},
         invariants::{Observer, Violation},
+        log::Log,
         message::{Command, Entry, ProposalId, Table},
         trace::TraceEvent,
     },
@@ -73,8 +74,11 @@ fn node_with_decided(config: &Config, entries: u64) -> Node {
     let entry = |number| {
         Entry::Command(Command { id: ProposalId { node: 3, boot: 1, number }, operation: put("x", "a") })
     };
-    let group =
-        DurableGroup { log: (1..=entries).map(entry).collect(), decided: entries, ..DurableGroup::default() };
+    let group = DurableGroup {
+        log: Log::new(0, (1..=entries).map(entry).collect()),
+        decided: entries,
+        ..DurableGroup::default()
+    };
     let durable = DurableState { table: Some(table), groups: [(1, group)].into() };
     Node::start(config, &durable, LocalTime(0), &mut Vec::new())
 }

@@ -145,12 +145,12 @@ impl World {
         self.machines.keys().copied().collect()
     }
 
-    /// The values that a node's decided log writes, in their order.
+    /// The values that a node's decided log writes, in their order; of one that is trimmed, what is left of it.
     pub fn decided_values(&self, id: NodeId) -> Vec<Value> {
         let replicas = self.node(id).into_iter().flat_map(Node::replicas);
         let entries = replicas.flat_map(|replica| {
             let paxos = replica.paxos();
-            (1..=paxos.decided()).map(|index| paxos.entry(index))
+            (paxos.log().start() + 1..=paxos.decided()).map(|index| paxos.entry(index))
         });
         entries
             .filter_map(|entry| match entry {

@@ -1,0 +1,157 @@
+//! The log of one replica. Indices are absolute and count from 1; a beginning of the log may be gone, since a snapshot covers
+//! it. `length` means entries from the first that ever was, whether they are still here or not.
+
+use crate::core::message::Entry;
+
+/// Entries `start + 1` to `length`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Log {
+    start: u64,
+    entries: Vec<Entry>,
+    bytes: u64,
+}
+
+impl Log {
+    /// A log without its first `start` entries.
+    pub fn new(start: u64, entries: Vec<Entry>) -> Self {
+        let bytes = weight(&entries);
+        Self { start, entries, bytes }
+    }
+
+    /// How many entries at its beginning are gone.
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Number of its last entry.
+    pub fn length(&self) -> u64 {
+        self.start + self.entries.len() as u64
+    }
+
+    /// About how many bytes the entries that are here take.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Entry number `index`, which must still be here.
+    pub fn entry(&self, index: u64) -> &Entry {
+        assert!(index > self.start, "entry {index} is gone: the log begins after {}", self.start);
+        &self.entries[(index - self.start - 1) as usize]
+    }
+
+    /// The last entry, if any is here.
+    pub fn last(&self) -> Option<&Entry> {
+        self.entries.last()
+    }
+
+    /// All entries after number `index`: never fewer because some are gone.
+    pub fn after(&self, index: u64) -> &[Entry] {
+        assert!(index >= self.start, "entries after {index} are gone: the log begins after {}", self.start);
+        &self.entries[(index - self.start) as usize..]
+    }
+
+    /// Entries after number `from` up to number `to`.
+    pub fn between(&self, from: u64, to: u64) -> &[Entry] {
+        &self.after(from)[..(to - from) as usize]
+    }
+
+    /// Appends an entry.
+    pub fn push(&mut self, entry: Entry) {
+        self.bytes += entry.weight() as u64;
+        self.entries.push(entry);
+    }
+
+    /// Appends entries.
+    pub fn extend(&mut self, entries: Vec<Entry>) {
+        self.bytes += weight(&entries);
+        self.entries.extend(entries);
+    }
+
+    /// A snapshot covers everything up to number `index`, which may lie beyond the end: all of that is gone.
+    pub fn cover(&mut self, index: u64) {
+        if index <= self.start {
+            return;
+        }
+        let gone = ((index - self.start) as usize).min(self.entries.len());
+        self.bytes -= weight(&self.entries[..gone]);
+        self.entries.drain(..gone);
+        self.start = index;
+    }
+
+    /// The first number, from `lowest` on, after which no more than `budget` bytes of entries follow.
+    pub fn within(&self, budget: u64, lowest: u64) -> u64 {
+        let mut start = lowest.clamp(self.start, self.length());
+        let mut bytes = weight(self.after(start));
+        while bytes > budget {
+            start += 1;
+            bytes -= self.entry(start).weight() as u64;
+        }
+        start
+    }
+
+    /// Cuts off everything after number `length`.
+    pub fn truncate(&mut self, length: u64) {
+        assert!(length >= self.start, "a log is not cut off below {}, where it begins", self.start);
+        let keep = ((length - self.start) as usize).min(self.entries.len());
+        self.bytes -= weight(&self.entries[keep..]);
+        self.entries.truncate(keep);
+    }
+}
+
+fn weight(entries: &[Entry]) -> u64 {
+    entries.iter().map(|entry| entry.weight() as u64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::message::StopSign;
+
+    /// Each weighs 64 bytes.
+    fn entry(config: u32) -> Entry {
+        Entry::StopSign(StopSign { config, members: Vec::new() })
+    }
+
+    fn log() -> Log {
+        let mut log = Log::default();
+        log.extend((1..=5).map(entry).collect());
+        log
+    }
+
+    #[test]
+    fn indices_stay_what_they_were_when_the_beginning_is_gone() {
+        let mut log = log();
+        log.cover(2);
+        assert_eq!((log.start(), log.length(), log.bytes()), (2, 5, 3 * 64));
+        assert_eq!(
+            (log.entry(3), log.after(4), log.between(2, 3)),
+            (&entry(3), &[entry(5)][..], &[entry(3)][..])
+        );
+        log.cover(1);
+        log.truncate(3);
+        log.push(entry(6));
+        assert_eq!((log.start(), log.length(), log.last(), log.bytes()), (2, 4, Some(&entry(6)), 2 * 64));
+        log.cover(9);
+        assert_eq!((log.start(), log.length(), log.last(), log.bytes()), (9, 9, None, 0));
+        assert_eq!(log.after(9), []);
+    }
+
+    #[test]
+    #[should_panic(expected = "entries after 1 are gone")]
+    fn what_is_gone_is_never_nothing() {
+        let mut log = log();
+        log.cover(2);
+        log.after(1);
+    }
+
+    #[test]
+    fn what_is_kept_is_within_the_budget() {
+        let mut log = log();
+        assert_eq!(log.within(2 * 64, 0), 3);
+        assert_eq!(log.within(2 * 64 + 63, 0), 3);
+        assert_eq!(log.within(2 * 64, 4), 4, "no more than is asked for");
+        assert_eq!((log.within(1000, 0), log.within(0, 0)), (0, 5));
+        log.cover(2);
+        assert_eq!(log.within(1000, 0), 2, "what is left");
+    }
+}

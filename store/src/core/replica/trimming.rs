@@ -1,0 +1,121 @@
+//! When a replica makes a snapshot and trims its log.
+//!
+//! A snapshot is the keys as they are after the last entry applied. Only what has changed since the one before is written, in
+//! the batch that moves its index and drops entries from the log: so after a crash keys, index and log fit together (etcd 13766),
+//! and no entry is gone that no snapshot covers (omnipaxos 0.2.4). What has changed are the keys that the entries between name,
+//! at most as many bytes as these: a write is written twice at most, however many keys there are. In memory the log is trimmed
+//! once all that is durable.
+//!
+//! Entries that the snapshot covers stay for members that have not applied them, within the budget: a dead member stops nothing.
+//! Each replica trims by itself. A stop-sign is never covered, so that whoever has the log of a stopped group knows it (L7).
+
+use std::collections::BTreeMap;
+
+use super::Replica;
+use crate::{
+    api::NodeId,
+    config::Mutant,
+    core::{Turn, durable::Record, kv::Pair, message::Entry, trace::TraceEvent},
+};
+
+/// What a replica knows of its snapshot and of the others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Trimming {
+    /// Number of the last entry that the snapshot reflects.
+    snapshot: u64,
+    /// Bytes of the entries that were applied since.
+    bytes: u64,
+    /// How far the others have said that they know the log to be decided.
+    told: BTreeMap<NodeId, u64>,
+    /// The persist that makes it durable, and how many entries are gone after that.
+    pending: Option<(u64, u64)>,
+    /// Keys that a planted bug makes durable one turn late.
+    late: Vec<Pair>,
+}
+
+impl Trimming {
+    pub(super) fn new(snapshot: u64) -> Self {
+        Self { snapshot, bytes: 0, told: BTreeMap::new(), pending: None, late: Vec::new() }
+    }
+
+    /// An entry is applied.
+    pub(super) fn applied(&mut self, entry: &Entry) {
+        self.bytes += entry.weight() as u64;
+    }
+
+    /// Another replica has said how far it knows the log to be decided.
+    pub(super) fn told(&mut self, from: NodeId, decided: u64) {
+        self.told.insert(from, decided);
+    }
+}
+
+impl Replica {
+    /// Ends a turn, after the log was recorded: what a snapshot covers is in the log on disk before it.
+    pub(super) fn trim_if_due(&mut self, turn: &mut Turn<'_>) {
+        self.persist_late_keys(turn);
+        let index = self.covered();
+        if self.trimming.bytes < turn.config.cluster.trimming.snapshot_after_bytes
+            || index == self.trimming.snapshot
+            || self.trimming.pending.is_some()
+        {
+            return;
+        }
+        let changed = self.changed_until(index);
+        let start = self.first_to_keep(index, turn);
+        self.persist_snapshot(index, changed, start, turn);
+        self.trimming.pending = Some((turn.covering(), start));
+        let partition = self.paxos.group().partition;
+        turn.trace(|| TraceEvent::Snapshot { partition, index, start, fetched: false });
+    }
+
+    /// A persist of this node is durable: if that is the snapshot's, the log need not have what it covers.
+    pub(super) fn trim_durable(&mut self, number: u64, turn: &mut Turn<'_>) {
+        if let Some((_, start)) = self.trimming.pending.take_if(|(persist, _)| *persist <= number) {
+            self.paxos.trim(start, turn);
+        }
+    }
+
+    /// The last entry that a snapshot of the keys reflects: a stop-sign changes none, and is left for the log.
+    pub(super) fn covered(&self) -> u64 {
+        let applied = self.kv.applied();
+        if self.paxos.stopped() && applied == self.paxos.length() { applied - 1 } else { applied }
+    }
+
+    /// What has changed from the snapshot until entry `index`, which is applied.
+    pub(super) fn changed_until(&self, index: u64) -> Vec<Pair> {
+        self.kv.changed_by(self.paxos.log().between(self.trimming.snapshot, index))
+    }
+
+    /// The snapshot moves on to `index`, and the log on disk loses its first `start` entries.
+    pub(super) fn persist_snapshot(
+        &mut self,
+        index: u64,
+        mut changed: Vec<Pair>,
+        start: u64,
+        turn: &mut Turn<'_>,
+    ) {
+        assert!(start <= index, "no entry is dropped that no snapshot covers");
+        (self.trimming.snapshot, self.trimming.bytes, self.trimming.pending) = (index, 0, None);
+        if turn.has(Mutant::SnapshotIndexBeforeKeys) {
+            turn.reached(Mutant::SnapshotIndexBeforeKeys);
+            self.trimming.late = std::mem::take(&mut changed);
+        }
+        let partition = self.paxos.group().partition;
+        turn.persist(Record::Snapshot { partition, index, changed, start });
+    }
+
+    fn persist_late_keys(&mut self, turn: &mut Turn<'_>) {
+        let changed = std::mem::take(&mut self.trimming.late);
+        if !changed.is_empty() {
+            let (partition, index) = (self.paxos.group().partition, self.trimming.snapshot);
+            turn.persist(Record::Snapshot { partition, index, changed, start: self.paxos.log().start() });
+        }
+    }
+
+    /// Back to what the others are known to have, but only within the budget, and nothing that the snapshot does not cover.
+    fn first_to_keep(&self, index: u64, turn: &Turn<'_>) -> u64 {
+        let told = |node: NodeId| self.trimming.told.get(&node).copied().unwrap_or(0);
+        let lowest = self.paxos.group().others().map(told).min().unwrap_or(index);
+        self.paxos.log().within(turn.config.cluster.trimming.keep_log_bytes, lowest.min(index)).min(index)
+    }
+}
