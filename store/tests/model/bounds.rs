@@ -294,12 +294,7 @@ impl Bounds {
                 crashes: 1,
                 ticks: 2,
                 slow_disks: ALL,
-                ..Self::leased(
-                    "leases and crashes",
-                    5,
-                    WRITE_THEN_READ,
-                    &[Decided, FastRead, HandOver, CrashBeforeDecide],
-                )
+                ..Self::leased("leases and crashes", 5, WRITE_THEN_READ, &[Decided, FastRead, HandOver])
             },
         ]
     }
