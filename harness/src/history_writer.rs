@@ -1,8 +1,7 @@
 //! The one writer of a run's history: the order of its lines is the order of time.
 //!
 //! Every record takes its time stamp under the lock that also orders the lines. An operation's invocation is recorded before
-//! its request leaves and its completion after the answer has come, so that recorded intervals contain the real ones. The lines
-//! are made by the thread that writes them.
+//! its request leaves and its completion after the answer has come, so that recorded intervals contain the real ones.
 
 mod file;
 mod line;
@@ -11,7 +10,7 @@ use std::{
     fs::File,
     io,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use checker::history::{Function, Header, Kind, Nemesis, Op, OpResult, Phase, Record, Trip};
@@ -19,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::clock::boottime_ns;
 use file::LineFile;
-use line::Line;
+use line::put_op;
 
 /// The history of a run, while it is written.
 #[derive(Debug)]
@@ -101,7 +100,7 @@ impl History {
     pub fn create(path: &Path, header: impl FnOnce(u64) -> Header) -> io::Result<Self> {
         let origin = boottime_ns();
         let history = Self::new(origin, Some(LineFile::start(File::create_new(path)?)?));
-        history.lock().write(Record::Header(header(origin)));
+        history.lock().write(&Record::Header(header(origin)));
         history.flush()?;
         Ok(history)
     }
@@ -128,22 +127,21 @@ impl History {
     }
 
     /// Records that an operation is about to be sent; returns when.
-    pub fn invoke(&self, asked: &Arc<Asked>) -> u64 {
+    pub fn invoke(&self, asked: &Asked) -> u64 {
         let mut inner = self.lock();
         let time = self.stamp(&mut inner);
-        inner.append(|| Line::Op { time, asked: Arc::clone(asked), finished: None });
+        inner.append(|line| put_op(line, time, asked, None));
         time
     }
 
     /// Records how the operation that was invoked at `invoked` has ended.
-    pub fn complete(&self, asked: &Arc<Asked>, invoked: u64, finished: &Arc<Finished>) {
-        let Finished { ended, trip, .. } = &**finished;
+    pub fn complete(&self, asked: &Asked, invoked: u64, finished: &Finished) {
+        let Finished { ended, trip, .. } = finished;
         let mut inner = self.lock();
         let time = self.stamp(&mut inner);
         inner.count += 1;
         if inner.file.is_some() {
-            let finished = Some(Arc::clone(finished));
-            inner.append(|| Line::Op { time, asked: Arc::clone(asked), finished });
+            inner.append(|line| put_op(line, time, asked, Some(finished)));
             let (fast, local) = ended.result().map_or((false, false), |result| (result.fast, result.local));
             let (name, kind) = (name_of(&asked.function), ended.kind());
             inner.completed.push(Completed { invoked, ended: time, name, kind, fast, local, trip: *trip });
@@ -163,7 +161,7 @@ impl History {
     pub fn nemesis(&self, mut nemesis: Nemesis) {
         let mut inner = self.lock();
         nemesis.time = self.stamp(&mut inner);
-        inner.write(Record::Nemesis(nemesis.clone()));
+        inner.write(&Record::Nemesis(nemesis.clone()));
         inner.faults.push(nemesis);
     }
 
@@ -171,7 +169,7 @@ impl History {
     pub fn phase(&self, name: &str) -> u64 {
         let mut inner = self.lock();
         let time = self.stamp(&mut inner);
-        inner.write(Record::Phase(Phase { time, name: name.to_owned() }));
+        inner.write(&Record::Phase(Phase { time, name: name.to_owned() }));
         time
     }
 
@@ -220,15 +218,18 @@ impl History {
 }
 
 impl Inner {
-    fn append(&mut self, line: impl FnOnce() -> Line) {
+    fn append(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
         if let Some(file) = &mut self.file {
-            file.append(line());
+            file.append(put);
         }
     }
 
     /// A line that is rare, and that must not wait for others.
-    fn write(&mut self, record: Record) {
-        self.append(|| Line::Record(Box::new(record)));
+    fn write(&mut self, record: &Record) {
+        self.append(|line| {
+            serde_json::to_writer(&mut *line, record).expect("plain data");
+            line.push(b'\n');
+        });
         if let Some(file) = &mut self.file {
             file.hand_over();
         }
@@ -324,8 +325,8 @@ mod tests {
         Header { workload, seed: 1, origin, initial, partitions: Vec::new(), partitioning }
     }
 
-    fn asked(client: u64) -> Arc<Asked> {
-        Arc::new(Asked { process: client, client, node: 1, function: Function::Get { key: Key::Integer(1) } })
+    fn asked(client: u64) -> Asked {
+        Asked { process: client, client, node: 1, function: Function::Get { key: Key::Integer(1) } }
     }
 
     #[test]
@@ -339,7 +340,7 @@ mod tests {
                 scope.spawn(move || {
                     for _ in 0..200 {
                         let invoked = history.invoke(&asked(client));
-                        let ended = Arc::new(Finished::straight(1, Ended::Info("lost".to_owned())));
+                        let ended = Finished::straight(1, Ended::Info("lost".to_owned()));
                         history.complete(&asked(client), invoked, &ended);
                     }
                 });
@@ -379,7 +380,7 @@ mod tests {
             local: false,
         };
         let trip = Trip { redirects: 1, gone: 2, leaderless: 3, behind: 4 };
-        let finished = Arc::new(Finished { ended: Ended::Ok(result.clone()), node: 2, trip });
+        let finished = Finished { ended: Ended::Ok(result.clone()), node: 2, trip };
         history.complete(&asked(3), invoked, &finished);
         history.flush().expect("written");
         let text = std::fs::read_to_string(&path).expect("read");
@@ -424,8 +425,7 @@ mod tests {
     fn without_a_record_operations_are_only_counted() {
         let history = History::unrecorded();
         let invoked = history.invoke(&asked(1));
-        let ended = Arc::new(Finished::straight(1, Ended::Info("lost".to_owned())));
-        history.complete(&asked(1), invoked, &ended);
+        history.complete(&asked(1), invoked, &Finished::straight(1, Ended::Info("lost".to_owned())));
         history.flush().expect("nothing to write");
         assert_eq!((history.completed_count(), history.completed_since(0).len()), (1, 0));
     }

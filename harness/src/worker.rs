@@ -74,15 +74,15 @@ impl Session {
     }
 
     /// Asks the store, and records it as one operation. It is asked of another node only where it certainly did not happen.
-    pub async fn ask(&mut self, entry: Entry, function: Function, limit: Duration) -> Arc<Finished> {
+    pub async fn ask(&mut self, entry: Entry, function: Function, limit: Duration) -> Finished {
         let partition = self.surroundings.leaders.partition_of(function.key());
         let node = self.store.first(partition, entry);
-        let asked = Arc::new(Asked { process: self.process, client: self.client, node, function });
+        let asked = Asked { process: self.process, client: self.client, node, function };
         let history = &self.surroundings.history;
         let invoked = history.invoke(&asked);
         let operation = operation_of(&asked.function);
         let done = self.store.call((partition, entry), &operation, limit, |_| ()).await;
-        let finished = Arc::new(finished(done));
+        let finished = finished(done);
         history.complete(&asked, invoked, &finished);
         if matches!(finished.ended, Ended::Info(_)) {
             self.process += self.surroundings.stride;
@@ -129,9 +129,8 @@ impl Worker {
             let Some(choice) = self.generator.choose() else { return };
             let function = choice.ask.resolve(&knowledge);
             let node = choice.node.unwrap_or_else(|| self.session.surroundings.leaders.entry(function.key()));
-            let entry = self.session.entry(&function, node);
-            let finished = self.session.ask(entry, function.clone(), self.limit).await;
-            let ended = &finished.ended;
+            let Finished { ended, .. } =
+                self.session.ask(self.session.entry(&function, node), function.clone(), self.limit).await;
             knowledge.learn(&function, ended.kind(), ended.result());
             if matches!(ended, Ended::Fail(_)) {
                 time::sleep(BACKOFF).await;

@@ -1,7 +1,6 @@
-//! The history's file, which a thread of its own writes: neither the making of lines nor a disk that is slow for a moment keeps a
-//! client waiting.
+//! The history's file, which a thread of its own writes: a disk that is slow for a moment keeps no client waiting.
 //!
-//! Lines are collected and handed over many at a time, in order, through a queue that has an end: when the disk falls behind
+//! Lines are collected and handed over in large pieces, in order, through a queue that has an end: when the disk falls behind
 //! for long, recording waits for it, and nothing is lost. Dropping it, in a panic too, writes what there is.
 
 use std::{
@@ -11,10 +10,8 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::line::Line;
-
-/// So many lines are handed over together.
-const PIECE: usize = 1024;
+/// Lines are handed over when they make up so many bytes.
+const PIECE: usize = 256 << 10;
 
 /// Pieces that wait for the disk before recording waits, too.
 const QUEUE: usize = 32;
@@ -22,7 +19,7 @@ const QUEUE: usize = 32;
 /// A file of lines.
 #[derive(Debug)]
 pub(super) struct LineFile {
-    lines: Vec<Line>,
+    lines: Vec<u8>,
     /// `None` only while it is dropped.
     orders: Option<mpsc::SyncSender<Order>>,
     failure: Arc<OnceLock<io::Error>>,
@@ -31,7 +28,7 @@ pub(super) struct LineFile {
 
 #[derive(Debug)]
 enum Order {
-    Write(Vec<Line>),
+    Write(Vec<u8>),
     /// Say when everything before is written.
     Tell(mpsc::SyncSender<()>),
 }
@@ -48,9 +45,9 @@ impl LineFile {
         Ok(Self { lines: Vec::new(), orders: Some(orders), failure, thread: Some(thread) })
     }
 
-    /// Appends a line.
-    pub(super) fn append(&mut self, line: Line) {
-        self.lines.push(line);
+    /// Appends what `put` puts, which must be whole lines.
+    pub(super) fn append(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        put(&mut self.lines);
         if self.lines.len() >= PIECE {
             self.hand_over();
         }
@@ -59,7 +56,8 @@ impl LineFile {
     /// Hands everything so far to the thread, which hands it to the operating system.
     pub(super) fn hand_over(&mut self) {
         if !self.lines.is_empty() {
-            let lines = std::mem::replace(&mut self.lines, Vec::with_capacity(PIECE));
+            let next = Vec::with_capacity(PIECE + PIECE / 8);
+            let lines = std::mem::replace(&mut self.lines, next);
             self.order(Order::Write(lines));
         }
     }
@@ -99,15 +97,10 @@ impl Drop for LineFile {
 
 /// The thread's life. After a failure nothing more is written: the file has no gap, only an end.
 fn write_all(mut file: File, orders: &mpsc::Receiver<Order>, failure: &OnceLock<io::Error>) {
-    let mut bytes = Vec::new();
     for order in orders {
         match order {
             Order::Write(lines) if failure.get().is_none() => {
-                bytes.clear();
-                for line in &lines {
-                    line.put(&mut bytes);
-                }
-                if let Err(error) = file.write_all(&bytes) {
+                if let Err(error) = file.write_all(&lines) {
                     let _ = failure.set(error);
                 }
             }

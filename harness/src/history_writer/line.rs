@@ -1,44 +1,13 @@
-//! The lines of a history; that of an operation piece by piece: a recorder of tens of thousands a second has no time for what serde does to
+//! The line of an operation, piece by piece: a recorder of tens of thousands a second has no time for what serde does to
 //! flatten one structure into another. The tests hold it against what serde writes.
 
-use std::sync::Arc;
-
-use checker::history::{Function, Key, Kind, OpResult, Record};
+use checker::history::{Function, Key, Kind, OpResult};
 use serde::Serialize;
 
 use super::{Asked, Ended, Finished};
 
-/// A line that is yet to be written.
-#[derive(Debug)]
-pub(super) enum Line {
-    /// An operation.
-    Op {
-        /// When.
-        time: u64,
-        /// What is asked.
-        asked: Arc<Asked>,
-        /// Of a completion: how it ended.
-        finished: Option<Arc<Finished>>,
-    },
-    /// Anything else.
-    Record(Box<Record>),
-}
-
-impl Line {
-    /// Appends the line.
-    pub(super) fn put(&self, line: &mut Vec<u8>) {
-        match self {
-            Self::Op { time, asked, finished } => put_op(line, *time, asked, finished.as_deref()),
-            Self::Record(record) => {
-                serde_json::to_writer(&mut *line, record).expect("plain data");
-                line.push(b'\n');
-            }
-        }
-    }
-}
-
 /// Appends the line of an invocation (`finished` is `None`) or a completion.
-fn put_op(line: &mut Vec<u8>, time: u64, asked: &Asked, finished: Option<&Finished>) {
+pub(super) fn put_op(line: &mut Vec<u8>, time: u64, asked: &Asked, finished: Option<&Finished>) {
     let ended = finished.map(|finished| &finished.ended);
     line.extend_from_slice(br#"{"record":"op","time":"#);
     put(line, &time);
@@ -123,7 +92,7 @@ fn put(line: &mut Vec<u8>, value: &impl Serialize) {
 
 #[cfg(test)]
 mod tests {
-    use checker::history::Trip;
+    use checker::history::{Record, Trip};
 
     use super::*;
 

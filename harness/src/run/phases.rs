@@ -221,8 +221,7 @@ async fn read_all(
                 unread.push(format!("key {key:?}: no node is left in the core"));
                 break;
             };
-            let finished = session.ask(Entry::At(node), Function::Get { key: key.clone() }, limit).await;
-            let ended = &finished.ended;
+            let ended = session.ask(Entry::At(node), Function::Get { key: key.clone() }, limit).await.ended;
             match ended {
                 Ended::Ok(_) => {
                     run.keys_read.fetch_add(1, Ordering::Relaxed);

@@ -354,9 +354,7 @@ impl Task {
                 Some(entry) => {
                     session.ask(entry, function.clone(), left.max(Duration::from_millis(20))).await
                 }
-                None => {
-                    Arc::new(Finished::straight(0, Ended::Fail("nobody is there to be asked".to_owned())))
-                }
+                None => Finished::straight(0, Ended::Fail("nobody is there to be asked".to_owned())),
             };
             let ended = &finished.ended;
             let time_is_up = self.within.is_none_or(|within| started.elapsed() >= within);
