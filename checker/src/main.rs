@@ -3,6 +3,7 @@
 //! The last line on stdout is `VERDICT valid|violation|unknown …`. Exit codes: 0 valid, 1 violation, 2 bad usage or bad
 //! input, 3 undecided since a budget ran out.
 
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,13 +15,18 @@ use checker::linearizability::{self, Budget, Report, Verdict};
 use checker::sequential;
 use clap::{Parser, Subcommand, ValueEnum};
 
-/// Prints a line. Whoever read it may have left (`checker check … | head`): the exit code is there all the same.
+/// Prints a line, as `println!` does, but for what [`line`] says.
 macro_rules! say {
-    ($($words:tt)*) => {{
-        use std::io::Write as _;
-        // an error says that nobody reads
-        let _ = writeln!(std::io::stdout(), $($words)*);
-    }};
+    ($($words:tt)*) => { line(format_args!($($words)*)) };
+}
+
+/// Prints a line. Whoever read it may have left (`checker check … | head`): the exit code is there all the same.
+fn line(words: std::fmt::Arguments<'_>) {
+    if let Err(error) = writeln!(std::io::stdout(), "{words}")
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        eprintln!("error: cannot write to standard output: {error}");
+    }
 }
 
 /// Decides whether recorded histories are linearizable, and whether leases were safe.

@@ -67,7 +67,9 @@ impl Generator {
 
     /// The next operation, unless the client has asked its share.
     pub fn choose(&mut self) -> Option<Choice> {
-        self.left = self.left.map_or(Some(None), |left| left.checked_sub(1).map(Some))?;
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(1)?;
+        }
         let any = self.rng.random_range(1..=self.nodes);
         let point = self.rng.random::<f64>();
         let mix = self.operations.mix;

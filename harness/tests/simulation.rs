@@ -333,13 +333,19 @@ fn a_failing_seed_that_cannot_be_kept_still_has_its_verdict() {
 #[test]
 fn a_reader_who_leaves_early_changes_nothing() {
     let workload = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workloads/reference.toml");
+    let simulate = |stdout: std::process::Stdio| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_harness"));
+        command.arg("sim").arg(&workload).args(["--seeds", "1..2", "--tale"]).stdout(stdout);
+        let output = command.output().expect("the harness runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_harness"));
-    command.arg("sim").arg(workload).args(["--seeds", "1..2", "--tale"]).stdout(writer);
-    let output = command.output().expect("the harness runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!((output.status.code(), &*said), (Some(0), ""));
+    assert_eq!(simulate(writer.into()), (Some(0), String::new()));
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let (code, said) = simulate(full.into());
+    assert_eq!(code, Some(0));
+    assert!(said.starts_with("error: cannot write to standard output: "), "{said}");
 }
 
 #[test]

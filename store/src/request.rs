@@ -50,10 +50,9 @@ pub fn operate(
         };
         let operation = operation(key_of(cluster.directory().key_type, key)?);
         let done = cluster.call(&operation, to.limit(), tell).await;
-        let mut out = std::io::stdout().lock();
         match done.result {
             Ok(answer) => {
-                writeln!(out, "{}\n  {}", outcome(&answer.outcome), way(&answer))?;
+                show(format_args!("{}\n  {}\n", outcome(&answer.outcome), way(&answer)));
                 let swapped = !matches!(answer.outcome, Outcome::NotSwapped { .. });
                 Ok(if swapped { ExitCode::SUCCESS } else { ExitCode::from(1) })
             }
@@ -71,11 +70,10 @@ pub fn status(to: &Destination, json: bool) -> anyhow::Result<ExitCode> {
         Ok(overview) => overview,
         Err(error) => return no_node(&error),
     };
-    let mut out = std::io::stdout().lock();
     if json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&overview)?)?;
+        show(format_args!("{}\n", serde_json::to_string_pretty(&overview)?));
     } else {
-        write!(out, "{overview}")?;
+        show(format_args!("{overview}"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -94,10 +92,7 @@ pub fn transfer_leader(
         };
         match cluster.transfer_leader((partition, successor), to.limit(), tell).await {
             Ok(ballot) => {
-                writeln!(
-                    std::io::stdout(),
-                    "node {successor} leads partition {partition} under ballot {ballot}"
-                )?;
+                show(format_args!("node {successor} leads partition {partition} under ballot {ballot}\n"));
                 Ok(ExitCode::SUCCESS)
             }
             Err(error) => {
@@ -106,6 +101,15 @@ pub fn transfer_leader(
             }
         }
     })
+}
+
+/// Prints what came of a request. Nobody may read it: the exit code says what has happened all the same.
+fn show(words: std::fmt::Arguments<'_>) {
+    if let Err(error) = write!(std::io::stdout(), "{words}")
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        eprintln!("error: cannot write to standard output: {error}");
+    }
 }
 
 fn no_node(error: &ClientError) -> anyhow::Result<ExitCode> {

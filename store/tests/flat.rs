@@ -110,7 +110,7 @@ impl Driver {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes, for the night"]
 fn memory_and_disk_are_flat_over_ten_million_writes() {
     let writes = std::env::var("STORE_WRITES").map_or(10_000_000, |text| text.parse().expect("a number"));
     let folder = tempfile::tempdir().expect("a temporary folder");

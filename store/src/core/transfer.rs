@@ -1,10 +1,11 @@
 //! Planned changes of leaders, on the node that leads: from the request to the announcement of the successor.
 //!
 //! A leader that is asked to hand over serves on until the successor is nearly up to date. Then it answers nothing any more,
-//! reads included, and lets what is in its log be decided. Once the successor has all of it durably, the leader voids its hold for good, gives its grants back, and only then tells the
-//! successor to take over ([`Replica::hand_over_if_ready`]). Operations that arrive meanwhile wait on this node, where they
-//! certainly have not happened. If the successor does not get that far within an election timeout each time, the leader goes on as if
-//! nothing had been asked: up to the hand-over it has held its lease all the time.
+//! reads included, and lets what is in its log be decided. Once the successor has all of it durably, the leader voids its hold
+//! for good, gives its grants back, and only then tells the successor to take over ([`Replica::hand_over_if_ready`]).
+//! Operations that arrive meanwhile wait on this node, where they certainly have not happened. If the successor does not get
+//! that far within an election timeout each time, the leader goes on as if nothing had been asked: up to the hand-over it has
+//! held its lease all the time.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -143,11 +143,11 @@ impl Replica {
         let fetch = self.catching_up.fetch.take();
         if turn.has(Mutant::LateSnapshotTruncates) {
             self.catching_up.fetch.clone_from(&fetch);
+            if fetch.as_ref().is_some_and(|fetch| fetch.since < self.kv.applied()) {
+                turn.reached(Mutant::LateSnapshotTruncates);
+            }
         }
         let Some(Fetch { since, index, changed, .. }) = fetch else { return };
-        if self.kv.applied() > since {
-            turn.reached(Mutant::LateSnapshotTruncates);
-        }
         assert_eq!(
             self.kv.applied(),
             since,
