@@ -18,7 +18,7 @@ use store::{
     client::Client,
     config::{
         ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, Partitioning, ReadMode, RoutingMode,
-        StorageKind, TrimConfig,
+        SESSION_IDLE_MS, StorageKind, TrimConfig,
     },
     node::{clock::machine_time, control::Notice},
 };
@@ -193,6 +193,7 @@ fn cluster(arguments: &Arguments, lease: bool) -> ClusterConfig {
         missed_rounds: 10,
         lease: lease.then_some(LeaseConfig { duration_ms: 1000, drift_ppm: 1000 }),
         request_timeout_ms: 5000,
+        session_idle_ms: SESSION_IDLE_MS,
         storage: if arguments.memory { StorageKind::Memory } else { StorageKind::Durable },
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,

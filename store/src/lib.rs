@@ -12,6 +12,7 @@ pub mod config;
 pub mod connections;
 pub mod core;
 pub mod directory;
+pub mod errand;
 pub mod node;
 pub mod overview;
 pub mod pipeline;

@@ -38,6 +38,12 @@ impl Cluster {
         Ok(Self { name: name.to_owned(), addresses, directory, client })
     }
 
+    /// The same client with sessions: what may have happened it asks for again, until it is told what came of it or its time is
+    /// up. Each write happens once all the same.
+    pub fn exactly_once(self) -> Self {
+        Self { client: self.client.exactly_once(), ..self }
+    }
+
     /// What the first of these addresses that answers within `limit` says of the cluster, and that address.
     pub async fn look_up(
         name: &str,

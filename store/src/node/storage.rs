@@ -26,13 +26,13 @@ use crate::{
     api::{Key, PartitionId},
     core::{
         durable::{DurableGroup, DurableState, Record},
-        kv::{KeyValues, Pair},
+        kv::{Change, KeyValues},
         log::Log,
     },
 };
 
 /// Version of the layout on disk; a node refuses every other.
-const LAYOUT: u32 = 2;
+const LAYOUT: u32 = 3;
 
 /// Bytes that the engine keeps in memory, and in its own log, before it sorts them into files. Most entries are trimmed by then.
 const UNFLUSHED: u64 = 16 << 20;
@@ -170,13 +170,20 @@ impl Durable {
 
     fn load_snapshot(&self, partition: PartitionId) -> Result<KeyValues, StorageError> {
         let index = self.load(&field(partition, b'i'))?.unwrap_or(0);
-        let mut pairs: Vec<Pair> = Vec::new();
+        let mut changes: Vec<Change> = Vec::new();
         for item in self.keys.prefix(field(partition, b's')) {
             let (_, value) = item.into_inner()?;
-            pairs.push(read(&format!("a key of the snapshot of partition {partition}"), &value)?);
+            let (key, held) = read(&format!("a key of the snapshot of partition {partition}"), &value)?;
+            changes.push(Change::Key(key, held));
+        }
+        for item in self.keys.prefix(field(partition, b'o')) {
+            let (_, value) = item.into_inner()?;
+            let (session, held) =
+                read(&format!("a session of the snapshot of partition {partition}"), &value)?;
+            changes.push(Change::Session(session, held));
         }
         let mut snapshot = KeyValues::default();
-        snapshot.move_to(index, pairs);
+        snapshot.move_to(index, changes);
         Ok(snapshot)
     }
 
@@ -205,9 +212,7 @@ impl Durable {
                 }
             }
             Record::Snapshot { partition, index, changed, start } => {
-                for pair in changed {
-                    batch.insert(&self.keys, snapshot_key(*partition, &pair.0), bytes(pair));
-                }
+                changed.iter().for_each(|change| self.insert_change(batch, *partition, change));
                 batch.insert(&self.keys, field(*partition, b'i'), bytes(index));
                 batch.insert(&self.keys, field(*partition, b't'), bytes(start));
                 let (first, length) = self.logs.entry(*partition).or_default();
@@ -215,6 +220,23 @@ impl Durable {
                     batch.remove(&self.keys, entry(*partition, index));
                 }
                 (*first, *length) = (*start, *start.max(length));
+            }
+        }
+    }
+}
+
+impl Durable {
+    fn insert_change(&self, batch: &mut fjall::OwnedWriteBatch, partition: PartitionId, change: &Change) {
+        match change {
+            Change::Key(key, held) => {
+                batch.insert(&self.keys, snapshot_key(partition, key), bytes(&(key, held)));
+            }
+            Change::Session(session, held) => {
+                batch.insert(&self.keys, snapshot_session(partition, *session), bytes(&(session, held)));
+            }
+            Change::SessionStays(_) => {}
+            Change::SessionClosed(session) => {
+                batch.remove(&self.keys, snapshot_session(partition, *session));
             }
         }
     }
@@ -410,6 +432,12 @@ fn snapshot_key(partition: PartitionId, key: &Key) -> Vec<u8> {
     name
 }
 
+fn snapshot_session(partition: PartitionId, session: u64) -> Vec<u8> {
+    let mut name = field(partition, b'o');
+    name.extend(session.to_be_bytes());
+    name
+}
+
 fn bytes<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_stdvec(value).expect("a value in memory can be encoded")
 }
@@ -437,7 +465,11 @@ mod tests {
     fn entries(values: &[&str]) -> Vec<Entry> {
         let entry = |value: &&str| {
             let operation = Operation::Put { key: Key::Integer(1), value: (*value).into() };
-            Entry::Command(Command { id: ProposalId { node: 1, boot: 1, number: 1 }, operation })
+            Entry::Command(Command {
+                id: ProposalId { node: 1, boot: 1, number: 1 },
+                operation,
+                session: None,
+            })
         };
         values.iter().map(entry).collect()
     }
@@ -476,7 +508,8 @@ mod tests {
 
     fn snapshot(index: u64, changed: &[(&str, Option<&str>, u64)], start: u64) -> Record {
         let pair = |(key, value, version): &(&str, Option<&str>, u64)| {
-            (Key::String((*key).to_owned()), Versioned { value: value.map(Into::into), version: *version })
+            let held = Versioned { value: value.map(Into::into), version: *version };
+            Change::Key(Key::String((*key).to_owned()), held)
         };
         Record::Snapshot { partition: 1, index, changed: changed.iter().map(pair).collect(), start }
     }

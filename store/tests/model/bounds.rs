@@ -4,7 +4,7 @@ use store::{
     api::{KeyType, NodeId, PartitionId},
     config::{
         ClusterConfig, LeaseConfig, Mutant, PartitionConfig, Partitioning, ReadMode, RoutingMode,
-        StorageKind, TrimConfig,
+        SESSION_IDLE_MS, StorageKind, TrimConfig,
     },
     core::Config,
 };
@@ -410,6 +410,7 @@ impl Bounds {
             missed_rounds: 1,
             lease: self.lease_ms.map(|duration_ms| LeaseConfig { duration_ms, drift_ppm: DRIFT_PPM }),
             request_timeout_ms: 1_000_000,
+            session_idle_ms: SESSION_IDLE_MS,
             storage: StorageKind::Durable,
             routing: RoutingMode::Forward,
             reads: ReadMode::Linearizable,

@@ -242,7 +242,11 @@ impl World {
         let request = self.clients.ask(client, node, script);
         let origin = Origin::Client(ClientId { connection: client as u64, request });
         let received = self.local(node, scene);
-        self.turn(node, Some(Happening::Request(Request { origin, operation, seen: 0, received })), scene)
+        self.turn(
+            node,
+            Some(Happening::Request(Request { origin, operation, seen: 0, session: None, received })),
+            scene,
+        )
     }
 
     /// Whether an invariant holds; an invariant that is broken says so by its name.
