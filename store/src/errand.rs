@@ -184,8 +184,9 @@ mod tests {
         Answer { outcome, version: index, index, leader: 1, ballot, fast: false, local: false }
     }
 
-    fn tag(session: u64, sequence: u64) -> Option<SessionTag> {
-        Some(SessionTag { session, sequence })
+    /// The write, with its place in a session.
+    fn tagged(session: u64, sequence: u64) -> (Operation, Option<SessionTag>) {
+        (put(), Some(SessionTag { session, sequence }))
     }
 
     fn opened() -> Sessions {
@@ -193,7 +194,7 @@ mod tests {
         let mut first = Errand::new(1, put(), &mut sessions);
         assert_eq!(first.request(), (Operation::OpenSession { key: KEY }, None));
         assert_eq!(first.answered(answer(7), &mut sessions), None, "there is more to ask");
-        assert_eq!(first.request(), (put(), tag(7, 1)));
+        assert_eq!(first.request(), tagged(7, 1));
         assert_eq!(first.answered(answer(8), &mut sessions), Some(answer(8)));
         sessions
     }
@@ -201,8 +202,8 @@ mod tests {
     #[test]
     fn a_session_is_opened_once_for_each_partition_and_reads_need_none() {
         let mut sessions = opened();
-        assert_eq!(Errand::new(1, put(), &mut sessions).request(), (put(), tag(7, 2)));
-        assert_eq!(Errand::new(1, put(), &mut sessions).request(), (put(), tag(7, 3)));
+        assert_eq!(Errand::new(1, put(), &mut sessions).request(), tagged(7, 2));
+        assert_eq!(Errand::new(1, put(), &mut sessions).request(), tagged(7, 3));
         let elsewhere = Errand::new(2, put(), &mut sessions).request();
         assert_eq!(elsewhere, (Operation::OpenSession { key: KEY }, None));
         let get = Operation::Get { key: KEY };
@@ -216,7 +217,7 @@ mod tests {
         assert_eq!(errand.unanswered("no answer in time"), Next::AskAgain);
         let error = StoreError::NotLeader { partition: 1, leader: None };
         assert_eq!(errand.refused(&error, &mut sessions), Next::GoOn(Obstacle::NotLeader(None)));
-        assert_eq!(errand.request(), (put(), tag(7, 2)));
+        assert_eq!(errand.request(), tagged(7, 2));
         assert_eq!(errand.doubt(), Some("no answer in time"));
     }
 

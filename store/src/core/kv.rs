@@ -104,9 +104,9 @@ impl KeyValues {
     pub fn changed_since(&self, index: u64) -> Vec<Change> {
         let changed = self.keys.iter().filter(|(_, held)| held.version > index);
         let keys = changed.map(|(key, held)| Change::Key(key.clone(), held.clone()));
-        let sessions = self.sessions.iter().map(|(session, held)| match held.verdict.index > index {
-            true => Change::Session(session, held.clone()),
-            false => Change::SessionStays(session),
+        let sessions = self.sessions.iter().map(|(session, held)| {
+            let changed = held.verdict.index > index;
+            if changed { Change::Session(session, held.clone()) } else { Change::SessionStays(session) }
         });
         keys.chain(sessions).collect()
     }
@@ -231,9 +231,9 @@ mod tests {
     fn apply_in(
         kv: &mut KeyValues,
         operation: Operation,
-        session: Option<SessionTag>,
+        session: impl Into<Option<SessionTag>>,
     ) -> Result<(Outcome, u64), StoreError> {
-        let entry = entry(kv, operation, session);
+        let entry = entry(kv, operation, session.into());
         let verdict = kv.apply(&entry).expect("a command has an outcome")?;
         Ok((verdict.outcome, verdict.version))
     }
@@ -256,8 +256,8 @@ mod tests {
         kv.applied
     }
 
-    fn tag(session: u64, sequence: u64) -> Option<SessionTag> {
-        Some(SessionTag { session, sequence })
+    fn tag(session: u64, sequence: u64) -> SessionTag {
+        SessionTag { session, sequence }
     }
 
     #[test]
@@ -283,7 +283,7 @@ mod tests {
     fn a_write_that_is_asked_for_again_gets_its_first_verdict_and_changes_nothing() {
         let mut kv = KeyValues::default();
         let session = open(&mut kv);
-        let first = entry(&kv, cas(None, "a"), tag(session, 1));
+        let first = entry(&kv, cas(None, "a"), Some(tag(session, 1)));
         let verdict = kv.apply(&first).expect("a verdict").expect("it is carried out");
         assert_eq!((&verdict.outcome, verdict.version, verdict.index), (&Outcome::Swapped, 2, 2));
         apply(&mut kv, Operation::Delete { key: key() });
@@ -343,11 +343,11 @@ mod tests {
         let put = |value: &str| Operation::Put { key: key(), value: value.into() };
         let asked = [
             (Operation::OpenSession { key: key() }, None),
-            (put("a"), tag(1, 1)),
+            (put("a"), Some(tag(1, 1))),
             (Operation::OpenSession { key: key() }, None),
             (Operation::OpenSession { key: key() }, None),
-            (put("b"), tag(3, 1)),
-            (put("b"), tag(3, 1)),
+            (put("b"), Some(tag(3, 1))),
+            (put("b"), Some(tag(3, 1))),
         ];
         let mut entries: Vec<Entry> =
             asked.into_iter().map(|(operation, session)| entry(&kv, operation, session)).collect();

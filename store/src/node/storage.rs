@@ -212,7 +212,9 @@ impl Durable {
                 }
             }
             Record::Snapshot { partition, index, changed, start } => {
-                changed.iter().for_each(|change| self.insert_change(batch, *partition, change));
+                for change in changed {
+                    self.insert_change(batch, *partition, change);
+                }
                 batch.insert(&self.keys, field(*partition, b'i'), bytes(index));
                 batch.insert(&self.keys, field(*partition, b't'), bytes(start));
                 let (first, length) = self.logs.entry(*partition).or_default();
@@ -451,10 +453,11 @@ fn read<T: DeserializeOwned>(what: &str, value: &[u8]) -> Result<T, StorageError
 mod tests {
     use super::*;
     use crate::{
-        api::{Ballot, Key, Operation},
+        api::{Ballot, Key, Operation, Outcome},
         core::{
             kv::Versioned,
             message::{Command, Entry, ProposalId, Table},
+            sessions::{Session, Verdict},
         },
     };
 
@@ -489,14 +492,14 @@ mod tests {
             Record::Accepted { partition: 1, accepted_ballot: ballot(2), start: 1, entries: entries(&["d"]) },
             Record::Decided { partition: 1, decided: 1 },
             // a snapshot of the node's own, which leaves an entry that it covers; and one that goes beyond the log
-            snapshot(2, &[("x", Some("a"), 1), ("y", None, 2)], 1),
+            snapshot(2, &[("x", Some("a"), 1), ("y", None, 2)], &[(1, Some(1)), (2, Some(2))], 1),
             Record::Accepted {
                 partition: 1,
                 accepted_ballot: ballot(2),
                 start: 2,
                 entries: entries(&["e", "f"]),
             },
-            snapshot(7, &[("y", Some("b"), 6), ("z", Some("c"), 7)], 7),
+            snapshot(7, &[("y", Some("b"), 6), ("z", Some("c"), 7)], &[(1, None), (2, Some(7))], 7),
             Record::Accepted {
                 partition: 1,
                 accepted_ballot: ballot(3),
@@ -506,12 +509,33 @@ mod tests {
         ]
     }
 
-    fn snapshot(index: u64, changed: &[(&str, Option<&str>, u64)], start: u64) -> Record {
+    /// Keys with their values and versions; sessions with the indices of their last entries, or closed.
+    fn snapshot(
+        index: u64,
+        changed: &[(&str, Option<&str>, u64)],
+        sessions: &[(u64, Option<u64>)],
+        start: u64,
+    ) -> Record {
+        let session = |(session, last): &(u64, Option<u64>)| {
+            let held = |index| {
+                let outcome = Outcome::NotSwapped { seen: Some("b".into()) };
+                Change::Session(
+                    *session,
+                    Session { last: index, verdict: Verdict { outcome, version: 1, index } },
+                )
+            };
+            last.map_or(Change::SessionClosed(*session), held)
+        };
         let pair = |(key, value, version): &(&str, Option<&str>, u64)| {
             let held = Versioned { value: value.map(Into::into), version: *version };
             Change::Key(Key::String((*key).to_owned()), held)
         };
-        Record::Snapshot { partition: 1, index, changed: changed.iter().map(pair).collect(), start }
+        Record::Snapshot {
+            partition: 1,
+            index,
+            changed: changed.iter().map(pair).chain(sessions.iter().map(session)).collect(),
+            start,
+        }
     }
 
     #[test]
@@ -552,6 +576,8 @@ mod tests {
         storage.sync().expect("syncs");
         drop(storage);
         let (_, found) = Durable::open(folder.path(), 8, false).expect("opens again");
+        let sessions = found.state.groups[&1].snapshot.sessions().iter();
+        assert_eq!(sessions.map(|(session, held)| (session, held.last)).collect::<Vec<_>>(), [(2, 7)]);
         assert_eq!((found.disk, found.boot, found.state), (7, 2, expected));
     }
 

@@ -53,6 +53,12 @@ pub enum Ask {
     Write,
     /// Read.
     Read,
+    /// Open a session: the first entry of the log.
+    Open,
+    /// Write a value of its own, the first of that session.
+    Once,
+    /// Ask for the write before this again.
+    Again,
 }
 
 /// Where a run begins.
@@ -134,7 +140,19 @@ const AT_ONCE: TrimConfig = TrimConfig { snapshot_after_bytes: 1, keep_log_bytes
 const WRITE: &[&[Ask]] = &[&[Ask::Write]];
 const READ: &[&[Ask]] = &[&[Ask::Read]];
 const WRITE_AND_READ: &[&[Ask]] = &[&[Ask::Write], &[Ask::Read]];
+const WRITE_TWICE_ASKED: &[&[Ask]] = &[&[Ask::Open, Ask::Once, Ask::Again], &[Ask::Write]];
 const WRITE_THEN_READ: &[&[Ask]] = &[&[Ask::Write, Ask::Read]];
+
+/// The first client has its session, and everybody knows that.
+const OPENED: &[Action] = &[
+    Action::Ask(0, 1),
+    Action::Deliver(1, 2),
+    Action::Deliver(1, 3),
+    Action::Deliver(2, 1),
+    Action::Deliver(3, 1),
+    Action::Deliver(1, 2),
+    Action::Deliver(1, 3),
+];
 
 impl Bounds {
     /// Node 1 leads, and nothing goes wrong: what the others are made from.
@@ -215,6 +233,19 @@ impl Bounds {
                 hand_overs: 1,
                 candidates: &[],
                 ..Self::leased("planned change", 5, WRITE_THEN_READ, &[Decided, FastRead, HandOver])
+            },
+            Self {
+                elections: 1,
+                candidates: &[2],
+                crashes: 1,
+                mortal: &[1],
+                restarts: false,
+                prelude: OPENED,
+                ..Self::calm(
+                    "a write that is asked for again",
+                    WRITE_TWICE_ASKED,
+                    &[Decided, CrashBeforeDecide],
+                )
             },
             Self {
                 start: Start::LedAfterStopSign,
@@ -362,6 +393,12 @@ impl Bounds {
                 Self { crashes: 1, mortal: &[1], slow_disks: &[1], ..calm },
             ),
         ]
+    }
+
+    /// The same for bugs of sessions; workloads have no step that asks again.
+    pub fn planted_in_sessions() -> Vec<Self> {
+        let calm = Self::calm("a write that is asked for again", WRITE_TWICE_ASKED, &[]);
+        vec![Self { mutant: Some(Mutant::SessionForgotten), prelude: OPENED, ..calm }]
     }
 
     /// Controls: code that is other, behaviour that is not.

@@ -105,6 +105,13 @@ fn planted_bugs_of_trimmed_logs_are_found() {
 }
 
 #[test]
+fn planted_bugs_of_sessions_are_found() {
+    for bounds in Bounds::planted_in_sessions() {
+        assert!(hunt(bounds.clone(), SMALL).broken.is_some(), "{} is found", bounds.title());
+    }
+}
+
+#[test]
 fn controls_hold() {
     for bounds in Bounds::controls() {
         explore(bounds, SMALL).assert_holds();

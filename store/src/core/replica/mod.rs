@@ -70,7 +70,7 @@ enum Standing {
     /// It is elected, and waits until its own grant to another has ended.
     Candidate(Ballot),
     /// It leads, in the prepare or in the accept phase.
-    Leader(Leadership),
+    Leader(Box<Leadership>),
 }
 
 /// What a leader keeps beside Sequence Paxos.
