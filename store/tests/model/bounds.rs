@@ -55,9 +55,9 @@ pub enum Ask {
     Read,
     /// Open a session: the first entry of the log.
     Open,
-    /// Write a value of its own, the first of that session.
+    /// Swap a value of its own in where nothing is, as the first write of that session.
     Once,
-    /// Ask for the write before this again.
+    /// Ask for the swap before this again.
     Again,
 }
 
@@ -140,7 +140,7 @@ const AT_ONCE: TrimConfig = TrimConfig { snapshot_after_bytes: 1, keep_log_bytes
 const WRITE: &[&[Ask]] = &[&[Ask::Write]];
 const READ: &[&[Ask]] = &[&[Ask::Read]];
 const WRITE_AND_READ: &[&[Ask]] = &[&[Ask::Write], &[Ask::Read]];
-const WRITE_TWICE_ASKED: &[&[Ask]] = &[&[Ask::Open, Ask::Once, Ask::Again], &[Ask::Write]];
+const ASKED_AGAIN: &[&[Ask]] = &[&[Ask::Open, Ask::Once, Ask::Again]];
 const WRITE_THEN_READ: &[&[Ask]] = &[&[Ask::Write, Ask::Read]];
 
 /// The first client has its session, and everybody knows that.
@@ -235,19 +235,6 @@ impl Bounds {
                 ..Self::leased("planned change", 5, WRITE_THEN_READ, &[Decided, FastRead, HandOver])
             },
             Self {
-                elections: 1,
-                candidates: &[2],
-                crashes: 1,
-                mortal: &[1],
-                restarts: false,
-                prelude: OPENED,
-                ..Self::calm(
-                    "a write that is asked for again",
-                    WRITE_TWICE_ASKED,
-                    &[Decided, CrashBeforeDecide],
-                )
-            },
-            Self {
                 start: Start::LedAfterStopSign,
                 elections: 1,
                 candidates: &[2],
@@ -272,6 +259,15 @@ impl Bounds {
     pub fn large() -> Vec<Self> {
         use Sight::{CrashBeforeDecide, Decided, FastRead, Fetched, HandOver};
         vec![
+            Self {
+                elections: 1,
+                candidates: &[2],
+                crashes: 1,
+                mortal: &[1],
+                restarts: false,
+                prelude: OPENED,
+                ..Self::calm("a write that is asked for again", ASKED_AGAIN, &[Decided, CrashBeforeDecide])
+            },
             Self {
                 hand_overs: 2,
                 elections: 1,
@@ -397,7 +393,7 @@ impl Bounds {
 
     /// The same for bugs of sessions; workloads have no step that asks again.
     pub fn planted_in_sessions() -> Vec<Self> {
-        let calm = Self::calm("a write that is asked for again", WRITE_TWICE_ASKED, &[]);
+        let calm = Self::calm("a write that is asked for again", ASKED_AGAIN, &[]);
         vec![Self { mutant: Some(Mutant::SessionForgotten), prelude: OPENED, ..calm }]
     }
 

@@ -163,12 +163,14 @@ fn asked_again_in_vain(asked: &[Asked]) -> bool {
 }
 
 fn request(ask: Ask, client: usize, number: usize) -> (Operation, Option<SessionTag>) {
-    let put = || Operation::Put { key: KEY, value: written(ask, client, number) };
     match ask {
         Ask::Read => (Operation::Get { key: KEY }, None),
-        Ask::Write => (put(), None),
+        Ask::Write => (Operation::Put { key: KEY, value: written(ask, client, number) }, None),
         Ask::Open => (Operation::OpenSession { key: KEY }, None),
-        Ask::Once | Ask::Again => (put(), Some(SessionTag { session: 1, sequence: 1 })),
+        Ask::Once | Ask::Again => {
+            let swap = Operation::Cas { key: KEY, expected: None, new: written(ask, client, number) };
+            (swap, Some(SessionTag { session: 1, sequence: 1 }))
+        }
     }
 }
 
@@ -187,6 +189,8 @@ fn operation(ask: Ask, client: usize, number: usize) -> RegisterOp<Option<Value>
 fn returned(answer: &Answer) -> RegisterRet<Option<Value>> {
     match &answer.outcome {
         Outcome::Value(value) => RegisterRet::ReadOk(value.clone()),
+        // nobody else writes: no write is answered so
+        Outcome::NotSwapped { seen } => RegisterRet::ReadOk(seen.clone()),
         _ => RegisterRet::WriteOk,
     }
 }
