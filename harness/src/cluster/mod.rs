@@ -425,7 +425,7 @@ impl Cluster {
         self.watch.leaders().changes()
     }
 
-    /// When that was, as [`boottime_ns`](crate::clock::boottime_ns) says.
+    /// When that was, as [`boottime_ns`] says.
     pub fn leader_change_times(&self) -> BTreeMap<PartitionId, Vec<u64>> {
         self.watch.leaders().change_times()
     }
