@@ -39,12 +39,16 @@ impl Mark {
     pub fn open(folder: &Path) -> Result<Self, StorageError> {
         let path = folder.join("mark");
         if !path.exists() {
-            if fs::read_dir(folder).map_err(in_file(folder))?.next().is_some() {
-                let why = "it is not there, but other files are: they are of an earlier version (this program reads version 3), \
-                           or are not a node's";
-                return Err(StorageError::Damaged { file: path, why: why.replace('3', &LAYOUT.to_string()) });
+            let unfinished = path.with_extension("new");
+            let mut others = fs::read_dir(folder).map_err(in_file(folder))?;
+            if others.any(|entry| entry.map_or(true, |entry| entry.path() != unfinished)) {
+                let why = format!(
+                    "it is not there, but other files are: they are of an earlier version (this program reads version {LAYOUT}), \
+                     or are not a node's"
+                );
+                return Err(StorageError::Damaged { file: path, why });
             }
-            create(folder, &path).map_err(in_file(&path))?;
+            create(folder, &unfinished, &path).map_err(in_file(&path))?;
         }
         let file = File::options().write(true).open(&path).map_err(in_file(&path))?;
         // two processes would cut off each other's writes
@@ -64,11 +68,10 @@ impl Mark {
 }
 
 /// There wholly or not at all.
-fn create(folder: &Path, path: &Path) -> io::Result<()> {
-    let unfinished = path.with_extension("new");
-    fs::write(&unfinished, content(LAYOUT, 0))?;
-    File::open(&unfinished)?.sync_all()?;
-    fs::rename(&unfinished, path)?;
+fn create(folder: &Path, unfinished: &Path, path: &Path) -> io::Result<()> {
+    fs::write(unfinished, content(LAYOUT, 0))?;
+    File::open(unfinished)?.sync_all()?;
+    fs::rename(unfinished, path)?;
     File::open(folder)?.sync_all()
 }
 

@@ -307,6 +307,7 @@ fn a_file_that_is_gone_is_missed() {
 #[test]
 fn a_crash_in_the_first_start_leaves_nothing_that_is_in_the_way() {
     let folder = temporary();
+    fs::write(folder.path().join("mark.new"), "ma").expect("a piece of a mark");
     drop(Mark::open(folder.path()).expect("a mark"));
     fs::write(folder.path().join("lock"), "").expect("a lock");
     fs::write(folder.path().join("0.jnl"), "").expect("a journal");
