@@ -240,12 +240,12 @@ impl World<'_> {
             let Output::Trace(event) = output else { continue };
             match *event {
                 TraceEvent::Leading { partition, ballot } => {
-                    self.leaders.record(node, &Notice::Leading { partition, ballot });
+                    self.leaders.record(self.now, node, &Notice::Leading { partition, ballot });
                     self.guess.announced(partition, node);
                     self.leader_changed(partition);
                 }
                 TraceEvent::SteppedDown { partition, ballot } => {
-                    self.leaders.record(node, &Notice::SteppedDown { partition, ballot });
+                    self.leaders.record(self.now, node, &Notice::SteppedDown { partition, ballot });
                 }
                 _ => {}
             }

@@ -383,6 +383,7 @@ pub enum Says {
     LeaderChanges,
     FailedElections,
     Progress,
+    Writes,
 }
 
 impl Says {
@@ -394,6 +395,7 @@ impl Says {
             Self::LeaderChanges => "leader-changes",
             Self::FailedElections => "failed-elections",
             Self::Progress => "progress",
+            Self::Writes => "writes",
         }
     }
 }
