@@ -87,7 +87,8 @@ fn a_short_load_on_a_cluster_of_its_own_is_answered_whole() {
         let latencies = ["p50_us", "p90_us", "p99_us", "p999_us", "max_us"];
         let latencies: Vec<_> =
             latencies.iter().map(|name| kind[name].as_f64().expect("a latency")).collect();
-        assert!(latencies.is_sorted() && latencies[0] > 0.0, "{kind:#}");
+        // faster than a round trip can be, or slower than the test bears, is no latency
+        assert!(latencies.is_sorted() && latencies[0] > 5.0 && latencies[4] < 2e7, "{kind:#}");
     }
     assert!(report["per_second"].as_f64().is_some_and(|rate| rate > 0.0));
     assert_eq!(report["memory_mib"].as_array().map(Vec::len), Some(3));

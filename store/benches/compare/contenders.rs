@@ -131,7 +131,7 @@ struct Contenders {
 /// Measures everything.
 pub async fn compare(arguments: &Arguments, folder: &Path) -> Result<Report> {
     let contenders = Contenders::start(arguments, folder).await?;
-    let idle_partition = contenders.memory_of_a_partition()?;
+    let idle_partition = contenders.memory_of_a_partition().await?;
     contenders.fill().await?;
     let mut rounds = Rounds::new();
     for round in 0..arguments.rounds {
@@ -182,13 +182,16 @@ impl Contenders {
         })
     }
 
-    /// Clusters of one partition and of many, which nobody has used yet.
-    fn memory_of_a_partition(&self) -> Result<f64> {
-        let most = |nodes: &[NodeProcess]| {
-            nodes.iter().filter_map(|node| resident(node.child.id())).max().context("nodes that live")
-        };
-        let (one, many) = (most(&self.in_memory)? as f64, most(&self.many_partitions)? as f64);
-        Ok((many - one) / f64::from(PARTITIONS - 1) / f64::from(1 << 20))
+    /// Clusters of one partition and of many, which nobody has used yet, once all partitions have leaders.
+    async fn memory_of_a_partition(&self) -> Result<f64> {
+        let mut mean = [0.0; 2];
+        for (mean, nodes) in mean.iter_mut().zip([&self.in_memory, &self.many_partitions]) {
+            target(nodes, 1).await?;
+            let memory: Vec<u64> = nodes.iter().filter_map(|node| resident(node.child.id())).collect();
+            ensure!(memory.len() == nodes.len(), "a node has died");
+            *mean = memory.iter().sum::<u64>() as f64 / nodes.len() as f64;
+        }
+        Ok((mean[1] - mean[0]) / f64::from(PARTITIONS - 1) / f64::from(1 << 20))
     }
 
     async fn fill(&self) -> Result<()> {

@@ -8,6 +8,9 @@ use super::{Kind, Verdict};
 /// Different complaints that are kept.
 const COMPLAINTS: usize = 5;
 
+/// The longest latency that is told from longer ones: an hour.
+const LONGEST: u64 = 3_600_000_000_000;
+
 /// How many operations ended how. All that were asked are right, wrong, failed or unanswered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -102,7 +105,10 @@ impl Ended {
 
 impl Tally {
     fn new() -> Self {
-        Self { counts: Counts::default(), latencies: Histogram::new(3).expect("three digits") }
+        Self {
+            counts: Counts::default(),
+            latencies: Histogram::new_with_bounds(1, LONGEST, 3).expect("three digits"),
+        }
     }
 }
 

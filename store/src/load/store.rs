@@ -67,9 +67,7 @@ pub fn key_of(key: i64, key_type: KeyType) -> Key {
 impl Protocol for StoreProtocol {
     fn ask(&mut self, id: u64, request: Request, out: &mut BytesMut) {
         let body = RequestBody::Operation { operation: self.operation(request), seen: 0 };
-        let frame = wire::encode(&ClientRequest { id, body });
-        out.extend_from_slice(&(frame.len() as u32).to_be_bytes());
-        out.extend_from_slice(&frame);
+        wire::put(out, &ClientRequest { id, body });
     }
 
     fn answer(
