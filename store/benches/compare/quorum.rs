@@ -23,6 +23,9 @@ use tokio::{
 
 use crate::plain::{Part, REQUEST, listen};
 
+/// Bytes that are read at once, at least.
+const READ: usize = 64 << 10;
+
 /// The three processes, the leader first.
 pub fn start(folder: Option<&Path>) -> Result<Vec<Part>> {
     let path = |name: &str| folder.map(|folder| folder.join(name).to_string_lossy().into_owned());
@@ -49,6 +52,7 @@ async fn follow(listener: &TcpListener, mut file: Option<File>) -> Result<()> {
     leader.set_nodelay(true)?;
     let mut read = BytesMut::new();
     loop {
+        read.reserve(READ);
         if leader.read_buf(&mut read).await? == 0 {
             return Ok(());
         }
@@ -197,7 +201,9 @@ async fn accept(listener: TcpListener, tell: mpsc::UnboundedSender<Event>) {
 
 async fn requests(client: usize, mut from: OwnedReadHalf, tell: mpsc::UnboundedSender<Event>) {
     let mut read = BytesMut::new();
-    while let Ok(1..) = from.read_buf(&mut read).await {
+    loop {
+        read.reserve(READ);
+        let Ok(1..) = from.read_buf(&mut read).await else { return };
         let whole = read.len() / REQUEST * REQUEST;
         if whole > 0 && tell.send(Event::Requests(client, read.split_to(whole).freeze())).is_err() {
             return;

@@ -91,7 +91,8 @@ pub struct Asked {
     /// By number, modulo their count.
     slots: Vec<Option<Waiting>>,
     free: Vec<usize>,
-    asked: u64,
+    /// Operations so far.
+    count: u64,
 }
 
 #[derive(Debug)]
@@ -104,7 +105,7 @@ struct Waiting {
 impl Asked {
     /// Room for so many.
     pub fn new(depth: usize) -> Self {
-        Self { slots: (0..depth).map(|_| None).collect(), free: (0..depth).collect(), asked: 0 }
+        Self { slots: (0..depth).map(|_| None).collect(), free: (0..depth).collect(), count: 0 }
     }
 
     /// The operation of this number.
@@ -116,8 +117,8 @@ impl Asked {
     /// Adds one, for which there is room; its number.
     pub fn add(&mut self, due: u64, request: Request) -> u64 {
         let slot = self.free.pop().expect("there is room");
-        self.asked += 1;
-        let id = self.asked * self.slots.len() as u64 + slot as u64;
+        self.count += 1;
+        let id = self.count * self.slots.len() as u64 + slot as u64;
         self.slots[slot] = Some(Waiting { id, due, request });
         id
     }

@@ -142,7 +142,9 @@ impl Outcome {
     /// How all operations ended.
     pub fn counts(&self) -> Counts {
         let mut all = Counts::default();
-        self.tallies.iter().for_each(|tally| all.add(&tally.counts));
+        for tally in &self.tallies {
+            all.add(&tally.counts);
+        }
         all
     }
 

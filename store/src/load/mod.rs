@@ -172,6 +172,8 @@ pub async fn run<P: Protocol>(links: Vec<Link<P>>, load: Load) -> io::Result<Out
         Length::Operations(_) => ended.iter().map(|ended| ended.last_answer).max().unwrap_or(start),
     };
     let mut outcome = Outcome::new((end - start) as f64 / 1e9);
-    ended.into_iter().for_each(|ended| outcome.add(ended));
+    for ended in ended {
+        outcome.add(ended);
+    }
     Ok(outcome)
 }
