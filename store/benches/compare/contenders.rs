@@ -95,8 +95,8 @@ impl Way {
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
     pub per_second: f64,
+    /// Latencies are those of the slower kind.
     pub p50_us: f64,
-    /// The worst kind's.
     pub p99_us: f64,
     /// Processors used by clients, the leader, and its followers.
     pub processors: [f64; 3],

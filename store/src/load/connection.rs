@@ -252,11 +252,12 @@ impl<P: Protocol> Connection<P> {
     /// Goes on waiting, unless nothing has been answered for too long.
     fn have_patience(&self, patience: Duration, limit: std::pin::Pin<&mut Sleep>) -> Result<(), String> {
         let waited = Duration::from_nanos(machine_time().saturating_sub(self.ended.last_answer));
-        if self.asked.is_empty() || waited < patience {
-            let left = patience.saturating_sub(waited).max(Duration::from_millis(1));
-            limit.reset(Instant::now() + left);
-            return Ok(());
+        let left = if self.asked.is_empty() { patience } else { patience.saturating_sub(waited) };
+        if left.is_zero() {
+            return Err(format!("no answer for {} ms", patience.as_millis()));
         }
-        Err(format!("no answer for {} ms", patience.as_millis()))
+        // a timer is precise to a millisecond
+        limit.reset(Instant::now() + left.max(Duration::from_millis(1)));
+        Ok(())
     }
 }
