@@ -356,6 +356,7 @@ impl Used {
 impl Measured {
     fn of(outcome: &Outcome, processors: [f64; 3]) -> Result<Self> {
         load::check(outcome)?;
+        ensure!(outcome.counts().in_time > 0, "nothing was answered within {} s", outcome.seconds);
         let figures = outcome.figures();
         let p50 = figures.iter().filter_map(|figures| figures.p50_us).fold(0.0, f64::max);
         let p99 = figures.iter().filter_map(|figures| figures.p99_us).fold(0.0, f64::max);
