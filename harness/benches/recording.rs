@@ -1,7 +1,8 @@
 //! What recording costs: the same load with and without a history, in turn, on the same processes.
 //!
 //! First the clients and the recorder alone, against a stub that answers at once; then `workloads/load.toml` as a run carries
-//! it out: real nodes with their traces, every connection through the proxy. And where the processors' time goes.
+//! it out: real nodes with their traces, every connection through the proxy; once with as much as the machine bears, and once
+//! with a little more than a run must hold. And where the processors' time goes.
 //!
 //!     scripts/bench recording [--json] [--rounds N] [--seconds S]
 
@@ -37,6 +38,9 @@ use tokio_util::codec::Framed;
 
 /// What a run must hold.
 const GOAL: f64 = 50_000.0;
+
+/// What is asked for where the load is given.
+const ASKED: f64 = 1.1 * GOAL;
 
 /// How much of the load must be left with recording.
 const RATIO_GOAL: f64 = 0.9;
@@ -80,17 +84,18 @@ async fn measure_all(arguments: &Arguments) -> Result<Report> {
     let node = |client: &PlannedClient| ((client.client, 1), stub);
     let addresses = Arc::new(plan.clients.iter().map(node).collect());
     let ids = Threads { nodes: BTreeMap::new() };
-    let alone =
-        Side::measure("clients and recorder alone", arguments, &plan, &addresses, &ids, folder.path());
-    let alone = alone.await?;
+    let place = Place { arguments, plan: &plan, addresses: &addresses, ids: &ids, folder: folder.path() };
+    let alone = place.measure("clients and recorder alone", None).await?;
     let (network, cluster) = boot(&plan, folder.path()).await?;
     let addresses = Arc::new(network.client_addresses());
     let id = |node: NodeId| Some((cluster.process_id(node)?, format!("node {node}")));
     let ids = Threads { nodes: plan.node_ids().into_iter().filter_map(id).collect() };
-    let whole = Side::measure("a whole run", arguments, &plan, &addresses, &ids, folder.path()).await?;
+    let place = Place { arguments, plan: &plan, addresses: &addresses, ids: &ids, folder: folder.path() };
+    let whole = place.measure("a whole run, all it bears", None).await?;
+    let asked = place.measure("a whole run, 55,000 asked", Some(ASKED)).await?;
     cluster.shutdown().await;
     network.shutdown().await?;
-    Ok(Report { rounds: arguments.rounds, seconds: arguments.seconds, sides: vec![alone, whole] })
+    Ok(Report { rounds: arguments.rounds, seconds: arguments.seconds, sides: vec![alone, whole, asked] })
 }
 
 /// The cluster of the plan behind its proxies, as a run starts it.
@@ -181,15 +186,19 @@ struct Side {
     processor: BTreeMap<String, f64>,
 }
 
-impl Side {
-    async fn measure(
-        name: &'static str,
-        arguments: &Arguments,
-        plan: &Plan,
-        addresses: &Arc<BTreeMap<(u64, NodeId), SocketAddr>>,
-        threads: &Threads,
-        folder: &Path,
-    ) -> Result<Self> {
+/// Where the clients find somebody to ask.
+struct Place<'a> {
+    arguments: &'a Arguments,
+    plan: &'a Plan,
+    addresses: &'a Arc<BTreeMap<(u64, NodeId), SocketAddr>>,
+    ids: &'a Threads,
+    folder: &'a Path,
+}
+
+impl Place<'_> {
+    /// With `asked`, all clients together ask so much a second, and otherwise each at once when it was answered.
+    async fn measure(&self, name: &'static str, asked: Option<f64>) -> Result<Side> {
+        let Self { arguments, plan, addresses, ids: threads, folder } = *self;
         let (mut recorded, mut unrecorded, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         let mut shares: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for round in 0..arguments.rounds {
@@ -205,7 +214,7 @@ impl Side {
                 let history = Arc::new(history);
                 let before = threads.times();
                 let began = boottime_ns();
-                let rate = load(plan, addresses, &history, arguments.seconds).await?;
+                let rate = load(plan, addresses, &history, asked, arguments.seconds).await?;
                 rates[usize::from(records)] = rate;
                 history.flush()?;
                 if records {
@@ -222,7 +231,7 @@ impl Side {
             ratios.push(with / without);
         }
         let processor = shares.into_iter().map(|(who, shares)| (who, median(shares)));
-        Ok(Self {
+        Ok(Side {
             name,
             recorded_per_second: median(recorded),
             unrecorded_per_second: median(unrecorded),
@@ -237,6 +246,7 @@ async fn load(
     plan: &Plan,
     addresses: &Arc<BTreeMap<(u64, NodeId), SocketAddr>>,
     history: &Arc<History>,
+    asked: Option<f64>,
     seconds: f64,
 ) -> Result<f64> {
     let surroundings = Surroundings {
@@ -248,6 +258,8 @@ async fn load(
         stride: plan.last_client() + 1,
     };
     let operations = Arc::new(plan.operations.clone().context("the workload has no operations")?);
+    let interval = asked.map(|asked| Duration::from_secs_f64(plan.clients.len() as f64 / asked));
+    let mut offsets = (0..).map(|client| interval.unwrap_or_default() * client / plan.clients.len() as u32);
     let stop = watch::Sender::new(false);
     let mut workers = JoinSet::new();
     for group in plan.clients.chunks(plan.share.max(1) as usize) {
@@ -256,10 +268,10 @@ async fn load(
             let worker = Worker {
                 session: Session::sharing(Arc::clone(&connections), client.client, surroundings.clone()),
                 generator: Generator::new(client.clone(), plan.nodes, Arc::clone(&operations)),
-                interval: None,
+                interval,
                 limit: Duration::from_millis(plan.timeout_ms),
             };
-            workers.spawn(worker.run(Duration::ZERO, stop.subscribe()));
+            workers.spawn(worker.run(offsets.next().unwrap_or_default(), stop.subscribe()));
         }
     }
     sleep(WARM_UP).await;

@@ -33,8 +33,8 @@ pub struct Evidence<'a> {
     pub plan: &'a Plan,
     /// The history.
     pub history: &'a History,
-    /// How often each partition got another leader.
-    pub leader_changes: &'a BTreeMap<PartitionId, u64>,
+    /// When each partition got another leader, on the clock that the history's origin is a reading of.
+    pub leader_changes: &'a BTreeMap<PartitionId, Vec<u64>>,
     /// How often a node took a partition over and never came to lead under that ballot; none: there are no traces.
     pub failed_elections: Option<&'a BTreeMap<PartitionId, u64>>,
     /// When the harness itself did not run: what it timed then decides nothing.
@@ -70,8 +70,10 @@ type Not = (Status, String);
 impl Evidence<'_> {
     fn statement(&self, statement: &Statement) -> Result<(), Not> {
         match statement.says {
-            Says::LeaderChanges(often) => {
-                return self.so_often(statement.partition, often, self.leader_changes, "leader changes");
+            Says::LeaderChanges(often) if statement.after.is_none() && statement.until.is_none() => {
+                // of the whole run, boot included
+                let changes = counts(self.leader_changes);
+                return self.so_often(statement.partition, often, &changes, "leader changes");
             }
             Says::FailedElections(often) => {
                 let untraced = || (Status::Unknown, "there are no traces: see `lease_safety`".to_owned());
@@ -99,8 +101,15 @@ impl Evidence<'_> {
             Says::Silence => self.silence(partition, window),
             Says::FastReads => self.fast_reads(partition, window),
             Says::OtherLeader { within } => self.other_leader(partition, self.within(window.from, within)),
-            Says::Progress { within } => self.progress(partition, self.within(window.from, within)),
-            Says::LeaderChanges(_) | Says::FailedElections(_) => Ok(()),
+            Says::Progress { within } => {
+                self.progress(partition, self.within(window.from, within), "operation", |_| true)
+            }
+            Says::Writes { within } => {
+                let is_write = |operation: &Operation| !matches!(operation.function, Function::Get { .. });
+                self.progress(partition, self.within(window.from, within), "write", is_write)
+            }
+            Says::LeaderChanges(often) => self.leader_changes(partition, window, often),
+            Says::FailedElections(_) => Ok(()),
         }
     }
 
@@ -153,9 +162,15 @@ impl Evidence<'_> {
         Err((self.unless_stalled(from, to), words))
     }
 
-    fn progress(&self, partition: PartitionId, window: Window) -> Result<(), Not> {
+    fn progress(
+        &self,
+        partition: PartitionId,
+        window: Window,
+        what: &str,
+        is_meant: impl Fn(&Operation) -> bool,
+    ) -> Result<(), Not> {
         let Window { from, to, .. } = window;
-        let mut asked = self.asked(partition, from, to).peekable();
+        let mut asked = self.asked(partition, from, to).filter(|operation| is_meant(operation)).peekable();
         if asked.peek().is_none() {
             return Err(nobody_asked(partition, window));
         }
@@ -164,7 +179,28 @@ impl Evidence<'_> {
         }
         window.went_on()?;
         let words = format!(
-            "no operation of partition {partition} was answered from {} to {}",
+            "no {what} of partition {partition} was answered from {} to {}",
+            seconds(from),
+            seconds(to)
+        );
+        Err((self.unless_stalled(from, to), words))
+    }
+
+    fn leader_changes(&self, partition: PartitionId, window: Window, often: Often) -> Result<(), Not> {
+        let Window { from, to, .. } = window;
+        let origin = self.history.header.origin;
+        let times = self.leader_changes.get(&partition).into_iter().flatten();
+        let inside = times.filter(|time| (from + origin..=to + origin).contains(time));
+        let count = inside.count() as u64;
+        let too_many = often.at_most.is_some_and(|most| count > most);
+        if !too_many {
+            window.went_on()?;
+        }
+        if often.allows(count) {
+            return Ok(());
+        }
+        let words = format!(
+            "partition {partition} had {count} leader changes from {} to {}, not {often}",
             seconds(from),
             seconds(to)
         );
@@ -273,6 +309,11 @@ impl Evidence<'_> {
         let phases = self.history.phases.iter().map(|phase| phase.time);
         returned.chain(phases).max().unwrap_or_default()
     }
+}
+
+/// How often each partition got another leader.
+pub fn counts(changes: &BTreeMap<PartitionId, Vec<u64>>) -> BTreeMap<PartitionId, u64> {
+    changes.iter().map(|(partition, times)| (*partition, times.len() as u64)).collect()
 }
 
 impl Window {
@@ -386,6 +427,13 @@ mod tests {
         assert_eq!(after("quiesce"), Status::Unknown);
         let progress = "says = 'progress'\nwithin = '5s'";
         assert_eq!(status(progress, &[(1, "heal"), (2, "refused"), (9, "end")]), Status::Violation);
+    }
+
+    #[test]
+    fn a_read_is_no_write() {
+        let reads = [(1, "heal"), (2, "get 1"), (20, "end")];
+        assert_eq!(status("says = 'progress'\nwithin = '5s'", &reads), Status::Valid);
+        assert_eq!(status("says = 'writes'\nwithin = '5s'", &reads), Status::Unknown, "nobody wrote");
     }
 
     #[test]

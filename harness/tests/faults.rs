@@ -118,7 +118,7 @@ fn every_action_leaves_the_cluster_sound() {
             assert!(outcome.tale[place].contains("begins"), "{}", outcome.tale[place]);
             let nobody = matches!(word, Word::Resume);
             assert_eq!(outcome.stats.faults_without_target, u64::from(nobody), "{}", word.text());
-            let idle = nobody || matches!(word, Word::Release);
+            let idle = nobody || matches!(word, Word::Release | Word::KillDuringSnapshot);
             assert_eq!(!outcome.undecided.is_empty(), idle, "{}: {:?}", word.text(), outcome.undecided);
         }
     }
@@ -157,6 +157,30 @@ fn a_node_that_dies_in_its_recovery_dies_twice() {
     let (started, _) = when(&outcome, first, "n2 starts, boot 2");
     let (second, _) = when(&outcome, started, "n2 is killed");
     when(&outcome, second, "n2 starts, boot 3");
+}
+
+#[test]
+fn a_node_that_dies_in_the_transfer_of_a_snapshot_was_in_one() {
+    let trimmed = CLUSTER.replace("[clients]", "snapshot_after_bytes = 300\nkeep_log_bytes = 0\n[clients]");
+    let cut = fault("isolate", "target = \"node 2\"\nfor = \"1s\"");
+    let kill = "[[nemesis]]\nat = \"1900ms\"\naction = \"kill-during-snapshot\"\ntarget = \"node 2\"\nfor = \"500ms\"\n";
+    let vain =
+        "fault 2 of the plan (kill-during-snapshot node 2) struck no node in the transfer of a snapshot";
+    let mut struck = 0;
+    for seed in 0..20 {
+        let outcome = simulated(&trimmed, &format!("{cut}{kill}"), seed);
+        if !outcome.undecided.is_empty() {
+            assert_eq!(outcome.undecided, [vain], "seed {seed}: it lacked little");
+            continue;
+        }
+        struck += 1;
+        let (_, reached) = when(&outcome, 0, "fault 1 isolate node 2 ends");
+        let (killed, died) = when(&outcome, 0, "n2 is killed");
+        assert!((0.0..0.9).contains(&(died - reached)), "seed {seed}: {reached} {died}");
+        when(&outcome, killed, "n2 starts, boot 2");
+        assert!(outcome.stats.snapshots_fetched > 0, "seed {seed}: it fetched the rest, or all of it again");
+    }
+    assert!(struck >= 15, "{struck} of 20");
 }
 
 #[test]
@@ -320,6 +344,10 @@ fn a_fault_that_comes_to_nothing_leaves_the_run_undecided() {
     assert_eq!(vain, ["fault 1 of the plan (frame-drop node 2) struck no message"]);
     let released = lacking(&fault("release", "target = \"node 2\""));
     assert_eq!(released, ["fault 1 of the plan (release node 2) struck no hold"]);
+    let whole = lacking(&fault("kill-during-snapshot", "target = \"node 2\"\nfor = \"2s\""));
+    let vain =
+        "fault 1 of the plan (kill-during-snapshot node 2) struck no node in the transfer of a snapshot";
+    assert_eq!(whole, [vain]);
 }
 
 #[test]

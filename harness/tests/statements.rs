@@ -110,6 +110,20 @@ fn leadership_passes_so_often() {
 }
 
 #[test]
+fn leadership_passes_so_often_in_a_time() {
+    let cut = "after = { fault = \"cut\" }\nuntil = { fault = \"cut\", ends = true }";
+    is_true(&format!("says = \"leader-changes\"\nat_least = 1\nat_most = 1\n{cut}"));
+    is_false(&format!("says = \"leader-changes\"\nat_most = 0\n{cut}"), "1 leader changes from");
+    is_false(&format!("says = \"leader-changes\"\nat_least = 2\n{cut}"), "not at least 2");
+    // the one change of the run comes after the warm-up
+    let before = "until = { fault = \"cut\" }";
+    is_true(&format!("says = \"leader-changes\"\nat_most = 0\n{before}"));
+    // there is no such end after the majority's death
+    let endless = "after = { fault = \"majority\" }\nuntil = { fault = \"cut\", ends = true }";
+    is_undecided(&format!("says = \"leader-changes\"\nat_most = 50\n{endless}"));
+}
+
+#[test]
 fn elections_fail_so_often() {
     // the leader that is cut off from all others cannot be elected again, and does not even try
     is_false("says = \"failed-elections\"\nat_least = 50", "failed elections, not at least 50");
@@ -123,5 +137,16 @@ fn operations_are_answered_within_a_bound() {
     is_false(
         &format!("says = \"progress\"\nwithin = \"700ms\"\n{dead}"),
         "no operation of partition 1 was answered",
+    );
+}
+
+#[test]
+fn writes_are_answered_within_a_bound() {
+    is_true("says = \"writes\"\nafter = { fault = \"cut\" }\nwithin = \"3s\"");
+    is_true("says = \"writes\"\nwithin = \"5s\"");
+    let dead = "after = { fault = \"majority\" }";
+    is_false(
+        &format!("says = \"writes\"\nwithin = \"700ms\"\n{dead}"),
+        "no write of partition 1 was answered",
     );
 }

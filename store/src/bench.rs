@@ -2,27 +2,20 @@
 
 mod flat;
 mod leases;
+mod load;
 
-use std::{
-    collections::BTreeMap,
-    io::{BufRead, BufReader, Write},
-    path::Path,
-    process::{Child, ChildStdin, Command, ExitCode, Stdio},
-    time::Duration,
-};
+use std::{io::Write, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::{Context, ensure};
 use hdrhistogram::Histogram;
 use store::{
-    api::{Key, KeyType, NodeId, Operation},
+    api::{Key, Operation},
     client::Client,
-    config::{
-        ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, Partitioning, ReadMode, RoutingMode,
-        SESSION_IDLE_MS, StorageKind, TrimConfig,
-    },
-    node::{clock::machine_time, control::Notice},
+    config::StorageKind,
+    local::{self, NAME, NODES, NodeProcess, Shape},
+    node::clock::machine_time,
 };
-use tokio::{net::TcpListener, time::timeout};
+use tokio::time::timeout;
 
 /// What is measured.
 #[derive(Debug, clap::Args)]
@@ -54,10 +47,10 @@ enum Comparison {
     Leases(leases::Arguments),
     /// Whether memory and disk stay as they are while writes go on.
     Flat(flat::Arguments),
+    /// A load of any kind: so many operations in flight on so many connections, or so many a second.
+    Load(load::Arguments),
 }
 
-const NODES: NodeId = 3;
-const NAME: &str = "bench";
 const KEYS: i64 = 1000;
 
 /// Figures of one kind of operation.
@@ -77,6 +70,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Some(Comparison::Leases(arguments)) => return leases::run(arguments),
         Some(Comparison::Flat(arguments)) => return flat::run(arguments),
+        Some(Comparison::Load(arguments)) => return load::run(arguments),
         None => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -106,100 +100,10 @@ async fn measure(arguments: &Arguments, folder: &Path, lease: bool) -> anyhow::R
     Ok(figures)
 }
 
-/// A node process; killed when dropped.
-struct NodeProcess {
-    child: Child,
-    address: String,
-    _stdin: Option<ChildStdin>,
-}
-
-impl Drop for NodeProcess {
-    fn drop(&mut self) {
-        // it may have ended by itself
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Starts the nodes: their ports are found by binding, and kept until all are known.
-async fn start(arguments: &Arguments, folder: &Path, lease: bool) -> anyhow::Result<Vec<NodeProcess>> {
-    std::fs::create_dir_all(folder)?;
-    let mut listeners = BTreeMap::new();
-    for node in 1..=NODES {
-        listeners.insert(node, TcpListener::bind("127.0.0.1:0").await?);
-    }
-    let addresses: BTreeMap<NodeId, String> = listeners
-        .iter()
-        .map(|(node, listener)| Ok((*node, listener.local_addr()?.to_string())))
-        .collect::<std::io::Result<_>>()?;
-    drop(listeners);
-    let mut nodes = Vec::new();
-    for node in 1..=NODES {
-        let config = NodeConfig {
-            node,
-            listen: addresses[&node].clone(),
-            peers: addresses
-                .iter()
-                .filter(|(peer, _)| **peer != node)
-                .map(|(k, v)| (*k, v.clone()))
-                .collect(),
-            data: folder.join(format!("node-{node}")),
-            trace: None,
-            clock: store::config::ClockSkew::default(),
-            cluster: cluster(arguments, lease),
-            test: store::config::TestOptions::default(),
-        };
-        let path = folder.join(format!("node-{node}.json"));
-        std::fs::write(&path, serde_json::to_vec_pretty(&config)?)?;
-        nodes.push(spawn(&path)?);
-    }
-    Ok(nodes)
-}
-
-fn spawn(config: &Path) -> anyhow::Result<NodeProcess> {
-    let mut child = Command::new(std::env::current_exe()?)
-        .args(["node", "--config"])
-        .arg(config)
-        .env("RUST_LOG", "error")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let stdin = child.stdin.take();
-    let mut line = String::new();
-    let mut lines = BufReader::new(child.stdout.take().context("the node's output")?);
-    lines.read_line(&mut line)?;
-    let Notice::Listening { address, .. } = serde_json::from_str(&line).context("the node did not start")?
-    else {
-        anyhow::bail!("the node said {line} before it listened");
-    };
-    std::thread::spawn(move || drop(std::io::copy(&mut lines, &mut std::io::sink())));
-    Ok(NodeProcess { child, address, _stdin: stdin })
-}
-
-fn cluster(arguments: &Arguments, lease: bool) -> ClusterConfig {
-    ClusterConfig {
-        name: NAME.to_owned(),
-        key_type: KeyType::Integer,
-        partitioning: Partitioning::Range,
-        partitions: vec![PartitionConfig {
-            partition: 1,
-            lower: None,
-            upper: None,
-            replication: NODES,
-            replicas: (1..=NODES).collect(),
-        }],
-        threshold: NODES,
-        heartbeat_ms: 100,
-        missed_rounds: 10,
-        lease: lease.then_some(LeaseConfig { duration_ms: 1000, drift_ppm: 1000 }),
-        request_timeout_ms: 5000,
-        session_idle_ms: SESSION_IDLE_MS,
-        storage: if arguments.memory { StorageKind::Memory } else { StorageKind::Durable },
-        routing: RoutingMode::Forward,
-        reads: ReadMode::Linearizable,
-        trimming: TrimConfig::default(),
-        preset: Vec::new(),
-    }
+/// Starts nodes of one partition.
+async fn start(arguments: &Arguments, folder: &Path, leases: bool) -> anyhow::Result<Vec<NodeProcess>> {
+    let storage = if arguments.memory { StorageKind::Memory } else { StorageKind::Durable };
+    local::start(&std::env::current_exe()?, folder, Shape { storage, leases, partitions: 1 }).await
 }
 
 /// The address of the node that answers a read itself.

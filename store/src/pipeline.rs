@@ -136,9 +136,7 @@ impl Pipeline {
         }
         let id = state.next_id;
         state.next_id += 1;
-        let frame = wire::encode(&ClientRequest { id, body });
-        state.out.extend_from_slice(&(frame.len() as u32).to_be_bytes());
-        state.out.extend_from_slice(&frame);
+        wire::put(&mut state.out, &ClientRequest { id, body });
         let (tell, answer) = oneshot::channel();
         state.waiting.insert(id, tell);
         drop(state);

@@ -1,6 +1,6 @@
 //! Who leads each partition, as far as the nodes have said.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use store::{
     api::{Ballot, NodeId, PartitionId},
@@ -16,18 +16,18 @@ struct Leadership {
     /// Ballots that a living node leads and has not stepped down from. After a partition of the network there can be
     /// several: a deposed leader does not know yet.
     current: BTreeMap<Ballot, NodeId>,
-    /// Every ballot that was ever led.
-    led: BTreeSet<Ballot>,
+    /// Every ballot that was ever led, and since when.
+    led: BTreeMap<Ballot, u64>,
 }
 
 impl Leaders {
-    /// `node` said so.
-    pub fn record(&mut self, node: NodeId, notice: &Notice) {
+    /// `node` said so at that time.
+    pub fn record(&mut self, at: u64, node: NodeId, notice: &Notice) {
         match *notice {
             Notice::Leading { partition, ballot } => {
                 let leadership = self.0.entry(partition).or_default();
                 leadership.current.insert(ballot, node);
-                leadership.led.insert(ballot);
+                leadership.led.entry(ballot).or_insert(at);
             }
             Notice::SteppedDown { partition, ballot } => {
                 self.0.entry(partition).or_default().current.remove(&ballot);
@@ -58,8 +58,13 @@ impl Leaders {
 
     /// Ballots that were led after the first, by partition.
     pub fn changes(&self) -> BTreeMap<PartitionId, u64> {
-        let changes = |leadership: &Leadership| leadership.led.len().saturating_sub(1) as u64;
-        self.0.iter().map(|(partition, leadership)| (*partition, changes(leadership))).collect()
+        self.change_times().into_iter().map(|(partition, times)| (partition, times.len() as u64)).collect()
+    }
+
+    /// When each partition's leadership passed to another ballot, in the order of ballots.
+    pub fn change_times(&self) -> BTreeMap<PartitionId, Vec<u64>> {
+        let times = |leadership: &Leadership| leadership.led.values().skip(1).copied().collect();
+        self.0.iter().map(|(partition, leadership)| (*partition, times(leadership))).collect()
     }
 }
 
@@ -85,18 +90,19 @@ mod tests {
     fn the_highest_ballot_leads_until_it_steps_down() {
         let mut leaders = Leaders::default();
         assert_eq!(leaders.leader(1), None);
-        leaders.record(2, &leading(1, 2));
-        leaders.record(3, &leading(2, 3));
+        leaders.record(10, 2, &leading(1, 2));
+        leaders.record(20, 3, &leading(2, 3));
         assert_eq!(leaders.leader(1), Some((3, ballot(2, 3))));
-        leaders.record(3, &Notice::SteppedDown { partition: 1, ballot: ballot(2, 3) });
+        leaders.record(30, 3, &Notice::SteppedDown { partition: 1, ballot: ballot(2, 3) });
         assert_eq!(leaders.leader(1), Some((2, ballot(1, 2))), "node 2 never stepped down");
         assert_eq!(leaders.changes(), BTreeMap::from([(1, 1)]));
+        assert_eq!(leaders.change_times(), BTreeMap::from([(1, vec![20])]));
     }
 
     #[test]
     fn a_dead_node_leads_nothing() {
         let mut leaders = Leaders::default();
-        leaders.record(1, &leading(1, 1));
+        leaders.record(10, 1, &leading(1, 1));
         leaders.ended(1);
         assert_eq!(leaders.all(), BTreeMap::new());
         assert_eq!(leaders.changes(), BTreeMap::from([(1, 0)]));

@@ -79,7 +79,7 @@ impl Minder {
             let at = boottime_ns();
             let what = match serde_json::from_slice(&line) {
                 Ok(notice) => {
-                    self.heed(&notice);
+                    self.heed(at, &notice);
                     NodeEvent::Notice(notice)
                 }
                 Err(_) => {
@@ -91,9 +91,9 @@ impl Minder {
         }
     }
 
-    fn heed(&self, notice: &Notice) {
+    fn heed(&self, at: u64, notice: &Notice) {
         let node = self.process.node();
-        self.watch.leaders().record(node, notice);
+        self.watch.leaders().record(at, node, notice);
         match notice {
             Notice::Listening { address, .. } => {
                 // an address that is none is reported to whoever waits for it

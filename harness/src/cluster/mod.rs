@@ -425,6 +425,11 @@ impl Cluster {
         self.watch.leaders().changes()
     }
 
+    /// When that was, as [`boottime_ns`] says.
+    pub fn leader_change_times(&self) -> BTreeMap<PartitionId, Vec<u64>> {
+        self.watch.leaders().change_times()
+    }
+
     /// The nodes that ended by themselves, since the start. Whoever has seen a node's end finds it here.
     pub fn deaths(&self) -> Vec<Death> {
         self.watch.deaths().clone()

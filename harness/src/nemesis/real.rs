@@ -13,7 +13,7 @@ use futures::future::join_all;
 use store::{
     api::NodeId,
     config::{ClockSkew, StorageKind},
-    node::control::DiskFault,
+    node::{control::DiskFault, wire::Kind},
 };
 use tokio::sync::watch;
 
@@ -22,7 +22,7 @@ use crate::{
     cluster::{Cluster, ControlError, StartError},
     history_writer::History,
     plan::Plan,
-    proxy::{Link, Network, Rule},
+    proxy::{Link, Match, Network, Rule},
     workload::{Death, FaultAction, Happening, Shape, Trigger, Word},
 };
 
@@ -358,7 +358,12 @@ impl Nemesis {
             Death::DuringWrite if !self.cluster.is_paused(node) => {
                 return Ok(self.cluster.kill_in_write(node, IDLE).await?);
             }
-            Death::Now | Death::LosesUnsynced | Death::DuringWrite => {
+            Death::DuringSnapshot if !self.cluster.is_paused(node) => {
+                let caught = self.snapshot_travels(node).await;
+                self.cluster.kill(node).await?;
+                return Ok(caught);
+            }
+            Death::Now | Death::LosesUnsynced | Death::DuringWrite | Death::DuringSnapshot => {
                 self.cluster.kill(node).await?;
             }
             Death::TearsLog => {
@@ -371,6 +376,14 @@ impl Nemesis {
             }
         }
         Ok(false)
+    }
+
+    /// Waits until a piece of a snapshot is on its way to the node or from it; returns whether one was within a second.
+    async fn snapshot_travels(&self, node: NodeId) -> bool {
+        let touches = |link: &Link| link.nodes().is_some_and(|(from, to)| from == node || to == node);
+        let links: Vec<Link> = self.network.links().filter(touches).collect();
+        let travels = self.network.watch(&links, Match::kind(Kind::SnapshotPiece), 1).await;
+        tokio::time::timeout(IDLE, travels).await.is_ok_and(|sighting| sighting.is_some())
     }
 
     /// The node comes back without its disk, unless another fault keeps it dead, and as other faults ask for.

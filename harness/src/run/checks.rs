@@ -38,7 +38,7 @@ pub async fn report(run: &Arc<Run>, carried: Carried, folder: PathBuf) -> Result
     let plan = Arc::clone(&run.plan);
     let stalls = run.stalls.windows();
     let deaths = run.cluster.deaths();
-    let changes = run.cluster.leader_changes();
+    let changes = run.cluster.leader_change_times();
     // the checks compute for seconds; Ctrl-C is still heard
     tokio::task::spawn_blocking(move || {
         let mut checks = all(&plan, &folder, &carried, &stalls, &mut facts)?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use checker::history::{self, Function, Record};
 use store::{
     api::{Ballot, NodeId, PartitionId, TransferError},
-    core::{ClientId, Input, Message},
+    core::{ClientId, Input, Message, message::GroupMessage},
 };
 
 use super::{
@@ -146,6 +146,10 @@ impl World<'_> {
     }
 
     pub(super) fn message_sent(&mut self, from: NodeId, to: NodeId, message: &Message) {
+        if let Message::Group { message: GroupMessage::SnapshotPiece { .. }, .. } = message {
+            self.in_snapshot(from);
+            self.in_snapshot(to);
+        }
         if !self.nemesis.waiting.is_empty() {
             self.happened(|happening| happening.is_message(from, to, message));
         }
@@ -357,25 +361,43 @@ impl World<'_> {
             }
             Death::DuringWrite if self.machine(node).is_awake() => {
                 let life = self.machine(node).life;
-                self.machine_mut(node).doom = Some(Doom::InWrite { fault });
+                self.machine_mut(node).doom = Some(Doom::Write { fault });
+                self.agenda.add(self.now + IDLE.as_nanos() as u64, Event::Doom { node, life });
+            }
+            Death::DuringSnapshot if self.machine(node).is_awake() => {
+                let life = self.machine(node).life;
+                self.machine_mut(node).doom = Some(Doom::Snapshot { fault, caught: false });
                 self.agenda.add(self.now + IDLE.as_nanos() as u64, Event::Doom { node, life });
             }
             // a batch that was torn is no batch
-            Death::Now | Death::DuringWrite | Death::TearsLog => self.kill(node),
+            Death::Now | Death::DuringWrite | Death::DuringSnapshot | Death::TearsLog => self.kill(node),
             Death::DuringRecovery => {
                 self.kill(node);
                 self.begin(node);
                 let life = self.machine(node).life;
-                self.machine_mut(node).doom = Some(Doom::InRecovery { fault });
+                self.machine_mut(node).doom = Some(Doom::Recovery { fault });
                 self.tell(|| format!("n{node} will die in its life {life} as soon as it has started"));
             }
         }
     }
 
+    /// A piece of a snapshot is on its way to the node or from it: one that is to die in the transfer does so before it comes,
+    /// or soon after.
+    fn in_snapshot(&mut self, node: NodeId) {
+        let machine = self.machine_mut(node);
+        let life = machine.life;
+        let Some(Doom::Snapshot { caught: caught @ false, .. }) = &mut machine.doom else { return };
+        *caught = true;
+        let due = self.now + self.weather.message.draw(&mut self.dice);
+        self.agenda.add(due, Event::Doom { node, life });
+    }
+
     /// A node that is to die in a write has not written for a while, or one that has started is to die at once.
     pub(super) fn doomed(&mut self, node: NodeId, life: u64) {
         if self.machine(node).life == life && self.machine(node).is_running() {
-            if let Some(Doom::InRecovery { fault }) = self.machine(node).doom {
+            if let Some(Doom::Recovery { fault } | Doom::Snapshot { fault, caught: true }) =
+                self.machine(node).doom
+            {
                 self.nemesis.strike(fault);
             }
             self.kill(node);

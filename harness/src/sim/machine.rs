@@ -54,12 +54,19 @@ pub struct Machine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doom {
     /// In its next sync.
-    InWrite {
+    Write {
         /// The fault that wants it.
         fault: u64,
     },
+    /// When the next piece of a snapshot is on its way to it or from it.
+    Snapshot {
+        /// The fault that wants it.
+        fault: u64,
+        /// There was one.
+        caught: bool,
+    },
     /// As soon as its core has started.
-    InRecovery {
+    Recovery {
         /// The fault that wants it.
         fault: u64,
     },

@@ -51,7 +51,7 @@ pub fn run(plan: &Plan, options: &Options) -> Outcome {
                 Consistency::Sequential => judgement.sequential(&history),
                 Consistency::Unchecked => {}
             }
-            let leader_changes = world.leaders.changes();
+            let leader_changes = world.leaders.change_times();
             let traces = world.watch.take_traces();
             let failed_elections = traces.map(|traces| judgement.lease_safe(&traces, &history));
             let evidence = Evidence {

@@ -42,7 +42,7 @@ impl World<'_> {
         let boot = machine.config.boot;
         self.tell(|| format!("n{node} starts, boot {boot}"));
         self.carry_out(node, &mut out, usize::MAX);
-        if let Some(Doom::InRecovery { .. }) = self.machine(node).doom {
+        if let Some(Doom::Recovery { .. }) = self.machine(node).doom {
             let due = now + self.weather.message.draw(&mut self.dice);
             self.agenda.add(due, Event::Doom { node, life });
         }
@@ -188,7 +188,7 @@ impl World<'_> {
         if machine.acknowledges_before_sync() && !machine.disk.is_writing() {
             return self.sync(node);
         }
-        if let Some(Doom::InWrite { fault }) = machine.doom {
+        if let Some(Doom::Write { fault }) = machine.doom {
             self.nemesis.strike(fault);
             return self.doomed(node, life);
         }
@@ -240,12 +240,12 @@ impl World<'_> {
             let Output::Trace(event) = output else { continue };
             match *event {
                 TraceEvent::Leading { partition, ballot } => {
-                    self.leaders.record(node, &Notice::Leading { partition, ballot });
+                    self.leaders.record(self.now, node, &Notice::Leading { partition, ballot });
                     self.guess.announced(partition, node);
                     self.leader_changed(partition);
                 }
                 TraceEvent::SteppedDown { partition, ballot } => {
-                    self.leaders.record(node, &Notice::SteppedDown { partition, ballot });
+                    self.leaders.record(self.now, node, &Notice::SteppedDown { partition, ballot });
                 }
                 _ => {}
             }

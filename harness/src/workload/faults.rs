@@ -234,6 +234,7 @@ fn action(scope: &Scope, span: &Range<usize>, word: Word, fault: &file::Fault) -
         Word::Kill => FaultAction::Kill(Death::Now),
         Word::KillDuringWrite => FaultAction::Kill(Death::DuringWrite),
         Word::KillDuringRecovery => FaultAction::Kill(Death::DuringRecovery),
+        Word::KillDuringSnapshot => FaultAction::Kill(Death::DuringSnapshot),
         Word::LoseUnsynced => FaultAction::Kill(Death::LosesUnsynced),
         Word::CorruptTail => FaultAction::Kill(Death::TearsLog),
         Word::Wipe => FaultAction::Wipe,
@@ -420,6 +421,7 @@ pub fn keys_of(word: Word) -> &'static [&'static str] {
         Word::Kill
         | Word::KillDuringWrite
         | Word::KillDuringRecovery
+        | Word::KillDuringSnapshot
         | Word::LoseUnsynced
         | Word::CorruptTail
         | Word::Wipe

@@ -385,6 +385,7 @@ pub enum Says {
     LeaderChanges,
     FailedElections,
     Progress,
+    Writes,
 }
 
 impl Says {
@@ -396,6 +397,7 @@ impl Says {
             Self::LeaderChanges => "leader-changes",
             Self::FailedElections => "failed-elections",
             Self::Progress => "progress",
+            Self::Writes => "writes",
         }
     }
 }

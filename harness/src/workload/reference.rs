@@ -80,6 +80,10 @@ fn about_action(word: Word) -> &'static str {
         Word::KillDuringRecovery => {
             "the same, and once more while they start again, before they serve anybody"
         }
+        Word::KillDuringSnapshot => {
+            "the same, when the next piece of a snapshot is on its way to them or from them; after a second without one they die all \
+             the same, and if none died in the transfer of a snapshot, it came to nothing"
+        }
         Word::LoseUnsynced => "the same, and what was not synced is lost, as in a power failure",
         Word::CorruptTail => "the same, and what a torn write leaves follows what is on the disk",
         Word::Wipe => {

@@ -36,12 +36,17 @@ pub enum Says {
         /// How soon.
         within: Time,
     },
-    /// The partition gets another leader this often in the whole run.
+    /// The partition gets another leader this often in that time.
     LeaderChanges(Often),
     /// A node takes the partition over this often in the whole run, and never comes to lead under that ballot.
     FailedElections(Often),
     /// Within this time an operation is asked and answered.
     Progress {
+        /// How soon.
+        within: Time,
+    },
+    /// Within this time a write is asked and answered: somebody leads, and a quorum accepts.
+    Writes {
         /// How soon.
         within: Time,
     },
@@ -127,12 +132,12 @@ fn check_one(
     };
     let word = *says.get_ref();
     if let Some(within) = &within
-        && !matches!(word, file::Says::OtherLeader | file::Says::Progress)
+        && !matches!(word, file::Says::OtherLeader | file::Says::Progress | file::Says::Writes)
     {
         return stray("within", within.span());
     }
     if let Some(until) = &until
-        && !matches!(word, file::Says::Silence | file::Says::FastReads)
+        && !matches!(word, file::Says::Silence | file::Says::FastReads | file::Says::LeaderChanges)
     {
         return stray("until", until.span());
     }
@@ -142,7 +147,7 @@ fn check_one(
             return stray(key, value.span());
         }
     }
-    if let Some(after) = after.as_ref().filter(|_| counts) {
+    if let Some(after) = after.as_ref().filter(|_| word == file::Says::FailedElections) {
         return stray("after", after.span());
     }
     let moment =
@@ -160,10 +165,11 @@ fn check_one(
         }
         file::Says::LeaderChanges => Says::LeaderChanges(often(at_least, at_most, span)?),
         file::Says::FailedElections => Says::FailedElections(often(at_least, at_most, span)?),
-        file::Says::Progress => {
+        file::Says::Progress | file::Says::Writes => {
             let healed = Moment { event: Event::Phase("heal".to_owned()), plus: Time::default() };
             after.get_or_insert(healed);
-            Says::Progress { within: soon(within)? }
+            let within = soon(within)?;
+            if word == file::Says::Writes { Says::Writes { within } } else { Says::Progress { within } }
         }
     };
     Ok(Statement {

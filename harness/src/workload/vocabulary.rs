@@ -79,6 +79,8 @@ pub enum Death {
     DuringWrite,
     /// At once, and once more as soon as it has started again.
     DuringRecovery,
+    /// When the next piece of a snapshot is on its way to it or from it, or after a second without any.
+    DuringSnapshot,
     /// At once, and everything that was not synced is lost.
     LosesUnsynced,
     /// At once, and a write that was torn is left at the end of the log.
@@ -271,6 +273,7 @@ impl Word {
             Self::FrameDrop | Self::FrameDuplicate | Self::FrameReorder | Self::FrameHold => Some("message"),
             Self::KillDuringWrite => Some("node in a write"),
             Self::KillDuringRecovery => Some("node in its recovery"),
+            Self::KillDuringSnapshot => Some("node in the transfer of a snapshot"),
             Self::Release => Some("hold"),
             Self::TransferLeader => Some("leader"),
             _ => None,
@@ -285,6 +288,8 @@ words! {
     KillDuringWrite = "kill-during-write",
     /// [`Death::DuringRecovery`]
     KillDuringRecovery = "kill-during-recovery",
+    /// [`Death::DuringSnapshot`]
+    KillDuringSnapshot = "kill-during-snapshot",
     /// [`Death::LosesUnsynced`]
     LoseUnsynced = "lose-unsynced",
     /// [`Death::TearsLog`]

@@ -4,7 +4,7 @@
 use std::{io::Write, os::unix::fs::MetadataExt, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use store::client::Client;
+use store::{client::Client, load::resident};
 use tokio::time::timeout;
 
 use super::{NAME, NodeProcess, find_leader, load, start};
@@ -93,12 +93,10 @@ async fn look(node: &mut NodeProcess, folder: &Path) -> anyhow::Result<Taken> {
     if node.child.try_wait()?.is_some() {
         return Ok(Taken { memory: None, disk, entries: None });
     }
-    let status = std::fs::read_to_string(format!("/proc/{}/status", node.child.id()))?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("resident memory")?;
-    let kib: u64 = resident.trim().trim_end_matches(" kB").parse()?;
+    let memory = resident(node.child.id()).context("resident memory")? >> 20;
     let status = Client::connect(&node.address, NAME).await?.status().await?;
     let entries = status.partitions.iter().map(|group| group.log_length - group.log_start).sum();
-    Ok(Taken { memory: Some(kib >> 10), disk, entries: Some(entries) })
+    Ok(Taken { memory: Some(memory), disk, entries: Some(entries) })
 }
 
 /// Bytes that all files in a folder take on the disk. One that is gone meanwhile takes none.

@@ -333,35 +333,34 @@ impl Running {
     }
 
     /// Traces, then the persist, then what may leave; everything else waits for its persist.
-    fn carry_out(&mut self, out: Vec<Output>, reading: Reading) -> anyhow::Result<()> {
+    fn carry_out(&mut self, mut out: Vec<Output>, reading: Reading) -> anyhow::Result<()> {
         if let Some(trace) = &mut self.trace {
             trace.write(&out, reading)?;
         }
-        let (persists, rest): (Vec<_>, Vec<_>) =
-            out.into_iter().partition(|output| matches!(output, Output::Persist { .. }));
-        for output in persists {
+        for output in out.extract_if(.., |output| matches!(output, Output::Persist { .. })) {
             self.persist(output)?;
         }
-        for output in rest {
-            match &output {
-                Output::Send { needs, .. } | Output::Reply { needs, .. } => {
-                    let needs = *needs;
+        // what has waited longer goes first
+        self.release();
+        for output in out {
+            match output {
+                Output::Send { needs, .. } | Output::Reply { needs, .. } if needs > self.durable => {
                     self.held.push_back((needs, output));
                 }
+                Output::Send { .. } | Output::Reply { .. } => self.let_go(output),
                 Output::Transferred { client, result } => {
-                    self.reply(client.connection, client.request, ReplyBody::Transferred(result.clone()));
+                    self.reply(client.connection, client.request, ReplyBody::Transferred(result));
                 }
                 Output::Open => self.announce_open(),
                 Output::Leading { partition, ballot } => {
-                    notice(&Notice::Leading { partition: *partition, ballot: *ballot });
+                    notice(&Notice::Leading { partition, ballot });
                 }
                 Output::SteppedDown { partition, ballot } => {
-                    notice(&Notice::SteppedDown { partition: *partition, ballot: *ballot });
+                    notice(&Notice::SteppedDown { partition, ballot });
                 }
                 Output::Trace(_) | Output::Persist { .. } => {}
             }
         }
-        self.release();
         Ok(())
     }
 
@@ -391,21 +390,29 @@ impl Running {
     /// Lets go of what waits for nothing any more. To one peer, what becomes free leaves in its order.
     fn release(&mut self) {
         let durable = self.durable;
+        if self.held.iter().all(|(needs, _)| *needs > durable) {
+            return;
+        }
         let mut still_held = VecDeque::new();
         for (needs, output) in std::mem::take(&mut self.held) {
             if needs > durable {
                 still_held.push_back((needs, output));
-                continue;
-            }
-            match output {
-                Output::Send { to, message, .. } => self.peers.send(to, message),
-                Output::Reply { client, response, .. } => {
-                    self.reply(client.connection, client.request, ReplyBody::Operation(response));
-                }
-                _ => unreachable!("only sends and replies wait for a persist"),
+            } else {
+                self.let_go(output);
             }
         }
         self.held = still_held;
+    }
+
+    /// Sends, or replies.
+    fn let_go(&mut self, output: Output) {
+        match output {
+            Output::Send { to, message, .. } => self.peers.send(to, message),
+            Output::Reply { client, response, .. } => {
+                self.reply(client.connection, client.request, ReplyBody::Operation(response));
+            }
+            _ => unreachable!("only sends and replies wait for a persist"),
+        }
     }
 
     fn reply(&mut self, connection: u64, id: u64, body: ReplyBody) {

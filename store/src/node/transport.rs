@@ -176,7 +176,7 @@ async fn write_messages(stream: TcpStream, messages: &mut mpsc::Receiver<Message
     let mut nothing = [0_u8; 1];
     loop {
         tokio::select! {
-            first = messages.recv() => put_frame(&mut buffer, &wire::encode(&first?)),
+            first = messages.recv() => put_message(&mut buffer, &first?),
             // a peer sends nothing here: whatever happens on this half is its end
             end = tokio::io::AsyncReadExt::read(&mut read, &mut nothing) => {
                 return Some(end.err().unwrap_or_else(|| std::io::ErrorKind::ConnectionReset.into()));
@@ -185,7 +185,7 @@ async fn write_messages(stream: TcpStream, messages: &mut mpsc::Receiver<Message
         while buffer.len() < WRITE
             && let Ok(next) = messages.try_recv()
         {
-            put_frame(&mut buffer, &wire::encode(&next));
+            put_message(&mut buffer, &next);
         }
         if let Err(error) = write.write_all(&buffer).await {
             return Some(error);
@@ -194,14 +194,12 @@ async fn write_messages(stream: TcpStream, messages: &mut mpsc::Receiver<Message
     }
 }
 
-fn put_frame(buffer: &mut BytesMut, frame: &Bytes) {
+fn put_message(buffer: &mut BytesMut, message: &Message) {
+    let length = wire::put(buffer, message);
     assert!(
-        frame.len() <= wire::MAX_MESSAGE,
-        "a message of {} bytes: the log has outgrown what one message can carry",
-        frame.len()
+        length <= wire::MAX_MESSAGE,
+        "a message of {length} bytes: the log has outgrown what one message can carry"
     );
-    buffer.extend_from_slice(&(frame.len() as u32).to_be_bytes());
-    buffer.extend_from_slice(frame);
 }
 
 /// Accepts connections for as long as the node lives.
@@ -335,11 +333,11 @@ async fn read_requests(read: OwnedReadHalf, early: BytesMut, connection: u64, ev
 async fn write_replies(mut write: OwnedWriteHalf, mut replies: mpsc::Receiver<ClientReply>) {
     let mut buffer = BytesMut::new();
     while let Some(first) = replies.recv().await {
-        put_frame(&mut buffer, &wire::encode(&first));
+        wire::put(&mut buffer, &first);
         while buffer.len() < WRITE
             && let Ok(next) = replies.try_recv()
         {
-            put_frame(&mut buffer, &wire::encode(&next));
+            wire::put(&mut buffer, &next);
         }
         if write.write_all(&buffer).await.is_err() {
             return;

@@ -4,7 +4,8 @@
 //! [`ClientRequest`](crate::api::ClientRequest)s and gets [`ClientReply`](crate::api::ClientReply)s; a node sends
 //! protocol messages and gets nothing: the other direction of that pair of nodes is a connection of its own.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
+use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio_util::codec::LengthDelimitedCodec;
 
@@ -78,6 +79,38 @@ pub fn frames() -> Frames {
 /// The bytes of a frame, without its length.
 pub fn encode<T: Serialize>(value: &T) -> Bytes {
     postcard::to_stdvec(value).expect("a value in memory can be encoded").into()
+}
+
+/// Appends a whole frame, its length included, to what is written; returns the length.
+pub fn put<T: Serialize>(out: &mut BytesMut, value: &T) -> usize {
+    let start = out.len();
+    out.put_u32(0);
+    postcard::serialize_with_flavor(value, Appended(out)).expect("a value in memory can be encoded");
+    let length = out.len() - start - 4;
+    let told = u32::try_from(length).expect("no value has four gigabytes");
+    out[start..start + 4].copy_from_slice(&told.to_be_bytes());
+    length
+}
+
+/// Encodes to the end of a buffer that is written anyway, without a buffer of its own.
+struct Appended<'a>(&'a mut BytesMut);
+
+impl Flavor for Appended<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.put_u8(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// The value in a frame.
@@ -260,6 +293,20 @@ mod tests {
     fn seen(message: &Message) -> Option<Seen> {
         let frame = encode(message);
         peek(&frame[..frame.len().min(PEEK)])
+    }
+
+    #[test]
+    fn a_frame_is_the_same_wherever_it_is_encoded() {
+        let mut out = BytesMut::from(&b"before"[..]);
+        let mut expected = out.to_vec();
+        for (_, message) in group_messages() {
+            let message = Message::Group { partition: 1, message };
+            let frame = encode(&message);
+            assert_eq!(put(&mut out, &message), frame.len());
+            expected.extend((frame.len() as u32).to_be_bytes());
+            expected.extend(frame);
+        }
+        assert_eq!(out, expected);
     }
 
     #[test]

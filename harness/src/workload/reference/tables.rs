@@ -693,11 +693,12 @@ pub const TABLES: &[Table] = &[
                     "leader-changes",
                     "failed-elections",
                     "progress",
+                    "writes",
                 ]),
                 Required("\"progress\""),
                 "\
                 no operation is answered; every read is fast; another leader than before answers within `within`; `at_least` and `at_most` so \
-                many leader changes in the run; so many take-overs that never came to lead; an operation is answered within `within` (of the heal, without `after`)",
+                many leader changes; so many take-overs in the run that never came to lead; an operation, or a write, is answered within `within` (of the heal, without `after`)",
             ),
             key("name", Text, Optional("\"it goes on\""), "its name in the report"),
             key("partition", Integer(1), Optional("1"), "of which partition; of each, if left out"),
@@ -708,7 +709,7 @@ pub const TABLES: &[Table] = &[
                 "from when on; from the beginning, if left out",
             ),
             key("until", MOMENT, Optional("{ phase = \"end\" }"), "until when; to the end, if left out"),
-            key("within", Time, Required("\"10s\""), "of \"other-leader\" and \"progress\""),
+            key("within", Time, Required("\"10s\""), "of \"other-leader\", \"progress\" and \"writes\""),
             key("at_least", COUNT, Optional("1"), "of \"leader-changes\" and \"failed-elections\""),
             key("at_most", COUNT, Optional("3"), "of the same"),
         ],

@@ -14,6 +14,7 @@ impl Replica {
         assert_eq!(ballot, self.paxos.promised(), "L3: the lease is granted to the promised ballot only");
         let grant = Grant::renew(self.grant, ballot, turn.now + terms.grant());
         self.grant = Some(grant);
+        self.refused = self.refused.filter(|refused| *refused > ballot);
         let (partition, until) = (self.paxos.group().partition, grant.until.0);
         turn.trace(|| TraceEvent::Granted { partition, ballot, until });
     }
@@ -69,8 +70,20 @@ impl Replica {
 
     pub(super) fn on_lease_release(&mut self, ballot: Ballot, turn: &mut Turn<'_>) {
         self.release_grant(ballot, turn);
+        self.refuse_no_longer(ballot.node, turn);
         self.paxos.retry_now(turn);
         self.try_to_lead(turn);
+    }
+
+    /// What was refused need not wait any longer. Its leader may have heard earlier than this replica that the lease was given
+    /// back, have tried too early, and wait since then for the end of a grant that is none any more.
+    fn refuse_no_longer(&mut self, holder: NodeId, turn: &mut Turn<'_>) {
+        if self.grant.is_none()
+            && let Some(ballot) = self.refused.take()
+        {
+            let nack = GroupMessage::LeaseNack { ballot, holder, remaining: 0 };
+            turn.send(ballot.node, self.paxos.group().wrap(nack));
+        }
     }
 
     pub(super) fn release_grant(&mut self, ballot: Ballot, turn: &mut Turn<'_>) {

@@ -52,6 +52,8 @@ pub struct Replica {
     election: Election,
     kv: KeyValues,
     grant: Option<Grant>,
+    /// The highest ballot above the promise that this grant has kept from it: its leader hears when the grant is given back.
+    refused: Option<Ballot>,
     standing: Standing,
     next_proposal: u64,
     trimming: Trimming,
@@ -169,6 +171,7 @@ impl Replica {
             // L3: what this replica granted before it restarted is forgotten, so it assumes the longest
             grant: forgotten
                 .map(|terms| Grant { ballot: durable.promised, until: moment.now + terms.restart_wait() }),
+            refused: None,
             standing: Standing::Follower,
             next_proposal: 1,
             deposed: None,
@@ -328,6 +331,7 @@ impl Replica {
             if let Some((grant, remaining)) = refusal {
                 let (ballot, holder) = (prepare.ballot, grant.ballot.node);
                 let remaining = remaining.as_nanos() as u64;
+                self.refused = self.refused.max(Some(prepare.ballot));
                 let nack = GroupMessage::LeaseNack { ballot, holder, remaining };
                 return turn.send(from, self.paxos.group().wrap(nack));
             }
