@@ -159,6 +159,14 @@ pub struct Trip {
     /// Times that a replica had not applied as much as the client had seen.
     #[serde(default)]
     pub behind: u64,
+    /// Times that it was not known whether it had happened, and the client asked for it again in its session.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unknown: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Trip {

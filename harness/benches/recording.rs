@@ -254,6 +254,7 @@ async fn load(
         history: Arc::clone(history),
         leaders: Arc::new(Leaders::new(plan.cluster.clone())),
         cluster: Arc::new(plan.cluster.clone()),
+        sessions: plan.sessions,
         stride: plan.last_client() + 1,
     };
     let operations = Arc::new(plan.operations.clone().context("the workload has no operations")?);

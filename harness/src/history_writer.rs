@@ -379,7 +379,7 @@ mod tests {
             fast: true,
             local: false,
         };
-        let trip = Trip { redirects: 1, gone: 2, leaderless: 3, behind: 4 };
+        let trip = Trip { redirects: 1, gone: 2, leaderless: 3, behind: 4, unknown: 5 };
         let finished = Finished { ended: Ended::Ok(result.clone()), node: 2, trip };
         history.complete(&asked(3), invoked, &finished);
         history.flush().expect("written");

@@ -42,6 +42,9 @@ pub struct Plan {
     /// So many clients share one connection to each node.
     #[serde(default = "one")]
     pub share: u64,
+    /// Clients have sessions.
+    #[serde(default)]
+    pub sessions: bool,
     /// The cluster.
     pub cluster: ClusterConfig,
     /// Planted bugs and what else only tests ask for.
@@ -154,6 +157,7 @@ impl Plan {
             script_clients,
             timeout_ms: workload.clients.timeout_ms,
             share: workload.clients.share,
+            sessions: workload.clients.sessions,
             cluster: workload.cluster,
             test: workload.test,
             phases: workload.phases,

@@ -36,6 +36,8 @@ pub struct Surroundings {
     pub leaders: Arc<Leaders>,
     /// The cluster.
     pub cluster: Arc<ClusterConfig>,
+    /// Clients have sessions, and ask for what may have happened again.
+    pub sessions: bool,
     /// Process numbers grow by this after an unknown outcome: above every client's number.
     pub stride: u64,
 }
@@ -65,6 +67,7 @@ impl Session {
     /// A client that has not asked anything, and uses connections that others use too.
     pub fn sharing(connections: Arc<Connections>, client: u64, surroundings: Surroundings) -> Self {
         let store = ClusterClient::sharing(connections, surroundings.cluster.routing);
+        let store = if surroundings.sessions { store.exactly_once() } else { store };
         Self { surroundings, client, process: client, store }
     }
 
@@ -73,7 +76,7 @@ impl Session {
         entry(&self.surroundings.cluster, function, node)
     }
 
-    /// Asks the store, and records it as one operation. It is asked of another node only where it certainly did not happen.
+    /// Asks the store, and records it as one operation. It is asked of another node only where it certainly did not happen, or in a session.
     pub async fn ask(&mut self, entry: Entry, function: Function, limit: Duration) -> Finished {
         let partition = self.surroundings.leaders.partition_of(function.key());
         let node = self.store.first(partition, entry);
@@ -151,8 +154,8 @@ fn finished(done: Done) -> Finished {
 
 /// What a history says of an operation's way.
 pub(crate) fn trip_of(trip: store::routes::Trip) -> Trip {
-    let store::routes::Trip { redirects, gone, leaderless, behind } = trip;
-    Trip { redirects, gone, leaderless, behind }
+    let store::routes::Trip { redirects, gone, leaderless, behind, unknown } = trip;
+    Trip { redirects, gone, leaderless, behind, unknown }
 }
 
 /// Where a client whose place is `node` asks: at the leader if it knows it, but reads that any replica answers at its place.
@@ -181,7 +184,7 @@ pub(crate) fn operation_of(function: &Function) -> Operation {
 pub(crate) fn result_of(answer: &Answer) -> OpResult {
     let (returned, swapped) = match &answer.outcome {
         Outcome::Value(value) => (value.as_deref(), None),
-        Outcome::Written | Outcome::Deleted => (None, None),
+        Outcome::Written | Outcome::Deleted | Outcome::Opened => (None, None),
         Outcome::Swapped => (None, Some(true)),
         Outcome::NotSwapped { seen } => (seen.as_deref(), Some(false)),
     };

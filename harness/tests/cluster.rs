@@ -19,8 +19,8 @@ use harness::{
 use store::{
     api::KeyType,
     config::{
-        ClockSkew, ClusterConfig, NodeConfig, Partitioning, ReadMode, RoutingMode, StorageKind, TestOptions,
-        TrimConfig,
+        ClockSkew, ClusterConfig, NodeConfig, Partitioning, ReadMode, RoutingMode, SESSION_IDLE_MS,
+        StorageKind, TestOptions, TrimConfig,
     },
     node::control::Notice,
 };
@@ -133,6 +133,7 @@ fn config(node: u64, run_dir: &Path) -> NodeConfig {
         missed_rounds: 4,
         lease: None,
         request_timeout_ms: 1000,
+        session_idle_ms: SESSION_IDLE_MS,
         storage: StorageKind::Memory,
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,

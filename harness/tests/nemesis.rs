@@ -84,7 +84,14 @@ impl World {
         let leaders = Arc::new(Leaders::new(plan.cluster.clone()));
         let addresses = Arc::new(network.client_addresses());
         let cluster_config = Arc::new(plan.cluster.clone());
-        let surroundings = Surroundings { addresses, history, leaders, cluster: cluster_config, stride: 10 };
+        let surroundings = Surroundings {
+            addresses,
+            history,
+            leaders,
+            cluster: cluster_config,
+            sessions: false,
+            stride: 10,
+        };
         Self { folder, plan, cluster, roles, nemesis: Arc::new(nemesis), surroundings }
     }
 

@@ -130,19 +130,43 @@ pub enum Operation {
         /// The key.
         key: Key,
     },
+    /// Open a session in the partition that holds a key; the key does not change. [`Answer::index`] names the session.
+    OpenSession {
+        /// The key.
+        key: Key,
+    },
+}
+
+/// The place of a write in its client's session: however often a partition is asked for it, it is carried out at most once, and
+/// all who ask get the first verdict. A session has one write in flight at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SessionTag {
+    /// The session: index of the entry that opened it.
+    pub session: u64,
+    /// Number of the write: higher than that of every earlier one of the session.
+    pub sequence: u64,
 }
 
 impl Operation {
     /// The key that the operation is about.
     pub fn key(&self) -> &Key {
         match self {
-            Self::Get { key } | Self::Put { key, .. } | Self::Cas { key, .. } | Self::Delete { key } => key,
+            Self::Get { key }
+            | Self::Put { key, .. }
+            | Self::Cas { key, .. }
+            | Self::Delete { key }
+            | Self::OpenSession { key } => key,
         }
     }
 
     /// True for an operation that cannot change the store.
     pub fn is_read(&self) -> bool {
         matches!(self, Self::Get { .. })
+    }
+
+    /// True for the operation that opens a session.
+    pub fn opens_session(&self) -> bool {
+        matches!(self, Self::OpenSession { .. })
     }
 }
 
@@ -162,6 +186,20 @@ pub enum Outcome {
     },
     /// DELETE: the key is absent now.
     Deleted,
+    /// A session is open.
+    Opened,
+}
+
+impl Outcome {
+    /// About how many bytes it takes.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Value(value) | Self::NotSwapped { seen: value } => {
+                value.as_ref().map_or(0, |value| value.len())
+            }
+            Self::Written | Self::Swapped | Self::Deleted | Self::Opened => 0,
+        }
+    }
 }
 
 /// The answer to an operation that was carried out.
@@ -245,6 +283,30 @@ pub enum StoreError {
         /// The cluster's kind.
         expected: KeyType,
     },
+    /// The write's session is not open. This attempt was not carried out; an earlier one may have been.
+    #[error("session {session} has expired, or was never open: the write was not carried out this time")]
+    SessionExpired {
+        /// The session.
+        session: u64,
+    },
+    /// A later write of the session was carried out. This attempt was not; an earlier one may have been.
+    #[error(
+        "write {sequence} of session {session} comes after write {last}: it was not carried out this time"
+    )]
+    OutOfSequence {
+        /// The session.
+        session: u64,
+        /// The write's number.
+        sequence: u64,
+        /// The number of the last write.
+        last: u64,
+    },
+    /// The partition has as many sessions as it keeps.
+    #[error("{at_most} sessions are open, and no more are kept: wait until some have expired")]
+    TooManySessions {
+        /// So many are kept.
+        at_most: u64,
+    },
     /// The operation was handed to the group, and this node cannot tell what became of it.
     #[error("the outcome is unknown: {reason}")]
     Indefinite {
@@ -254,7 +316,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// True when the operation certainly did not happen and never will. This table is the only place that says so.
+    /// True when what was asked certainly did not happen and never will. This table is the only place that says so. Of a
+    /// write that was asked for several times in a session it speaks of one time only.
     pub fn is_definite(&self) -> bool {
         match self {
             Self::NotReady { .. }
@@ -263,7 +326,10 @@ impl StoreError {
             | Self::Behind { .. }
             | Self::OutOfRange { .. }
             | Self::KeyTooLong { .. }
-            | Self::WrongKeyType { .. } => true,
+            | Self::WrongKeyType { .. }
+            | Self::SessionExpired { .. }
+            | Self::OutOfSequence { .. }
+            | Self::TooManySessions { .. } => true,
             Self::Indefinite { .. } => false,
         }
     }
@@ -373,6 +439,8 @@ pub enum RequestBody {
         operation: Operation,
         /// The highest [`Answer::index`] that the client was given in the key's partition: no local read shows it less.
         seen: u64,
+        /// Of a write: its place in a session. Reads need none, and it changes nothing about them.
+        session: Option<SessionTag>,
     },
     /// How the node sees itself and its groups.
     Status,

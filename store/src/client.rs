@@ -2,8 +2,13 @@
 //! the address of any live node ([`Cluster`]). One operation at a time.
 //!
 //! A [`Client`] has one connection and sends nothing twice. The others ask another node only where the operation certainly
-//! did not happen at the one before, so with each it happens at most once. The caller decides what to do after an error, and
-//! [`ClientError::is_definite`] says what it may conclude. What a client meets on its way it tells as [`ClientEvent`]s.
+//! did not happen at the one before, so with each it happens at most once. With sessions ([`Cluster::exactly_once`],
+//! [`ClusterClient::exactly_once`]) they also ask again for what may have happened, through deaths of nodes and changes of
+//! leaders, until they are told what came of it or the time is up: a write still happens once, and a swap is told what it came
+//! to the first time. A session costs an entry of the log in each partition that is written to.
+//!
+//! The caller decides what to do after an error, and [`ClientError::is_definite`] says what it may conclude: what may have
+//! happened is never definite. What a client meets on its way it tells as [`ClientEvent`]s.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -16,7 +21,8 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let limit = Duration::from_secs(5);
 //! let nodes = ["127.0.0.1:7001".to_owned(), "127.0.0.1:7002".to_owned()];
-//! let mut cluster = Cluster::join("store", &nodes, limit, |event| eprintln!("{event}")).await?;
+//! let cluster = Cluster::join("store", &nodes, limit, |event| eprintln!("{event}")).await?;
+//! let mut cluster = cluster.exactly_once();
 //! let write = Operation::Put { key: Key::Integer(7), value: "seven".into() };
 //! match cluster.call(&write, limit, |event| eprintln!("{event}")).await.result {
 //!     Ok(answer) => println!("written as entry {} of its log", answer.version),
@@ -55,6 +61,7 @@ use crate::{
     config::RoutingMode,
     connections::Connections,
     directory::Directory,
+    errand::{Errand, Next, Sessions},
     node::wire::{self, Handshake, Role, Verdict},
     routes::{Entry, Obstacle, Routes, Trip},
 };
@@ -95,6 +102,14 @@ pub enum ClientError {
         /// What the last node said.
         last: Box<ClientError>,
     },
+    /// An attempt of a client with sessions may have happened, and none of the later ones was told what came of it.
+    #[error("the outcome is unknown: {doubt}; {trip}")]
+    Unknown {
+        /// What the operation met.
+        trip: Trip,
+        /// Why it may have happened.
+        doubt: String,
+    },
     /// The request was sent, and no answer came for as long as the caller waits.
     #[error("no answer in time")]
     NoAnswer,
@@ -110,16 +125,17 @@ impl ClientError {
             Self::Connect(_) | Self::Refused(_) | Self::GaveUp { .. } => true,
             Self::Store(error) => error.is_definite(),
             Self::Transfer(error) => error.leader_is_unchanged(),
-            Self::NoAnswer | Self::Lost(_) => false,
+            Self::Unknown { .. } | Self::NoAnswer | Self::Lost(_) => false,
         }
     }
 
-    /// What stood in the way, if the operation certainly did not happen and another node may be asked.
-    fn obstacle(&self) -> Option<Obstacle> {
+    /// What a client does after it.
+    fn next(&self, errand: &mut Errand, sessions: &mut Sessions) -> Next {
         match self {
-            Self::Connect(_) | Self::Refused(_) => Some(Obstacle::Gone),
-            Self::Store(error) => Obstacle::of(error),
-            Self::Transfer(_) | Self::GaveUp { .. } | Self::NoAnswer | Self::Lost(_) => None,
+            Self::Connect(_) | Self::Refused(_) => Next::GoOn(Obstacle::Gone),
+            Self::Store(error) => errand.refused(error, sessions),
+            Self::NoAnswer | Self::Lost(_) => errand.unanswered(&self.to_string()),
+            Self::Transfer(_) | Self::GaveUp { .. } | Self::Unknown { .. } => Next::End,
         }
     }
 }
@@ -162,7 +178,7 @@ impl Client {
 
     /// Carries out one operation.
     pub async fn call(&mut self, operation: Operation) -> Result<Answer, ClientError> {
-        match self.request(RequestBody::Operation { operation, seen: 0 }).await? {
+        match self.request(RequestBody::Operation { operation, seen: 0, session: None }).await? {
             ReplyBody::Operation(response) => Ok(response?),
             other => Err(mismatch(&other)),
         }
@@ -225,6 +241,7 @@ pub(crate) fn mismatch(reply: &ReplyBody) -> ClientError {
 pub struct ClusterClient {
     connections: Arc<Connections>,
     routes: Routes,
+    sessions: Sessions,
 }
 
 /// How an operation ended.
@@ -247,7 +264,14 @@ impl ClusterClient {
     /// A client that uses connections that others use too.
     pub fn sharing(connections: Arc<Connections>, routing: RoutingMode) -> Self {
         let routes = Routes::new(routing, connections.nodes());
-        Self { connections, routes }
+        Self { connections, routes, sessions: Sessions::default() }
+    }
+
+    /// The same client with sessions: what may have happened it asks for again, until it is told what came of it or its time is
+    /// up. Each write happens once all the same.
+    #[must_use]
+    pub fn exactly_once(self) -> Self {
+        Self { sessions: Sessions::exactly_once(), ..self }
     }
 
     /// The node at which an operation on a key of this partition would be asked first.
@@ -265,27 +289,39 @@ impl ClusterClient {
     ) -> Done {
         let deadline = Instant::now() + limit;
         let mut journey = self.routes.begin(partition, entry);
+        let mut errand = Errand::new(partition, operation.clone(), &mut self.sessions);
         loop {
             let node = journey.node();
             let seen = self.routes.seen(partition);
-            let result = self.attempt(node, (operation, seen), deadline, limit).await;
-            if let Ok(answer) = &result {
-                self.routes.answered(partition, answer);
-            }
-            let detour = match &result {
-                Ok(_) => None,
-                Err(error) => error.obstacle().and_then(|obstacle| journey.go_on(obstacle, &mut self.routes)),
+            let error = match self.attempt(node, (&errand, seen), deadline, limit).await {
+                Ok(answer) => {
+                    self.routes.answered(partition, &answer);
+                    match errand.answered(answer, &mut self.sessions) {
+                        Some(answer) => return Done { result: Ok(answer), node, trip: journey.trip() },
+                        None => continue,
+                    }
+                }
+                Err(error) => error,
             };
+            let next = error.next(&mut errand, &mut self.sessions);
+            let detour = errand.detour(&next, &mut journey, &mut self.routes);
             let trip = journey.trip();
-            let (last, detour) = match (result, detour) {
-                (Err(last), Some(detour)) => (last, detour),
-                (result, _) => return Done { result, node, trip },
+            let detour = match (next, detour) {
+                (Next::Unknown(doubt), _) => {
+                    return Done { result: Err(ClientError::Unknown { trip, doubt }), node, trip };
+                }
+                (Next::Reopen, _) => continue,
+                (_, None) => return Done { result: Err(error), node, trip },
+                (_, Some(detour)) => detour,
             };
             told(&ClientEvent::of(&detour, |node| self.place(node)));
             let next = Instant::now() + if detour.pause { PAUSE } else { Duration::ZERO };
             if next >= deadline {
-                let result = Err(ClientError::GaveUp { trip, last: Box::new(last) });
-                return Done { result, node, trip };
+                let gave_up = match errand.doubt() {
+                    Some(doubt) => ClientError::Unknown { trip, doubt: doubt.to_owned() },
+                    None => ClientError::GaveUp { trip, last: Box::new(error) },
+                };
+                return Done { result: Err(gave_up), node, trip };
             }
             time::sleep_until(next).await;
         }
@@ -300,7 +336,7 @@ impl ClusterClient {
     async fn attempt(
         &self,
         node: NodeId,
-        (operation, seen): (&Operation, u64),
+        (errand, seen): (&Errand, u64),
         deadline: Instant,
         limit: Duration,
     ) -> Result<Answer, ClientError> {
@@ -308,8 +344,10 @@ impl ClusterClient {
             return Err(ClientError::Refused(format!("node {node} has no address")));
         };
         let left = deadline.saturating_duration_since(Instant::now());
-        let pipeline = connection.reach(self.routes.patience(limit).min(left)).await?;
-        let answered = time::timeout_at(deadline, pipeline.call(operation.clone(), seen)).await;
+        let (patience, (operation, session)) = (errand.patience(limit), errand.request());
+        let pipeline = connection.reach(self.routes.patience(limit).min(patience).min(left)).await?;
+        let deadline = deadline.min(Instant::now() + patience);
+        let answered = time::timeout_at(deadline, pipeline.call_in(session, operation, seen)).await;
         answered.unwrap_or_else(|_| {
             // whatever is wrong with it must not keep the next operation waiting, too
             connection.give_up(&pipeline);
@@ -344,6 +382,11 @@ mod tests {
 
     /// A node that answers every operation with `response`, or, without one, closes the connection instead.
     async fn node(response: Option<Response>) -> (String, Arc<AtomicUsize>) {
+        node_that_says(vec![response]).await
+    }
+
+    /// A node that answers one operation after the other like this, and all further ones like the last.
+    async fn node_that_says(responses: Vec<Option<Response>>) -> (String, Arc<AtomicUsize>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let asked = Arc::new(AtomicUsize::new(0));
@@ -354,9 +397,9 @@ mod tests {
                 frames.next().await.expect("a handshake").expect("a frame");
                 frames.send(wire::encode(&Verdict::Welcome { node: 1 })).await.expect("sent");
                 while let Some(Ok(frame)) = frames.next().await {
-                    count.fetch_add(1, Ordering::Relaxed);
+                    let number = count.fetch_add(1, Ordering::Relaxed).min(responses.len() - 1);
                     let ClientRequest { id, .. } = wire::decode(&frame).expect("a request");
-                    let Some(response) = response.clone() else { break };
+                    let Some(response) = responses[number].clone() else { break };
                     let body = ReplyBody::Operation(response);
                     frames.send(wire::encode(&ClientReply { id, body })).await.expect("sent");
                 }
@@ -441,6 +484,58 @@ mod tests {
             let error = done.result.expect_err("nobody knows");
             assert!(matches!(error, ClientError::Lost(_)) && !error.is_definite(), "{error}");
             assert_eq!((told.len(), asked), (1, vec![1, 1, 0]), "node 2 may have carried it out");
+        });
+    }
+
+    /// What comes of a write of a client with sessions that begins at node 1, and how often each node was asked.
+    async fn write_once(nodes: Vec<Vec<Option<Response>>>) -> (Done, Vec<usize>) {
+        let (mut addresses, mut counts) = (BTreeMap::new(), Vec::new());
+        for (responses, number) in nodes.into_iter().zip(1..) {
+            let (address, asked) = node_that_says(responses).await;
+            addresses.insert(number, address);
+            counts.push(asked);
+        }
+        let mut client = ClusterClient::new("any", addresses, RoutingMode::Redirect).exactly_once();
+        let operation = Operation::Put { key: Key::Integer(1), value: "a".into() };
+        let done = client
+            .call((1, Entry::At(1)), &operation, Duration::from_millis(300), |_: &ClientEvent| ())
+            .await;
+        (done, counts.iter().map(|asked| asked.load(Ordering::Relaxed)).collect())
+    }
+
+    #[test]
+    fn with_a_session_what_may_have_happened_is_asked_for_again() {
+        in_a_runtime(async {
+            // node 1 opens the session, and is gone with the write
+            let (done, asked) =
+                write_once(vec![vec![Some(Ok(written(1))), None], vec![Some(Ok(written(2)))]]).await;
+            assert_eq!(done.result.expect("an answer").leader, 2);
+            assert_eq!((done.node, done.trip.unknown, asked), (2, 1, vec![2, 1]));
+        });
+    }
+
+    #[test]
+    fn what_may_have_happened_is_unknown_in_the_end_whatever_was_said_after_it() {
+        in_a_runtime(async {
+            let opens = Some(Ok(written(1)));
+            let (done, asked) = write_once(vec![vec![opens.clone(), None], vec![Some(redirect(None))]]).await;
+            let error = done.result.expect_err("nobody knows");
+            assert!(matches!(error, ClientError::Unknown { .. }) && !error.is_definite(), "{error}");
+            assert!(asked[1] > 0, "refused, which is definite of this time only");
+            let expired = Some(Err(StoreError::SessionExpired { session: 1 }));
+            let (done, _) = write_once(vec![vec![opens, None], vec![expired]]).await;
+            let error = done.result.expect_err("nobody knows");
+            assert!(error.to_string().contains("session 1 has expired") && !error.is_definite(), "{error}");
+        });
+    }
+
+    #[test]
+    fn a_session_that_could_not_be_opened_leaves_nothing_in_doubt() {
+        in_a_runtime(async {
+            let (done, asked) = write_once(vec![vec![None], vec![Some(redirect(None))]]).await;
+            let error = done.result.expect_err("nobody leads");
+            assert!(matches!(error, ClientError::GaveUp { .. }) && error.is_definite(), "{error}");
+            assert!(asked.iter().all(|times| *times > 0), "{asked:?}");
         });
     }
 

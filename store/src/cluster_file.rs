@@ -31,7 +31,7 @@ use crate::{
     api::{Key, KeyType, NodeId},
     config::{
         ClockSkew, ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, Partitioning, ReadMode,
-        RoutingMode, StorageKind, TestOptions, TrimConfig,
+        RoutingMode, SESSION_IDLE_MS, StorageKind, TestOptions, TrimConfig,
     },
 };
 
@@ -70,6 +70,9 @@ pub struct ClusterFile {
     /// After how long a node gives up a request.
     #[serde(default = "default_request_timeout_ms")]
     pub request_timeout_ms: u64,
+    /// A client's session that has written nothing for so long expires.
+    #[serde(default = "default_session_idle_ms")]
+    pub session_idle_ms: u64,
     /// Where state is kept.
     #[serde(default = "default_storage")]
     pub storage: StorageKind,
@@ -137,6 +140,10 @@ fn default_missed_rounds() -> u64 {
     10
 }
 
+fn default_session_idle_ms() -> u64 {
+    SESSION_IDLE_MS
+}
+
 fn default_request_timeout_ms() -> u64 {
     5000
 }
@@ -170,6 +177,7 @@ impl ClusterFile {
             missed_rounds: default_missed_rounds(),
             lease: Lease::Usual,
             request_timeout_ms: default_request_timeout_ms(),
+            session_idle_ms: SESSION_IDLE_MS,
             storage: default_storage(),
             routing: default_routing(),
             reads: ReadMode::default(),
@@ -230,6 +238,7 @@ impl ClusterFile {
                 }
             },
             request_timeout_ms: self.request_timeout_ms,
+            session_idle_ms: self.session_idle_ms,
             storage: self.storage,
             routing: self.routing,
             reads: self.reads,

@@ -64,6 +64,9 @@ pub struct ClusterConfig {
     pub lease: Option<LeaseConfig>,
     /// After how long a node gives up a forwarded request as indefinite.
     pub request_timeout_ms: u64,
+    /// A client's session that has written nothing for so long expires.
+    #[serde(default = "default_session_idle_ms")]
+    pub session_idle_ms: u64,
     /// Where state is kept.
     pub storage: StorageKind,
     /// What a node does with an operation that another node leads.
@@ -274,6 +277,10 @@ pub enum Mutant {
     LateSnapshotTruncates,
     /// A snapshot's index becomes durable before its keys (etcd 13766).
     SnapshotIndexBeforeKeys,
+    /// A leader does not look whether a session's write was carried out already: a client that asks again writes again.
+    SessionForgotten,
+    /// A snapshot that is handed to another leaves the sessions out, so that it does not know what was carried out.
+    SessionsNotInSnapshot,
     /// Control: decides by counting who has an entry, not by sorting lengths.
     ControlDecideByCounting,
     /// Control: sends every Prepare twice.
@@ -305,6 +312,11 @@ impl ClusterConfig {
             "heartbeat_ms and missed_rounds must be above 0"
         );
         ensure!(self.request_timeout_ms > 0, "request_timeout_ms must be above 0");
+        ensure!(
+            self.session_idle_ms >= 4,
+            "session_idle_ms is {}: it must be 4 or more, since it is looked at four times in it",
+            self.session_idle_ms
+        );
         ensure!(self.trimming.snapshot_after_bytes > 0, "snapshot_after_bytes must be above 0");
         ensure!(
             self.trimming.keep_log_bytes <= MOST_LOG_BYTES,
@@ -364,6 +376,13 @@ impl ClusterConfig {
     pub fn partition_of(&self, key: &Key) -> Option<PartitionId> {
         self.partitioning.place(key, self.partitions.iter())
     }
+}
+
+/// A client that was cut off for a minute still learns what became of its write.
+pub const SESSION_IDLE_MS: u64 = 60_000;
+
+fn default_session_idle_ms() -> u64 {
+    SESSION_IDLE_MS
 }
 
 /// The hash of Fowler, Noll and Vo: a digest is kept on disk, so it must come out the same whichever compiler built the node,
@@ -489,6 +508,7 @@ mod tests {
             missed_rounds: 6,
             lease: Some(LeaseConfig { duration_ms: 300, drift_ppm: 1000 }),
             request_timeout_ms: 1000,
+            session_idle_ms: SESSION_IDLE_MS,
             storage: StorageKind::Durable,
             routing: RoutingMode::Forward,
             reads: ReadMode::Linearizable,

@@ -16,7 +16,7 @@ use crate::{
     client::Cluster,
     config::{
         ClockSkew, ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, Partitioning, ReadMode,
-        RoutingMode, StorageKind, TestOptions, TrimConfig,
+        RoutingMode, SESSION_IDLE_MS, StorageKind, TestOptions, TrimConfig,
     },
     directory::Directory,
     node::control::Notice,
@@ -139,6 +139,7 @@ fn cluster(shape: Shape) -> ClusterConfig {
         missed_rounds: 10,
         lease: shape.leases.then_some(LeaseConfig { duration_ms: 1000, drift_ppm: 1000 }),
         request_timeout_ms: 5000,
+        session_idle_ms: SESSION_IDLE_MS,
         storage: shape.storage,
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,

@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::codec::Framed;
 
 use crate::{
-    api::{Answer, ClientReply, ClientRequest, Operation, ReplyBody, RequestBody},
+    api::{Answer, ClientReply, ClientRequest, Operation, ReplyBody, RequestBody, SessionTag},
     client::{Client, ClientError, mismatch},
     node::wire,
 };
@@ -95,9 +95,19 @@ impl Pipeline {
         Self { shared, task }
     }
 
-    /// Carries out one operation of a client that has seen so much of the partition's log.
+    /// Carries out one operation of a client that has seen so much of the partition's log, outside of sessions.
     pub async fn call(&self, operation: Operation, seen: u64) -> Result<Answer, ClientError> {
-        match self.ask(RequestBody::Operation { operation, seen })?.await {
+        self.call_in(None, operation, seen).await
+    }
+
+    /// The same with a place in a session.
+    pub async fn call_in(
+        &self,
+        session: Option<SessionTag>,
+        operation: Operation,
+        seen: u64,
+    ) -> Result<Answer, ClientError> {
+        match self.ask(RequestBody::Operation { operation, seen, session })?.await {
             Ok(Ok(ReplyBody::Operation(response))) => Ok(response?),
             Ok(Ok(other)) => Err(mismatch(&other)),
             Ok(Err(unanswered)) => Err(unanswered.into()),

@@ -134,6 +134,7 @@ pub fn outcome(outcome: &Outcome) -> String {
         Outcome::Value(None) => "not found".to_owned(),
         Outcome::Written | Outcome::Swapped => "written".to_owned(),
         Outcome::Deleted => "deleted".to_owned(),
+        Outcome::Opened => "opened".to_owned(),
         Outcome::NotSwapped { seen: Some(seen) } => format!("not written: it holds {seen}"),
         Outcome::NotSwapped { seen: None } => "not written: it is absent".to_owned(),
     }

@@ -58,6 +58,8 @@ pub struct Trip {
     pub leaderless: u64,
     /// Times that a replica that answers reads itself had not applied as much as the client had seen.
     pub behind: u64,
+    /// Times that it was not known whether it had happened, and the client asked again in its session.
+    pub unknown: u64,
 }
 
 /// Why an operation certainly did not happen at a node, although it may at another.
@@ -95,6 +97,8 @@ pub enum Why {
     Leaderless,
     /// The node has not applied as much as the client has seen.
     Behind,
+    /// It may have happened there; a client with a session asks again.
+    Unknown,
 }
 
 impl Obstacle {
@@ -196,13 +200,32 @@ impl Journey {
             after(from, &routes.nodes).next().unwrap_or(from)
         });
         self.node = to;
-        match why {
-            Why::Redirected => self.trip.redirects += 1,
-            Why::Gone => self.trip.gone += 1,
-            Why::Leaderless => self.trip.leaderless += 1,
-            Why::Behind => self.trip.behind += 1,
-        }
+        self.trip.count(why);
         Some(Detour { from, why, to, pause })
+    }
+
+    /// The same for a client that asks on where nodes forward, too: at the next node, after a pause.
+    pub fn go_on_regardless(&mut self, obstacle: Obstacle, routes: &mut Routes) -> Detour {
+        let why = match obstacle {
+            Obstacle::Gone => Why::Gone,
+            Obstacle::NotLeader(_) => Why::Leaderless,
+            Obstacle::Behind => Why::Behind,
+        };
+        self.go_on(obstacle, routes).unwrap_or_else(|| self.next_after_pause(why, routes))
+    }
+
+    /// It may have happened at the present node, and the client asks for it again: at the next node, after a pause.
+    pub fn ask_again(&mut self, routes: &Routes) -> Detour {
+        self.tried.clear();
+        self.next_after_pause(Why::Unknown, routes)
+    }
+
+    fn next_after_pause(&mut self, why: Why, routes: &Routes) -> Detour {
+        let from = self.node;
+        let to = after(from, &routes.nodes).next().unwrap_or(from);
+        self.node = to;
+        self.trip.count(why);
+        Detour { from, why, to, pause: true }
     }
 
     fn untried(&self, from: NodeId, routes: &Routes) -> Option<NodeId> {
@@ -217,6 +240,17 @@ fn after(node: NodeId, nodes: &[NodeId]) -> impl Iterator<Item = NodeId> {
 }
 
 impl Trip {
+    fn count(&mut self, why: Why) {
+        let count = match why {
+            Why::Redirected => &mut self.redirects,
+            Why::Gone => &mut self.gone,
+            Why::Leaderless => &mut self.leaderless,
+            Why::Behind => &mut self.behind,
+            Why::Unknown => &mut self.unknown,
+        };
+        *count += 1;
+    }
+
     /// True when the first node that was asked answered.
     pub fn is_straight(&self) -> bool {
         *self == Self::default()
@@ -225,12 +259,16 @@ impl Trip {
 
 impl fmt::Display for Trip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { redirects, gone, leaderless, behind } = self;
+        let Self { redirects, gone, leaderless, behind, unknown } = self;
         write!(
             f,
             "redirected {redirects} times, {gone} times a node was gone, {leaderless} times none led, {behind} times a \
              replica was behind"
-        )
+        )?;
+        if *unknown > 0 {
+            write!(f, ", {unknown} times the outcome was unknown")?;
+        }
+        Ok(())
     }
 }
 
@@ -244,6 +282,7 @@ impl fmt::Display for Detour {
                 write!(f, "node {from} knows of no leader, an election may be in progress; trying node {to}")
             }
             Why::Behind => write!(f, "node {from} is behind what was seen, trying node {to}"),
+            Why::Unknown => write!(f, "it may have happened at node {from}, asking again at node {to}"),
         }
     }
 }
@@ -306,7 +345,7 @@ mod tests {
         );
         let way = steps(&mut journey, &mut routes, &[Obstacle::Gone, names(2, 1)]);
         assert_eq!(way, [(Why::Gone, 1, false), (Why::Leaderless, 3, true)]);
-        assert_eq!(journey.trip(), Trip { redirects: 0, gone: 2, leaderless: 3, behind: 0 });
+        assert_eq!(journey.trip(), Trip { gone: 2, leaderless: 3, ..Trip::default() });
     }
 
     #[test]
@@ -333,6 +372,22 @@ mod tests {
         assert_eq!(journey.node(), 3, "it will find the leader");
         assert_eq!(journey.go_on(Obstacle::Gone, &mut routes), None);
         assert!(journey.trip().is_straight());
+    }
+
+    #[test]
+    fn a_client_that_persists_asks_the_next_node_after_a_pause_whatever_nodes_do() {
+        let mut routes = Routes::new(RoutingMode::Forward, 1..=3);
+        let mut journey = routes.begin(1, Entry::At(3));
+        let detour = |from, why, to| Detour { from, why, to, pause: true };
+        assert_eq!(journey.ask_again(&routes), detour(3, Why::Unknown, 1));
+        assert_eq!(journey.go_on_regardless(Obstacle::Gone, &mut routes), detour(1, Why::Gone, 2));
+        assert_eq!(journey.trip(), Trip { unknown: 1, gone: 1, ..Trip::default() });
+        let mut routes = Routes::new(RoutingMode::Redirect, 1..=3);
+        let mut journey = routes.begin(1, Entry::At(3));
+        assert_eq!(journey.ask_again(&routes), detour(3, Why::Unknown, 1));
+        let redirected = Detour { from: 1, why: Why::Redirected, to: 3, pause: false };
+        let names = names(1, 3);
+        assert_eq!(journey.go_on_regardless(names, &mut routes), redirected, "although it was asked before");
     }
 
     #[test]

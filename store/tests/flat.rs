@@ -7,7 +7,10 @@ use std::{os::unix::fs::MetadataExt, path::Path};
 
 use store::{
     api::{Key, KeyType, NodeId, Operation},
-    config::{ClusterConfig, PartitionConfig, Partitioning, ReadMode, RoutingMode, StorageKind, TrimConfig},
+    config::{
+        ClusterConfig, PartitionConfig, Partitioning, ReadMode, RoutingMode, SESSION_IDLE_MS, StorageKind,
+        TrimConfig,
+    },
     core::{ClientId, Config, Input, LocalTime, Node, Output},
     node::storage::{Batch, Durable, Storage},
 };
@@ -42,6 +45,7 @@ impl Driver {
             missed_rounds: 5,
             lease: None,
             request_timeout_ms: 1000,
+            session_idle_ms: SESSION_IDLE_MS,
             storage: StorageKind::Durable,
             routing: RoutingMode::Forward,
             reads: ReadMode::Linearizable,
@@ -99,7 +103,12 @@ impl Driver {
                 key: Key::Integer((number * 7919 % KEYS) as i64),
                 value: format!("{number:0>128}").into(),
             };
-            Input::Request { client: ClientId { connection: 1, request: number }, operation, seen: 0 }
+            Input::Request {
+                client: ClientId { connection: 1, request: number },
+                operation,
+                seen: 0,
+                session: None,
+            }
         };
         self.turn((first..first + TURN).map(put).collect::<Vec<_>>());
     }

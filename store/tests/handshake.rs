@@ -14,7 +14,7 @@ use store::{
     api::{ClientReply, ClientRequest, Key, KeyType, Operation, ReplyBody, RequestBody, StoreError},
     config::{
         ClockSkew, ClusterConfig, NodeConfig, PartitionConfig, Partitioning, ReadMode, RoutingMode,
-        StorageKind, TestOptions, TrimConfig,
+        SESSION_IDLE_MS, StorageKind, TestOptions, TrimConfig,
     },
     core::{Message, message::Table},
     node::{
@@ -60,6 +60,7 @@ fn start_with_peer_at(peer: &str) -> Node {
         missed_rounds: 5,
         lease: None,
         request_timeout_ms: 500,
+        session_idle_ms: SESSION_IDLE_MS,
         storage: StorageKind::Durable,
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,
@@ -209,7 +210,11 @@ fn a_client_is_told_how_many_nodes_have_joined_even_if_it_asks_behind_its_handsh
         let stream = TcpStream::connect(&node.address).await.expect("it listens");
         let mut connection = Framed::new(stream, wire::frames());
         let hello = Handshake { version: wire::VERSION, cluster: "handshake".to_owned(), role: Role::Client };
-        let body = RequestBody::Operation { operation: Operation::Get { key: Key::Integer(1) }, seen: 0 };
+        let body = RequestBody::Operation {
+            operation: Operation::Get { key: Key::Integer(1) },
+            seen: 0,
+            session: None,
+        };
         connection.feed(wire::encode(&hello)).await.expect("fed");
         connection.send(wire::encode(&ClientRequest { id: 9, body })).await.expect("sent");
         connection.next().await.expect("a verdict").expect("a frame");

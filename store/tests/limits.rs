@@ -188,7 +188,11 @@ fn a_client_that_does_not_read_its_replies_is_dropped_before_they_fill_the_memor
         let before = node.memory();
         let mut deaf = node.welcome().await;
         for id in 1..=20_000 {
-            let body = RequestBody::Operation { operation: Operation::Get { key: Key::Integer(1) }, seen: 0 };
+            let body = RequestBody::Operation {
+                operation: Operation::Get { key: Key::Integer(1) },
+                seen: 0,
+                session: None,
+            };
             // it may be dropped before it has asked all
             if deaf.send(wire::encode(&ClientRequest { id, body })).await.is_err() {
                 break;

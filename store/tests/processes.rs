@@ -14,7 +14,7 @@ use store::{
     client::Client,
     config::{
         ClockSkew, ClusterConfig, LeaseConfig, NodeConfig, PartitionConfig, Partitioning, ReadMode,
-        RoutingMode, StorageKind, TestOptions, TrimConfig,
+        RoutingMode, SESSION_IDLE_MS, StorageKind, TestOptions, TrimConfig,
     },
     node::{control::Notice, wire},
 };
@@ -39,6 +39,7 @@ fn cluster(nodes: NodeId) -> ClusterConfig {
         missed_rounds: 10,
         lease: Some(LeaseConfig { duration_ms: 500, drift_ppm: 1000 }),
         request_timeout_ms: 2000,
+        session_idle_ms: SESSION_IDLE_MS,
         storage: StorageKind::Durable,
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,

@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_line_is_what_serde_writes() {
-        let way = Trip { redirects: 1, gone: 2, leaderless: 3, behind: 4 };
+        let way = Trip { redirects: 1, gone: 2, leaderless: 3, behind: 4, unknown: 5 };
         for function in functions() {
             for (ended, trip) in
                 endings().into_iter().flat_map(|ended| [(ended.clone(), Trip::default()), (ended, way)])

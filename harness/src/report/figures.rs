@@ -92,6 +92,7 @@ impl Figures {
             figures.ways.gone += operation.trip.gone;
             figures.ways.leaderless += operation.trip.leaderless;
             figures.ways.behind += operation.trip.behind;
+            figures.ways.unknown += operation.trip.unknown;
             let outcomes = figures.operations.entry(operation.name).or_default();
             match operation.kind {
                 Kind::Ok => outcomes.ok += 1,

@@ -80,10 +80,14 @@ fn operations(text: &mut String, figures: &Figures) {
         line(text, &format!("local reads     {}", figures.local_reads));
     }
     if !figures.ways.is_straight() {
-        let Trip { redirects, gone, leaderless, behind } = figures.ways;
+        let Trip { redirects, gone, leaderless, behind, unknown } = figures.ways;
         let behind =
             if behind > 0 { format!(", {behind} times a replica was behind") } else { String::new() };
-        let words = format!("{redirects}; {gone} times a node was gone, {leaderless} times none led{behind}");
+        let unknown =
+            if unknown > 0 { format!(", {unknown} times asked again in a session") } else { String::new() };
+        let words = format!(
+            "{redirects}; {gone} times a node was gone, {leaderless} times none led{behind}{unknown}"
+        );
         line(text, &format!("redirects       {words}"));
     }
 }

@@ -97,6 +97,7 @@ pub fn missing(require: &Require, facts: &Facts, figures: &Figures) -> Vec<Strin
     at_least(figures.fast_reads, require.fast_reads, "fast reads");
     at_least(figures.local_reads, require.local_reads, "local reads");
     at_least(figures.ways.redirects, require.redirects, "redirects");
+    at_least(figures.ways.unknown, require.asked_again, "times asked again in a session");
     at_least(figures.leader_changes.values().sum(), require.leader_changes, "leader changes");
     at_least(facts.snapshots_fetched as u64, require.snapshots_fetched, "snapshots fetched");
     if require.fast_read_near_expiry {

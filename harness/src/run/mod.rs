@@ -209,6 +209,7 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
         history: Arc::clone(&history),
         leaders: Arc::new(Leaders::new(plan.cluster.clone())),
         cluster: Arc::new(plan.cluster.clone()),
+        sessions: plan.sessions,
         stride: last + 1,
     };
     Ok(Run {

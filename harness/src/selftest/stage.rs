@@ -13,8 +13,8 @@ use futures::StreamExt;
 use store::{
     api::KeyType,
     config::{
-        ClockSkew, ClusterConfig, NodeConfig, Partitioning, ReadMode, RoutingMode, StorageKind, TestOptions,
-        TrimConfig,
+        ClockSkew, ClusterConfig, NodeConfig, Partitioning, ReadMode, RoutingMode, SESSION_IDLE_MS,
+        StorageKind, TestOptions, TrimConfig,
     },
     node::wire,
 };
@@ -163,6 +163,7 @@ fn config(node: u64, folder: &Path) -> NodeConfig {
         missed_rounds: 4,
         lease: None,
         request_timeout_ms: 1000,
+        session_idle_ms: SESSION_IDLE_MS,
         storage: StorageKind::Memory,
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,

@@ -1,16 +1,17 @@
 //! Clients in the simulated world: the sessions, workers and final readers of real runs, driven by events.
 //!
 //! A session asks one thing at a time and records all of it. Until a request has left on an established connection every
-//! failure is definite; from then on only the store's own definite errors are. Where nodes redirect, an operation goes on to
-//! another node after a definite failure, as [`Routes`] say; they are the same in the store's own client.
+//! failure is definite; from then on only the store's own definite errors are. Where an operation goes on to after that say
+//! [`Routes`], and what it asks for [`Errand`]; both are the same in the store's own client.
 
 use std::{sync::Arc, time::Duration};
 
 use checker::history::{Function, Key, Kind, Record};
 use store::{
-    api::{NodeId, PartitionId, Response},
+    api::{NodeId, Operation, PartitionId, Response, SessionTag, StoreError},
     client::PAUSE,
     core::{ClientId, Input},
+    errand::{Errand, Next, Sessions},
     routes::{Entry, Journey, Obstacle, Routes},
 };
 
@@ -57,6 +58,7 @@ struct Session {
     /// The life of each node that it is connected to; 0: it is not.
     connected: Vec<u64>,
     routes: Routes,
+    places: Sessions,
     flight: Option<Flight>,
     /// What it waits for no longer, and what may yet arrive at its node.
     given_up: Vec<Flight>,
@@ -70,10 +72,15 @@ struct Flight {
     partition: PartitionId,
     journey: Journey,
     function: Function,
+    errand: Errand,
+    /// What the node is asked.
+    request: (Operation, Option<SessionTag>),
     /// How much of the partition's log the client had seen when it asked.
     seen: u64,
     began: u64,
     deadline: u64,
+    /// When this attempt is given up.
+    until: u64,
     /// It waits before it asks the next node.
     pausing: bool,
     /// The request has left on a connection.
@@ -113,6 +120,7 @@ impl Clients {
             asked: 0,
             connected: vec![0; plan.nodes as usize],
             routes: Routes::new(plan.cluster.routing, plan.node_ids()),
+            places: if plan.sessions { Sessions::exactly_once() } else { Sessions::default() },
             flight: None,
             given_up: Vec::new(),
         };
@@ -221,14 +229,18 @@ impl World<'_> {
         let journey = session.routes.begin(partition, entry);
         let asked = Asked { process: session.process, client, node: journey.node(), function };
         session.asked += 1;
+        let errand = Errand::new(partition, operation_of(&asked.function), &mut session.places);
         session.flight = Some(Flight {
             number: session.asked,
             partition,
             journey,
             function: asked.function.clone(),
+            request: errand.request(),
+            errand,
             seen: session.routes.seen(partition),
             began: self.now,
             deadline: self.now + limit,
+            until: self.now + limit,
             pausing: false,
             sent: false,
             life: 0,
@@ -258,15 +270,17 @@ impl World<'_> {
             delay += there + back;
         }
         (flight.sent, flight.life, flight.delivered, flight.response) = (sent, life, false, None);
-        let deadline = flight.deadline;
-        let limit = Duration::from_nanos(deadline - flight.began);
+        flight.request = flight.errand.request();
+        let limit = Duration::from_nanos(flight.deadline - flight.began);
         let given_up = self.now + session.routes.patience(limit).as_nanos() as u64;
+        flight.until = flight.deadline.min(self.now + flight.errand.patience(limit).as_nanos() as u64);
+        let until = flight.until;
         let attempt = Attempt { client, number };
         self.agenda.add(self.now + delay, Event::Request(attempt));
-        if !sent && given_up < deadline {
+        if !sent && given_up < until {
             self.agenda.add(given_up, Event::Timeout(attempt));
         }
-        self.agenda.add(deadline, Event::Timeout(attempt));
+        self.agenda.add(until, Event::Timeout(attempt));
     }
 
     /// The pause before the next node is over.
@@ -276,27 +290,55 @@ impl World<'_> {
         self.asks_node(attempt.client);
     }
 
-    /// An operation certainly did not happen at the node that was asked: goes on to another one, if it may.
+    /// An operation certainly did not happen at the node that was asked.
     fn in_vain(&mut self, attempt: Attempt, obstacle: Obstacle, error: &str) {
+        self.goes_wrong(attempt, &Next::GoOn(obstacle), Ended::Fail, error);
+    }
+
+    /// Nobody can tell whether an operation happened at the node that was asked.
+    fn in_doubt(&mut self, attempt: Attempt, reason: &str) {
+        let Some(flight) = self.flight(attempt) else { return };
+        let next = flight.errand.unanswered(reason);
+        self.goes_wrong(attempt, &next, Ended::Info, reason);
+    }
+
+    /// The node has refused.
+    fn refused(&mut self, attempt: Attempt, error: &StoreError) {
+        let session = &mut self.clients.sessions[attempt.client as usize];
+        let Some(flight) = &mut session.flight else { return };
+        let next = flight.errand.refused(error, &mut session.places);
+        let ended: fn(String) -> Ended = if error.is_definite() { Ended::Fail } else { Ended::Info };
+        self.goes_wrong(attempt, &next, ended, &error.to_string());
+    }
+
+    /// An attempt has failed: the client goes on to another node, asks again, or that was the operation's end.
+    fn goes_wrong(&mut self, attempt: Attempt, next: &Next, ended: fn(String) -> Ended, error: &str) {
         let now = self.now;
         let session = &mut self.clients.sessions[attempt.client as usize];
         let Some(flight) = session.flight.as_mut().filter(|flight| flight.number == attempt.number) else {
             return;
         };
         let asked = flight.journey.node();
-        let Some(detour) = flight.journey.go_on(obstacle, &mut session.routes) else {
-            return self.complete(attempt, &Ended::Fail(error.to_owned()));
+        let detour = flight.errand.detour(next, &mut flight.journey, &mut session.routes);
+        let unknown = |doubt: &str| Ended::Info(format!("the outcome is unknown: {doubt}"));
+        let due = match (next, detour) {
+            (Next::Unknown(doubt), _) => return self.complete(attempt, &unknown(doubt)),
+            (Next::Reopen, _) => now,
+            (_, None) => return self.complete(attempt, &ended(error.to_owned())),
+            (_, Some(detour)) => now + if detour.pause { PAUSE.as_nanos() as u64 } else { 0 },
         };
-        let next = now + if detour.pause { PAUSE.as_nanos() as u64 } else { 0 };
-        if next >= flight.deadline {
-            let ended = Ended::Fail(format!("gave up: {}; at last {error}", flight.journey.trip()));
+        if due >= flight.deadline {
+            let gave_up = || Ended::Fail(format!("gave up: {}; at last {}", flight.journey.trip(), error));
+            let ended = flight.errand.doubt().map_or_else(gave_up, unknown);
             return self.complete_at(attempt, asked, &ended);
         }
         session.asked += 1;
         (flight.number, flight.pausing) = (session.asked, true);
         let next_attempt = Attempt { number: session.asked, ..attempt };
-        self.agenda.add(next, Event::Again(next_attempt));
-        self.tell(|| format!("c{}: {detour}", attempt.client));
+        self.agenda.add(due, Event::Again(next_attempt));
+        if let Some(detour) = detour {
+            self.tell(|| format!("c{}: {detour}", attempt.client));
+        }
     }
 
     /// A request reaches its node, or finds nobody there.
@@ -304,7 +346,7 @@ impl World<'_> {
         let waited_for = self.flight(attempt).is_some();
         let Some(flight) = self.undelivered(attempt) else { return };
         let (node, sent, dialed) = (flight.journey.node(), flight.sent, flight.life);
-        let (operation, seen) = (operation_of(&flight.function), flight.seen);
+        let ((operation, tag), seen) = (flight.request.clone(), flight.seen);
         match self.request_passes(attempt.client, node, sent) {
             Passage::Passes => {}
             Passage::Waits(link) => return self.clients.parked.push((link, Event::Request(attempt))),
@@ -335,7 +377,7 @@ impl World<'_> {
         }
         session.given_up.retain(|flight| flight.number != attempt.number);
         let client = ClientId { connection: attempt.client, request: attempt.number };
-        self.deliver(node, Incoming::Input(Input::Request { client, operation, seen }));
+        self.deliver(node, Incoming::Input(Input::Request { client, operation, seen, session: tag }));
     }
 
     /// A node goes on: so do the handshakes that it owes.
@@ -394,15 +436,15 @@ impl World<'_> {
             None => {}
             Some(Ok(answer)) => {
                 session.routes.answered(flight.partition, &answer);
-                self.complete(attempt, &Ended::Ok(result_of(&answer)));
+                if let Some(answer) = flight.errand.answered(answer, &mut session.places) {
+                    return self.complete(attempt, &Ended::Ok(result_of(&answer)));
+                }
+                // its session is open now
+                session.asked += 1;
+                flight.number = session.asked;
+                self.asks_node(attempt.client);
             }
-            Some(Err(error)) if !error.is_definite() => {
-                self.complete(attempt, &Ended::Info(error.to_string()));
-            }
-            Some(Err(error)) => match Obstacle::of(&error) {
-                Some(obstacle) => self.in_vain(attempt, obstacle, &error.to_string()),
-                None => self.complete(attempt, &Ended::Fail(error.to_string())),
-            },
+            Some(Err(error)) => self.refused(attempt, &error),
         }
     }
 
@@ -411,8 +453,7 @@ impl World<'_> {
         match self.flight(attempt) {
             None => {}
             Some(flight) if flight.sent => {
-                let ended = Ended::Info("connection lost: the node closed the connection".to_owned());
-                self.complete(attempt, &ended);
+                self.in_doubt(attempt, "connection lost: the node closed the connection");
             }
             Some(_) => self.in_vain(attempt, Obstacle::Gone, "cannot connect: the node is gone"),
         }
@@ -423,7 +464,7 @@ impl World<'_> {
         let now = self.now;
         let Some(flight) = self.flight(attempt) else { return };
         let (node, sent) = (flight.journey.node(), flight.sent);
-        if sent && now < flight.deadline {
+        if sent && now < flight.until {
             return;
         }
         let late = Some(flight.clone()).filter(|flight| flight.sent && !flight.delivered);
@@ -431,7 +472,7 @@ impl World<'_> {
         session.connected[node as usize - 1] = 0;
         session.given_up.extend(late);
         if sent {
-            self.complete(attempt, &Ended::Info("no answer in time".to_owned()));
+            self.in_doubt(attempt, "no answer in time");
         } else {
             self.in_vain(attempt, Obstacle::Gone, "no connection in time");
         }

@@ -302,11 +302,12 @@ fn print_totals(totals: &Stats, runs: u64, nanos: u64) {
         totals.simulated as f64 / nanos as f64
     );
     say!(
-        "operations {} answered, {} refused, {} unknown, {} redirects; {} fast reads, {} near the end of a lease, {} local; {} snapshots fetched",
+        "operations {} answered, {} refused, {} unknown, {} redirects, {} asked again; {} fast reads, {} near the end of a lease, {} local; {} snapshots fetched",
         totals.answered,
         totals.failed,
         totals.unknown,
         totals.redirects,
+        totals.asked_again,
         totals.fast_reads,
         totals.near_expiry,
         totals.local_reads,

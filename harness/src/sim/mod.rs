@@ -85,6 +85,8 @@ pub struct Stats {
     pub local_reads: u64,
     /// Times that a client was redirected.
     pub redirects: u64,
+    /// Times that a client asked again in its session for what may have happened.
+    pub asked_again: u64,
     /// Faults.
     pub faults: u64,
     /// Of these, faults that found nobody to break.
@@ -104,6 +106,7 @@ pub struct Stats {
 impl Stats {
     fn count(&mut self, finished: &Finished) {
         self.redirects += finished.trip.redirects;
+        self.asked_again += finished.trip.unknown;
         match &finished.ended {
             Ended::Ok(result) => {
                 self.answered += 1;
@@ -131,6 +134,7 @@ impl Stats {
             snapshots_fetched: self.snapshots_fetched + other.snapshots_fetched,
             local_reads: self.local_reads + other.local_reads,
             redirects: self.redirects + other.redirects,
+            asked_again: self.asked_again + other.asked_again,
             faults: self.faults + other.faults,
             faults_without_target: self.faults_without_target + other.faults_without_target,
             untriggered: self.untriggered + other.untriggered,

@@ -84,7 +84,7 @@ impl Judgement {
             operations: [("all", Outcomes { ok: stats.answered, ..Outcomes::default() })].into(),
             fast_reads: stats.fast_reads,
             local_reads: stats.local_reads,
-            ways: Trip { redirects: stats.redirects, ..Trip::default() },
+            ways: Trip { redirects: stats.redirects, unknown: stats.asked_again, ..Trip::default() },
             leader_changes: statements::counts(leader_changes),
             faults: fault_figures(&answered.collect::<Vec<_>>(), &history.faults, healed),
             ..Figures::default()

@@ -6,7 +6,7 @@ use store::{
     api::{Key, KeyType, NodeId, PartitionId},
     config::{
         ClockSkew, ClusterConfig, LeaseConfig, MOST_LOG_BYTES, PartitionConfig, Partitioning, ReadMode,
-        StorageKind, TestOptions, TrimConfig,
+        SESSION_IDLE_MS, StorageKind, TestOptions, TrimConfig,
     },
 };
 use toml::Spanned;
@@ -166,6 +166,9 @@ fn check_cluster(name: &str, table: file::Cluster) -> Result<ClusterConfig, Faul
         missed_rounds,
         lease: check_lease(&table.lease, heartbeat_ms * missed_rounds)?,
         request_timeout_ms: at_least(&table.request_timeout_ms, 1, "milliseconds")?,
+        session_idle_ms: table.session_idle_ms.as_ref().map_or(Ok(SESSION_IDLE_MS), |idle| {
+            at_least(idle, 4, "milliseconds, of which the leader looks every quarter")
+        })?,
         storage: table.storage,
         routing: table.routing,
         reads: table.reads.map(Spanned::into_inner).unwrap_or_default(),
@@ -412,7 +415,7 @@ fn check_clients(scope: &Scope, clients: file::Clients) -> Result<Clients, Fault
             scope.node(*node, span.clone())?;
         }
     }
-    Ok(Clients { count, entry, timeout_ms, share })
+    Ok(Clients { count, entry, timeout_ms, share, sessions: clients.sessions })
 }
 
 fn check_operations(scope: &Scope, table: Spanned<file::Operations>) -> Result<Operations, Fault> {

@@ -70,6 +70,7 @@ pub struct Cluster {
     pub lease: Spanned<Lease>,
     #[serde(default = "request_timeout")]
     pub request_timeout_ms: Spanned<u64>,
+    pub session_idle_ms: Option<Spanned<u64>>,
     pub snapshot_after_bytes: Option<Spanned<u64>>,
     pub keep_log_bytes: Option<Spanned<u64>>,
     #[serde(default)]
@@ -137,6 +138,7 @@ pub struct Clients {
     pub entry: Spanned<Entry>,
     pub timeout_ms: Spanned<u64>,
     pub share: Spanned<u64>,
+    pub sessions: bool,
 }
 
 /// `[operations]`
@@ -491,6 +493,7 @@ impl Default for Clients {
             entry: Spanned::new(0..0, Entry::Any),
             timeout_ms: Spanned::new(0..0, 2000),
             share: Spanned::new(0..0, 1),
+            sessions: false,
         }
     }
 }

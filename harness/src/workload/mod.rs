@@ -129,6 +129,8 @@ pub struct Clients {
     pub timeout_ms: u64,
     /// So many of them share one connection to each node.
     pub share: u64,
+    /// They have sessions: what may have happened they ask for again, and it happens once.
+    pub sessions: bool,
 }
 
 /// What clients do at random.
@@ -260,6 +262,8 @@ pub struct Require {
     pub local_reads: u64,
     /// Times that a client was redirected to a leader.
     pub redirects: u64,
+    /// Times that a client with a session asked again for what may have happened.
+    pub asked_again: u64,
     /// Snapshots that a node has fetched from another, since what it lacked was gone from the log.
     pub snapshots_fetched: u64,
     /// A fast read within the last tenth of a hold.

@@ -38,6 +38,13 @@ impl Cluster {
         Ok(Self { name: name.to_owned(), addresses, directory, client })
     }
 
+    /// The same client with sessions: what may have happened it asks for again, until it is told what came of it or its time is
+    /// up. Each write happens once all the same.
+    #[must_use]
+    pub fn exactly_once(self) -> Self {
+        Self { client: self.client.exactly_once(), ..self }
+    }
+
     /// What the first of these addresses that answers within `limit` says of the cluster, and that address.
     pub async fn look_up(
         name: &str,
@@ -102,7 +109,7 @@ impl Cluster {
         address.ok_or_else(|| ClientError::Refused(format!("node {node} has no address")))
     }
 
-    /// Carries out one operation within `limit`, at most once. `told` hears why another node is asked.
+    /// Carries out one operation within `limit`: at most once, with sessions exactly once if it is answered. `told` hears why another node is asked.
     pub async fn call(
         &mut self,
         operation: &Operation,

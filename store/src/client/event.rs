@@ -16,7 +16,7 @@ pub struct Place {
     pub address: String,
 }
 
-/// A client goes on to another node. In each case the operation certainly did not happen at the one before.
+/// A client goes on to another node. But for `Unknown` the operation certainly did not happen at the one before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientEvent {
     /// The node that was asked named the leader: the client goes there.
@@ -41,6 +41,13 @@ pub enum ClientEvent {
         /// The next one.
         next: Place,
     },
+    /// Nobody knows whether it happened at the node: the client, which has a session, asks again.
+    Unknown {
+        /// The node.
+        node: Place,
+        /// The next one.
+        next: Place,
+    },
     /// The node's replica has not applied as much as the client has seen: another one is asked.
     Behind {
         /// The node.
@@ -58,6 +65,7 @@ impl ClientEvent {
             Why::Gone => Self::Gone { node: from, next: to },
             Why::Leaderless => Self::NoLeader { from, next: to },
             Why::Behind => Self::Behind { node: from, next: to },
+            Why::Unknown => Self::Unknown { node: from, next: to },
         }
     }
 }
@@ -77,6 +85,9 @@ impl fmt::Display for ClientEvent {
             Self::Redirected { leader, .. } => write!(f, "redirected to the leader, {leader}"),
             Self::Gone { node, next } => write!(f, "{node} is gone, trying {next}"),
             Self::NoLeader { next, .. } => write!(f, "election in progress, retrying at {next}"),
+            Self::Unknown { node, next } => {
+                write!(f, "it may have happened at {node}, asking again at {next}")
+            }
             Self::Behind { node, next } => write!(f, "{node} is behind what was seen, trying {next}"),
         }
     }
@@ -96,6 +107,10 @@ mod tests {
         assert_eq!(said(Why::Redirected), "redirected to the leader, node 2 at host:2");
         assert_eq!(said(Why::Gone), "node 1 at host:1 is gone, trying node 2 at host:2");
         assert_eq!(said(Why::Leaderless), "election in progress, retrying at node 2 at host:2");
+        assert_eq!(
+            said(Why::Unknown),
+            "it may have happened at node 1 at host:1, asking again at node 2 at host:2"
+        );
         assert_eq!(said(Why::Behind), "node 1 at host:1 is behind what was seen, trying node 2 at host:2");
     }
 }

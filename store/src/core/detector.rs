@@ -135,7 +135,9 @@ mod tests {
     use super::*;
     use crate::{
         api::{Ballot, KeyType},
-        config::{ClusterConfig, Partitioning, ReadMode, RoutingMode, StorageKind, TrimConfig},
+        config::{
+            ClusterConfig, Partitioning, ReadMode, RoutingMode, SESSION_IDLE_MS, StorageKind, TrimConfig,
+        },
         core::Config,
     };
 
@@ -152,6 +154,7 @@ mod tests {
             missed_rounds: 3,
             lease: None,
             request_timeout_ms: 100,
+            session_idle_ms: SESSION_IDLE_MS,
             storage: StorageKind::Memory,
             routing: RoutingMode::Forward,
             reads: ReadMode::Linearizable,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::{Ballot, PartitionId},
     core::{
-        kv::{KeyValues, Pair},
+        kv::{Change, KeyValues},
         log::Log,
         message::{Entry, Table},
     },
@@ -60,8 +60,8 @@ pub enum Record {
         partition: PartitionId,
         /// Number of the last entry that the snapshot reflects.
         index: u64,
-        /// At least the keys that have changed since the snapshot before, as they are at `index`.
-        changed: Vec<Pair>,
+        /// At least the keys and sessions that have changed since the snapshot before, as they are at `index`.
+        changed: Vec<Change>,
         /// How many entries at the beginning of the log are gone; the log may have been shorter. At most `index`.
         start: u64,
     },

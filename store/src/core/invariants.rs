@@ -25,12 +25,13 @@ use std::{
 };
 
 use crate::{
-    api::{Ballot, Key, NodeId, PartitionId},
+    api::{Ballot, NodeId, PartitionId},
     core::{
         LocalTime, Node, Output,
-        kv::{KeyValues, Versioned},
+        kv::KeyValues,
         message::{Entry, ProposalId},
         replica::Replica,
+        sessions,
         trace::TraceEvent,
     },
 };
@@ -199,31 +200,50 @@ impl Observer {
     }
 }
 
-fn digest_of(key: &Key, held: &Versioned) -> u64 {
+fn digest_of(what: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (key, held).hash(&mut hasher);
+    what.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Of the keys, and of the sessions beside them.
+fn digest_of_all(keys: &KeyValues) -> u64 {
+    let of_sessions = keys.sessions().iter().map(digest_of);
+    keys.iter().map(digest_of).chain(of_sessions).fold(0, |all, one| all ^ one)
+}
+
+/// Of all that an entry of this index can change.
+fn digest_of_named(keys: &KeyValues, entry: &Entry, index: u64) -> u64 {
+    let key = match entry {
+        Entry::Command(command) => {
+            let key = command.operation.key();
+            keys.get(key).map(|held| (key, held))
+        }
+        Entry::StopSign(_) | Entry::Expiry(_) => None,
+    };
+    let sessions = sessions::named_by(entry, index).into_iter();
+    let sessions = sessions.filter_map(|session| Some(digest_of((session, keys.sessions().get(session)?))));
+    key.map(digest_of).into_iter().chain(sessions).fold(0, |all, one| all ^ one)
 }
 
 impl Observed {
     /// A replica's keys, of which no entry has changed any.
     fn begin(&mut self, keys: &KeyValues) {
-        self.digests = vec![keys.iter().fold(0, |digest, (key, held)| digest ^ digest_of(key, held))];
+        self.digests = vec![digest_of_all(keys)];
         self.keys = Some(keys.clone());
     }
 
-    /// SP2: a replica's keys are what the decided entries come to.
+    /// SP2: a replica's keys and sessions are what the decided entries come to.
     fn same_keys(&self, id: NodeId, keys: &KeyValues) -> Result<(), Violation> {
         let Some(expected) = self.keys.as_ref().and_then(|_| self.digests.get(keys.applied() as usize))
         else {
             return Ok(());
         };
-        let digest = keys.iter().fold(0, |digest, (key, held)| digest ^ digest_of(key, held));
-        if digest == *expected {
+        if digest_of_all(keys) == *expected {
             return Ok(());
         }
         Err(format!(
-            "SP2: the keys of node {id} are not what the {} entries that it has applied come to",
+            "SP2: the keys or sessions of node {id} are not what the {} entries that it has applied come to",
             keys.applied()
         ))
     }
@@ -254,15 +274,10 @@ impl Observed {
 
     fn apply(&mut self, entry: &Entry) {
         let (Some(keys), Some(digest)) = (&mut self.keys, self.digests.last().copied()) else { return };
-        let key = match entry {
-            Entry::Command(command) => Some(command.operation.key()),
-            Entry::StopSign(_) => None,
-        };
-        let part =
-            |keys: &KeyValues| key.map_or(0, |key| keys.get(key).map_or(0, |held| digest_of(key, held)));
-        let before = part(keys);
+        let index = keys.applied() + 1;
+        let before = digest_of_named(keys, entry, index);
         keys.apply(entry);
-        self.digests.push(digest ^ before ^ part(keys));
+        self.digests.push(digest ^ before ^ digest_of_named(keys, entry, index));
     }
 
     fn on_leading(&mut self, id: NodeId, ballot: Ballot) -> Result<(), Violation> {

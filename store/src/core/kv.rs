@@ -1,19 +1,23 @@
-//! The state machine of a partition: keys with a value and a version.
+//! The state machine of a partition: keys with a value and a version, and the clients' sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{Key, Operation, Outcome, Value},
-    core::message::Entry,
+    api::{Key, Operation, Outcome, SessionTag, StoreError, Value},
+    core::{
+        message::{Command, Entry},
+        sessions::{self, Session, Sessions, Verdict},
+    },
 };
 
-/// The keys of a partition. Deleted keys stay, with their version and no value, so that an answer about an absent key
+/// The keys of a partition, and the sessions. Deleted keys stay, with their version and no value, so that an answer about an absent key
 /// carries the version of the write that removed it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct KeyValues {
     keys: BTreeMap<Key, Versioned>,
+    sessions: Sessions,
     applied: u64,
 }
 
@@ -26,14 +30,36 @@ pub struct Versioned {
     pub version: u64,
 }
 
-/// A key with what it holds: snapshots are made of these.
-pub type Pair = (Key, Versioned);
+/// What a partition's state has that an earlier one had not: snapshots are made of these.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Change {
+    /// A key holds this.
+    Key(Key, Versioned),
+    /// A session is open, and this is remembered of it.
+    Session(u64, Session),
+    /// A session is open, and what is remembered of it has not changed. Whoever is sent a snapshot closes those that it has and
+    /// that are not named: so nobody need remember what has expired.
+    SessionStays(u64),
+    /// A session is closed.
+    SessionClosed(u64),
+}
+
+impl Change {
+    /// About how many bytes it takes.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Key(key, held) => 32 + key.weight() + held.value.as_ref().map_or(0, |value| value.len()),
+            Self::Session(_, Session { verdict, .. }) => 32 + verdict.outcome.weight(),
+            Self::SessionStays(_) | Self::SessionClosed(_) => 16,
+        }
+    }
+}
 
 impl KeyValues {
     /// A partition with these keys, all at version 0.
     pub fn new(preset: impl IntoIterator<Item = (Key, Value)>) -> Self {
         let keys = preset.into_iter().map(|(key, value)| (key, Versioned { value: Some(value), version: 0 }));
-        Self { keys: keys.collect(), applied: 0 }
+        Self { keys: keys.collect(), ..Self::default() }
     }
 
     /// Number of log entries applied.
@@ -51,33 +77,80 @@ impl KeyValues {
         self.keys.get(key).map_or((None, 0), |found| (found.value.clone(), found.version))
     }
 
+    /// The clients' sessions.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
     /// Moves on to number `index` by all that entries up to there have changed, whatever came between.
-    pub fn move_to(&mut self, index: u64, changed: impl IntoIterator<Item = Pair>) {
+    pub fn move_to(&mut self, index: u64, changed: impl IntoIterator<Item = Change>) {
         assert!(
             index >= self.applied,
             "a snapshot of {index} does not undo what was applied up to {}",
             self.applied
         );
         self.applied = index;
-        self.keys.extend(changed);
+        for change in changed {
+            match change {
+                Change::Key(key, held) => drop(self.keys.insert(key, held)),
+                Change::Session(session, held) => self.sessions.set(session, Some(held)),
+                Change::SessionStays(_) => {}
+                Change::SessionClosed(session) => self.sessions.set(session, None),
+            }
+        }
     }
 
-    /// All keys that an entry after number `index` has written or removed, in their order.
-    pub fn changed_since(&self, index: u64) -> Vec<Pair> {
+    /// All that an entry after number `index` has changed: keys in their order, then every open session.
+    pub fn changed_since(&self, index: u64) -> Vec<Change> {
         let changed = self.keys.iter().filter(|(_, held)| held.version > index);
-        changed.map(|(key, held)| (key.clone(), held.clone())).collect()
+        let keys = changed.map(|(key, held)| Change::Key(key.clone(), held.clone()));
+        let sessions = self.sessions.iter().map(|(session, held)| {
+            let changed = held.verdict.index > index;
+            if changed { Change::Session(session, held.clone()) } else { Change::SessionStays(session) }
+        });
+        keys.chain(sessions).collect()
     }
 
-    /// The keys that these entries name, except by reading, as they are now: at least all that the entries have changed.
-    pub fn changed_by<'a>(&self, entries: impl IntoIterator<Item = &'a Entry>) -> Vec<Pair> {
-        let named: BTreeSet<&Key> = entries
-            .into_iter()
-            .filter_map(|entry| match entry {
-                Entry::Command(command) if !command.operation.is_read() => Some(command.operation.key()),
-                Entry::Command(_) | Entry::StopSign(_) => None,
+    /// What another has sent as [`KeyValues::changed_since`], and the sessions that are open here and not there.
+    pub fn closing(&self, mut changed: Vec<Change>) -> Vec<Change> {
+        let open: BTreeSet<u64> = changed
+            .iter()
+            .filter_map(|change| match change {
+                Change::Session(session, _) | Change::SessionStays(session) => Some(*session),
+                Change::Key(..) | Change::SessionClosed(_) => None,
             })
             .collect();
-        named.into_iter().filter_map(|key| Some((key.clone(), self.keys.get(key)?.clone()))).collect()
+        let closed =
+            self.sessions.iter().map(|(session, _)| session).filter(|session| !open.contains(session));
+        changed.extend(closed.map(Change::SessionClosed));
+        changed
+    }
+
+    /// What these entries, from the one after `index` on, have named except by reading, as it is now: at least all that they
+    /// have changed.
+    pub fn changed_by<'a>(&self, index: u64, entries: impl IntoIterator<Item = &'a Entry>) -> Vec<Change> {
+        let (mut keys, mut sessions) = (BTreeSet::new(), BTreeSet::new());
+        for (entry, index) in entries.into_iter().zip(index + 1..) {
+            if let Entry::Command(command) = entry
+                && !command.operation.is_read()
+            {
+                keys.insert(command.operation.key());
+            }
+            sessions.extend(sessions::named_by(entry, index));
+        }
+        let keys =
+            keys.into_iter().filter_map(|key| Some(Change::Key(key.clone(), self.keys.get(key)?.clone())));
+        let sessions = sessions.into_iter().map(|session| match self.sessions.get(session) {
+            Some(held) => Change::Session(session, held.clone()),
+            None => Change::SessionClosed(session),
+        });
+        keys.chain(sessions).collect()
+    }
+
+    /// All that there is.
+    pub fn contents(&self) -> impl Iterator<Item = Change> {
+        let keys = self.keys.iter().map(|(key, held)| Change::Key(key.clone(), held.clone()));
+        keys.chain(self.sessions.iter().map(|(session, held)| Change::Session(session, held.clone())))
     }
 
     /// Every key that was ever there.
@@ -85,17 +158,37 @@ impl KeyValues {
         self.keys.iter()
     }
 
-    /// Applies the next log entry; gives outcome and version for the client that waits for it.
-    pub fn apply(&mut self, entry: &Entry) -> Option<(Outcome, u64)> {
+    /// Applies the next log entry; gives what comes of it for the client that waits for it. An error is definite: this entry
+    /// has changed nothing, and never will.
+    pub fn apply(&mut self, entry: &Entry) -> Option<Result<Verdict, StoreError>> {
         self.applied += 1;
         match entry {
-            Entry::Command(command) => Some(self.execute(&command.operation)),
+            Entry::Command(Command { operation, session, .. }) => {
+                Some(match session.filter(|_| !operation.is_read() && !operation.opens_session()) {
+                    Some(tag) => self.execute_once(operation, tag),
+                    None => self.execute(operation),
+                })
+            }
             Entry::StopSign(_) => None,
+            Entry::Expiry(expiry) => {
+                self.sessions.expire(expiry);
+                None
+            }
         }
     }
 
-    fn execute(&mut self, operation: &Operation) -> (Outcome, u64) {
-        match operation {
+    fn execute_once(&mut self, operation: &Operation, tag: SessionTag) -> Result<Verdict, StoreError> {
+        if let Some(known) = self.sessions.known(tag) {
+            return known;
+        }
+        let verdict = self.execute(operation)?;
+        self.sessions.carried_out(tag, verdict.clone());
+        Ok(verdict)
+    }
+
+    fn execute(&mut self, operation: &Operation) -> Result<Verdict, StoreError> {
+        let index = self.applied;
+        let (outcome, version) = match operation {
             Operation::Get { key } => {
                 let (value, version) = self.read(key);
                 (Outcome::Value(value), version)
@@ -110,7 +203,9 @@ impl KeyValues {
                     (Outcome::NotSwapped { seen }, version)
                 }
             }
-        }
+            Operation::OpenSession { key } => return self.sessions.open(index, self.read(key).1),
+        };
+        Ok(Verdict { outcome, version, index })
     }
 
     fn write(&mut self, key: &Key, value: Option<Value>) -> u64 {
@@ -123,24 +218,58 @@ impl KeyValues {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::message::{Command, ProposalId};
+    use crate::core::{
+        message::ProposalId,
+        sessions::{Expiry, MOST_SESSIONS},
+    };
+
+    fn entry(kv: &KeyValues, operation: Operation, session: Option<SessionTag>) -> Entry {
+        let id = ProposalId { node: 1, boot: 1, number: kv.applied };
+        Entry::Command(Command { id, operation, session })
+    }
+
+    fn apply_in(
+        kv: &mut KeyValues,
+        operation: Operation,
+        session: impl Into<Option<SessionTag>>,
+    ) -> Result<(Outcome, u64), StoreError> {
+        let entry = entry(kv, operation, session.into());
+        let verdict = kv.apply(&entry).expect("a command has an outcome")?;
+        Ok((verdict.outcome, verdict.version))
+    }
 
     fn apply(kv: &mut KeyValues, operation: Operation) -> (Outcome, u64) {
-        let id = ProposalId { node: 1, boot: 1, number: kv.applied };
-        kv.apply(&Entry::Command(Command { id, operation })).expect("a command has an outcome")
+        apply_in(kv, operation, None).expect("it is carried out")
+    }
+
+    fn key() -> Key {
+        Key::Integer(1)
+    }
+
+    fn cas(expected: Option<&str>, new: &str) -> Operation {
+        Operation::Cas { key: key(), expected: expected.map(Into::into), new: new.into() }
+    }
+
+    fn open(kv: &mut KeyValues) -> u64 {
+        let version = kv.read(&key()).1;
+        assert_eq!(apply(kv, Operation::OpenSession { key: key() }), (Outcome::Opened, version));
+        kv.applied
+    }
+
+    fn tag(session: u64, sequence: u64) -> SessionTag {
+        SessionTag { session, sequence }
     }
 
     #[test]
     fn a_cas_on_an_absent_key_swaps_when_absence_is_expected() {
-        let (mut kv, key) = (KeyValues::default(), Key::Integer(1));
-        let cas = Operation::Cas { key: key.clone(), expected: None, new: "a".into() };
-        assert_eq!(apply(&mut kv, cas.clone()), (Outcome::Swapped, 1));
-        assert_eq!(apply(&mut kv, cas), (Outcome::NotSwapped { seen: Some("a".into()) }, 1));
+        let mut kv = KeyValues::default();
+        assert_eq!(apply(&mut kv, cas(None, "a")), (Outcome::Swapped, 1));
+        assert_eq!(apply(&mut kv, cas(None, "a")), (Outcome::NotSwapped { seen: Some("a".into()) }, 1));
     }
 
     #[test]
     fn a_deleted_key_keeps_the_version_of_its_deletion() {
-        let key = Key::Integer(1);
+        let key = key();
         let mut kv = KeyValues::new([(key.clone(), "preset".into())]);
         assert_eq!(kv.read(&key), (Some("preset".into()), 0));
         assert_eq!(apply(&mut kv, Operation::Delete { key: key.clone() }), (Outcome::Deleted, 1));
@@ -148,5 +277,101 @@ mod tests {
         let put = Operation::Put { key: key.clone(), value: "b".into() };
         assert_eq!(apply(&mut kv, put), (Outcome::Written, 3));
         assert_eq!(kv.read(&key), (Some("b".into()), 3));
+    }
+
+    #[test]
+    fn a_write_that_is_asked_for_again_gets_its_first_verdict_and_changes_nothing() {
+        let mut kv = KeyValues::default();
+        let session = open(&mut kv);
+        let first = entry(&kv, cas(None, "a"), Some(tag(session, 1)));
+        let verdict = kv.apply(&first).expect("a verdict").expect("it is carried out");
+        assert_eq!((&verdict.outcome, verdict.version, verdict.index), (&Outcome::Swapped, 2, 2));
+        apply(&mut kv, Operation::Delete { key: key() });
+        assert_eq!(kv.apply(&first), Some(Ok(verdict)), "although it would swap again");
+        assert_eq!(kv.read(&key()), (None, 3));
+        let failed = cas(Some("b"), "c");
+        let seen = Outcome::NotSwapped { seen: None };
+        assert_eq!(apply_in(&mut kv, failed.clone(), tag(session, 2)), Ok((seen.clone(), 3)));
+        apply(&mut kv, Operation::Put { key: key(), value: "b".into() });
+        assert_eq!(apply_in(&mut kv, failed, tag(session, 2)), Ok((seen, 3)), "although it would swap now");
+        assert_eq!(kv.read(&key()), (Some("b".into()), 6));
+    }
+
+    #[test]
+    fn an_earlier_write_and_one_of_another_session_are_refused_and_change_nothing() {
+        let mut kv = KeyValues::default();
+        let session = open(&mut kv);
+        assert!(apply_in(&mut kv, cas(None, "a"), tag(session, 5)).is_ok(), "numbers may be left out");
+        let refused = StoreError::OutOfSequence { session, sequence: 4, last: 5 };
+        assert_eq!(apply_in(&mut kv, cas(Some("a"), "b"), tag(session, 4)), Err(refused));
+        let refused = StoreError::SessionExpired { session: 9 };
+        assert_eq!(apply_in(&mut kv, cas(Some("a"), "b"), tag(9, 1)), Err(refused));
+        let unnumbered = apply_in(&mut kv, cas(Some("a"), "b"), tag(session, 0));
+        assert!(matches!(unnumbered, Err(StoreError::OutOfSequence { .. })), "{unnumbered:?}");
+        assert_eq!(kv.read(&key()), (Some("a".into()), 2));
+    }
+
+    #[test]
+    fn a_session_expires_unless_it_was_used_since() {
+        let mut kv = KeyValues::default();
+        let (idle, used) = (open(&mut kv), open(&mut kv));
+        assert!(apply_in(&mut kv, cas(None, "a"), tag(used, 1)).is_ok());
+        kv.apply(&Entry::Expiry(Expiry { sessions: vec![(idle, 0), (used, 0), (77, 1)] }));
+        assert_eq!(kv.sessions().iter().map(|(session, _)| session).collect::<Vec<_>>(), [used]);
+        let late = apply_in(&mut kv, cas(Some("a"), "b"), tag(idle, 1));
+        assert_eq!(late, Err(StoreError::SessionExpired { session: idle }));
+    }
+
+    #[test]
+    fn there_is_an_end_to_the_sessions() {
+        let mut kv = KeyValues::default();
+        let first = open(&mut kv);
+        for _ in 1..MOST_SESSIONS {
+            open(&mut kv);
+        }
+        let refused = StoreError::TooManySessions { at_most: MOST_SESSIONS as u64 };
+        assert_eq!(apply_in(&mut kv, Operation::OpenSession { key: key() }, None), Err(refused));
+        kv.apply(&Entry::Expiry(Expiry { sessions: vec![(first, 0)] }));
+        open(&mut kv);
+        assert_eq!(kv.sessions().len(), MOST_SESSIONS);
+    }
+
+    /// Whatever of these entries a state has applied, both ways bring it to where the others are.
+    #[test]
+    fn changes_bring_an_earlier_state_to_the_later_one() {
+        let mut kv = KeyValues::default();
+        let put = |value: &str| Operation::Put { key: key(), value: value.into() };
+        let asked = [
+            (Operation::OpenSession { key: key() }, None),
+            (put("a"), Some(tag(1, 1))),
+            (Operation::OpenSession { key: key() }, None),
+            (Operation::OpenSession { key: key() }, None),
+            (put("b"), Some(tag(3, 1))),
+            (put("b"), Some(tag(3, 1))),
+        ];
+        let mut entries: Vec<Entry> =
+            asked.into_iter().map(|(operation, session)| entry(&kv, operation, session)).collect();
+        entries.push(Entry::Expiry(Expiry { sessions: vec![(1, 1), (4, 0), (3, 0)] }));
+        entries.push(entry(&kv, put("c"), None));
+        let states: Vec<KeyValues> = std::iter::once(kv.clone())
+            .chain(entries.iter().map(|entry| {
+                kv.apply(entry);
+                kv.clone()
+            }))
+            .collect();
+        assert_eq!(kv.sessions().iter().map(|(session, _)| session).collect::<Vec<_>>(), [3]);
+        for (applied, earlier) in states.iter().enumerate() {
+            for (length, later) in states.iter().enumerate().skip(applied) {
+                let mut sent = earlier.clone();
+                sent.move_to(length as u64, earlier.closing(later.changed_since(applied as u64)));
+                assert_eq!(sent, *later, "from {applied} to {length}");
+                let mut kept = earlier.clone();
+                kept.move_to(length as u64, later.changed_by(applied as u64, &entries[applied..length]));
+                assert_eq!(kept, *later, "from {applied} to {length}");
+            }
+        }
+        let mut whole = KeyValues::default();
+        whole.move_to(kv.applied(), kv.contents());
+        assert_eq!(whole, kv);
     }
 }

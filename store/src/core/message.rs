@@ -26,8 +26,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{Ballot, NodeId, Operation, PartitionId, Response},
-    core::{LocalTime, kv::Pair},
+    api::{Ballot, NodeId, Operation, PartitionId, Response, SessionTag},
+    core::{LocalTime, kv::Change, sessions::Expiry},
 };
 
 /// A message between nodes.
@@ -67,6 +67,8 @@ pub enum Message {
         operation: Operation,
         /// How much of the partition's log its client has seen.
         seen: u64,
+        /// Its place in its client's session.
+        session: Option<SessionTag>,
     },
     /// The answer to `Forward`.
     Forwarded {
@@ -267,10 +269,10 @@ pub enum GroupMessage {
         since: u64,
         /// The snapshot of which it has pieces; 0: none yet.
         index: u64,
-        /// How many keys of it the sender has.
+        /// How many changes of it the sender has.
         offset: u64,
     },
-    /// Some keys of a snapshot.
+    /// A part of a snapshot.
     SnapshotPiece {
         /// The ballot of the request.
         ballot: Ballot,
@@ -280,10 +282,10 @@ pub enum GroupMessage {
         since: u64,
         /// Number of the last entry that the snapshot reflects.
         index: u64,
-        /// How many keys come before these.
+        /// How many changes come before these.
         offset: u64,
-        /// The keys, in their order.
-        changed: Vec<Pair>,
+        /// The changes, in their order.
+        changed: Vec<Change>,
         /// Whether they are the last.
         last: bool,
     },
@@ -312,19 +314,25 @@ pub enum Entry {
     Command(Command),
     /// The last entry of a configuration.
     StopSign(StopSign),
+    /// Sessions that were idle expire.
+    Expiry(Expiry),
 }
 
 impl Entry {
     /// About how many bytes it takes.
     pub fn weight(&self) -> usize {
-        let Self::Command(command) = self else { return 64 };
+        let command = match self {
+            Self::Command(command) => command,
+            Self::StopSign(_) => return 64,
+            Self::Expiry(expiry) => return 64 + 16 * expiry.sessions.len(),
+        };
         let key = command.operation.key().weight();
         let values = match &command.operation {
             Operation::Put { value, .. } => value.len(),
             Operation::Cas { expected, new, .. } => {
                 new.len() + expected.as_ref().map_or(0, |value| value.len())
             }
-            Operation::Get { .. } | Operation::Delete { .. } => 0,
+            Operation::Get { .. } | Operation::Delete { .. } | Operation::OpenSession { .. } => 0,
         };
         32 + key + values
     }
@@ -337,6 +345,8 @@ pub struct Command {
     pub id: ProposalId,
     /// The operation.
     pub operation: Operation,
+    /// Of a write: its place in its client's session.
+    pub session: Option<SessionTag>,
 }
 
 /// Identity of a proposal: no two have the same (SP1).

@@ -20,6 +20,7 @@ pub mod node;
 pub mod paxos;
 pub mod replica;
 pub mod routing;
+pub mod sessions;
 pub mod trace;
 pub mod transfer;
 
@@ -31,7 +32,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{Ballot, NodeId, NodeStatus, Operation, PartitionId, Response, TransferError},
+    api::{Ballot, NodeId, NodeStatus, Operation, PartitionId, Response, SessionTag, TransferError},
     config::{ClusterConfig, Mutant},
 };
 use durable::Record;
@@ -116,6 +117,8 @@ pub enum Input {
         operation: Operation,
         /// How much of the partition's log the client has seen.
         seen: u64,
+        /// Its place in the client's session.
+        session: Option<SessionTag>,
     },
     /// Somebody wants another replica to lead a partition.
     Transfer {

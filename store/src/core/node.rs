@@ -144,9 +144,9 @@ impl State {
             Input::Session { from } => {
                 self.membership.replicas_mut().for_each(|replica| replica.on_session(from, turn));
             }
-            Input::Request { client, operation, seen } => {
+            Input::Request { client, operation, seen, session } => {
                 let (received, until) = (turn.now, Until::Led);
-                self.on_request(Waiting { client, operation, seen, received, until }, turn);
+                self.on_request(Waiting { client, operation, seen, session, received, until }, turn);
             }
             Input::Transfer { client, partition, to } => {
                 if let Err(error) = self.on_transfer(client, partition, to, turn) {
@@ -218,9 +218,9 @@ impl State {
                 self.detector.on_reply(from, round, groups, turn.moment());
             }
             Message::Leading { partition, ballot } => self.routing.learn(partition, ballot),
-            Message::Forward { id, operation, seen } => {
+            Message::Forward { id, operation, seen, session } => {
                 let origin = Origin::Node { node: from, id };
-                let request = Request { origin, operation, seen, received: turn.now };
+                let request = Request { origin, operation, seen, session, received: turn.now };
                 self.submit(request, turn);
             }
             Message::Forwarded { id, response } => self.routing.on_forwarded(from, id, response, turn),
@@ -288,8 +288,8 @@ impl State {
             replica.answers(operation, turn.moment()) || replica.reads_locally(operation, seen, turn.moment())
         });
         if carried_out {
-            let Waiting { client, operation, seen, received, .. } = waiting;
-            let request = Request { origin: Origin::Client(client), operation, seen, received };
+            let Waiting { client, operation, seen, session, received, .. } = waiting;
+            let request = Request { origin: Origin::Client(client), operation, seen, session, received };
             return self.submit(request, turn);
         }
         if let Some(replica) = here.filter(|_| is_local_read(operation, turn.moment())) {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    api::{Ballot, NodeId, Operation, PartitionId, Response, StoreError},
+    api::{Ballot, NodeId, Operation, PartitionId, Response, SessionTag, StoreError},
     core::{
         ClientId, LocalTime, Moment, Turn,
         message::{ForwardId, Message},
@@ -35,6 +35,8 @@ pub struct Waiting {
     pub operation: Operation,
     /// How much of the partition's log its client has seen.
     pub seen: u64,
+    /// Its place in its client's session.
+    pub session: Option<SessionTag>,
     /// When it arrived.
     pub received: LocalTime,
     /// What it waits for.
@@ -87,10 +89,10 @@ impl Routing {
     /// Hands an operation to the leader, once and for all.
     pub fn forward(&mut self, to: NodeId, waiting: Waiting, turn: &mut Turn<'_>) {
         self.next_forward += 1;
-        let Waiting { client, operation, seen, received, .. } = waiting;
+        let Waiting { client, operation, seen, session, received, .. } = waiting;
         let id = ForwardId { boot: turn.config.boot, number: self.next_forward };
         self.forwarded.insert(id, Forwarded { client, to, received });
-        turn.send(to, Message::Forward { id, operation, seen });
+        turn.send(to, Message::Forward { id, operation, seen, session });
     }
 
     /// The leader has answered.

@@ -66,7 +66,7 @@ pub fn key_of(key: i64, key_type: KeyType) -> Key {
 
 impl Protocol for StoreProtocol {
     fn ask(&mut self, id: u64, request: Request, out: &mut BytesMut) {
-        let body = RequestBody::Operation { operation: self.operation(request), seen: 0 };
+        let body = RequestBody::Operation { operation: self.operation(request), seen: 0, session: None };
         wire::put(out, &ClientRequest { id, body });
     }
 

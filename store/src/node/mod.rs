@@ -482,9 +482,9 @@ impl Running {
                 self.clients.remove(&connection);
             }
             Event::Request { connection, request } => match request.body {
-                RequestBody::Operation { operation, seen } => {
+                RequestBody::Operation { operation, seen, session } => {
                     let client = ClientId { connection, request: request.id };
-                    inputs.push(Input::Request { client, operation, seen });
+                    inputs.push(Input::Request { client, operation, seen, session });
                 }
                 RequestBody::Status => {
                     let status = self.status();

@@ -12,7 +12,7 @@ use tokio_util::codec::LengthDelimitedCodec;
 use crate::api::{Ballot, NodeId, PartitionId};
 
 /// Version of the wire format; a node refuses every other.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// A longer frame of a client, or before the handshake is over, closes the connection.
 pub const MAX_FRAME: usize = 4 << 20;
@@ -320,7 +320,7 @@ mod tests {
             (Kind::Table, Message::Table(table)),
             (Kind::HeartbeatRequest, Message::HeartbeatRequest { round: 1 }),
             (Kind::HeartbeatReply, Message::HeartbeatReply { round: 1, groups: Vec::new() }),
-            (Kind::Forward, Message::Forward { id, operation, seen: 1 }),
+            (Kind::Forward, Message::Forward { id, operation, seen: 1, session: None }),
             (Kind::Forwarded, Message::Forwarded { id, response }),
         ];
         for (kind, message) in plain {

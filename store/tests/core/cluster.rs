@@ -3,8 +3,8 @@
 use store::{
     api::{KeyType, NodeId},
     config::{
-        ClusterConfig, LeaseConfig, PartitionConfig, Partitioning, ReadMode, RoutingMode, StorageKind,
-        TrimConfig,
+        ClusterConfig, LeaseConfig, PartitionConfig, Partitioning, ReadMode, RoutingMode, SESSION_IDLE_MS,
+        StorageKind, TrimConfig,
     },
 };
 
@@ -27,6 +27,7 @@ pub fn one_partition(nodes: NodeId) -> ClusterConfig {
         missed_rounds: 6,
         lease: Some(LeaseConfig { duration_ms: 300, drift_ppm: 10_000 }),
         request_timeout_ms: 1000,
+        session_idle_ms: SESSION_IDLE_MS,
         storage: StorageKind::Durable,
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,

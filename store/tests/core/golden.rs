@@ -12,7 +12,7 @@ use crate::{
     world::{Constant, MS, World},
 };
 use store::{
-    api::{Key, NodeId, Operation},
+    api::{Key, NodeId, Operation, SessionTag},
     config::TrimConfig,
 };
 
@@ -93,7 +93,7 @@ impl Story {
     }
 }
 
-/// `cluster NODES [no-lease] [trim SNAPSHOT-AFTER KEEP]`: one partition on all of them.
+/// `cluster NODES [no-lease] [trim SNAPSHOT-AFTER KEEP] [idle MILLISECONDS]`: one partition on all of them.
 fn cluster(words: &[&str]) -> Result<World, String> {
     let nodes = number(words.first())?;
     let mut cluster = one_partition(nodes);
@@ -104,6 +104,9 @@ fn cluster(words: &[&str]) -> Result<World, String> {
         let (snapshot_after_bytes, keep_log_bytes) =
             (number(words.get(place + 1))?, number(words.get(place + 2))?);
         cluster.trimming = TrimConfig { snapshot_after_bytes, keep_log_bytes };
+    }
+    if let Some(place) = words.iter().position(|word| *word == "idle") {
+        cluster.session_idle_ms = number(words.get(place + 1))?;
     }
     let mut world = World::new(&cluster, nodes, &BTreeMap::new(), None, Box::new(Constant));
     for node in 1..=nodes {
@@ -180,6 +183,11 @@ fn command_in(world: &mut World, words: &[&str]) -> Result<(), String> {
         }
         "transfer" => world.transfer(node(1)?, node(2)?),
         "ask" => world.ask(node(1)?, operation(&words[2..])?).map(drop),
+        // the session, the number of the write in it, then as `ask`
+        "ask-in" => {
+            let session = Some(SessionTag { session: node(1)?, sequence: node(2)? });
+            world.ask_in(session, node(3)?, operation(&words[4..])?, 0).map(drop)
+        }
         other => Err(format!("unknown command {other}")),
     }
 }
@@ -196,6 +204,7 @@ fn operation(words: &[&str]) -> Result<Operation, String> {
             Ok(Operation::Cas { key: key(name), expected: Some((*expected).into()), new: (*new).into() })
         }
         ["delete", name] => Ok(Operation::Delete { key: key(name) }),
+        ["open-session", name] => Ok(Operation::OpenSession { key: key(name) }),
         _ => Err(format!("no operation: {words:?}")),
     }
 }

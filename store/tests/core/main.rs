@@ -6,6 +6,7 @@ mod cluster;
 mod golden;
 mod properties;
 mod random_schedules;
+mod sessions;
 mod takeover;
 mod telling;
 mod trimming;

@@ -12,12 +12,12 @@ use store::{
     api::{Key, KeyType, NodeId, Operation, PartitionStatus},
     config::{
         ClockSkew, ClusterConfig, LeaseConfig, Mutant, PartitionConfig, Partitioning, ReadMode, RoutingMode,
-        StorageKind, TrimConfig,
+        SESSION_IDLE_MS, StorageKind, TrimConfig,
     },
 };
 
 /// The second: whether messages are lost now and then without a sign.
-struct RandomDelays(ChaCha8Rng, bool);
+pub struct RandomDelays(pub ChaCha8Rng, pub bool);
 
 impl Delays for RandomDelays {
     fn message(&mut self) -> u64 {
@@ -42,7 +42,7 @@ impl Delays for RandomDelays {
 }
 
 /// A schedule decides some dozens of entries of about 50 bytes.
-fn trimming(seed: u64) -> TrimConfig {
+pub fn trimming(seed: u64) -> TrimConfig {
     match seed % 4 {
         0 => TrimConfig::default(),
         1 => TrimConfig { snapshot_after_bytes: 1, keep_log_bytes: 0 },
@@ -51,7 +51,7 @@ fn trimming(seed: u64) -> TrimConfig {
     }
 }
 
-fn cluster(rng: &mut ChaCha8Rng, nodes: NodeId, trimming: TrimConfig) -> ClusterConfig {
+pub fn cluster(rng: &mut ChaCha8Rng, nodes: NodeId, trimming: TrimConfig) -> ClusterConfig {
     let partition =
         |partition: u32, lower: Option<i64>, upper: Option<i64>, replication: u64| PartitionConfig {
             partition,
@@ -72,6 +72,7 @@ fn cluster(rng: &mut ChaCha8Rng, nodes: NodeId, trimming: TrimConfig) -> Cluster
         missed_rounds: 6,
         lease,
         request_timeout_ms: 1000,
+        session_idle_ms: SESSION_IDLE_MS,
         storage: StorageKind::Durable,
         routing: RoutingMode::Forward,
         reads: ReadMode::Linearizable,
@@ -135,7 +136,7 @@ pub fn happened_once_or_never(world: &World) -> Result<(), String> {
 
 /// SP4, for every replica: within ten election timeouts there is a moment at which nothing is left undecided and each leads
 /// or follows. (Links and disks are still slow now and then, so a leader may yet lose its lease at any time.)
-fn converge(world: &mut World) -> Result<(), String> {
+pub fn converge(world: &mut World) -> Result<(), String> {
     world.run_until(3000 * MS, |world| unsettled(world).is_none())?;
     unsettled(world).map_or(Ok(()), |group| Err(format!("SP4: a replica does not converge: {group:?}")))
 }
@@ -159,7 +160,7 @@ fn operation(rng: &mut ChaCha8Rng, step: u64) -> Operation {
     }
 }
 
-fn fault(world: &mut World, rng: &mut ChaCha8Rng, nodes: NodeId, transfers: bool) -> Result<(), String> {
+pub fn fault(world: &mut World, rng: &mut ChaCha8Rng, nodes: NodeId, transfers: bool) -> Result<(), String> {
     let node = rng.random_range(1..=nodes);
     let other = 1 + (node + rng.random_range(0..nodes - 1)) % nodes;
     match rng.random_range(0..100) {
@@ -184,7 +185,7 @@ fn fault(world: &mut World, rng: &mut ChaCha8Rng, nodes: NodeId, transfers: bool
     Ok(())
 }
 
-fn heal(world: &mut World) -> Result<(), String> {
+pub fn heal(world: &mut World) -> Result<(), String> {
     world.calm = true;
     world.open_all()?;
     for node in world.ids() {
@@ -218,7 +219,7 @@ fn progress(world: &mut World) -> Result<(), String> {
     Ok(())
 }
 
-fn seeds() -> std::ops::Range<u64> {
+pub fn seeds() -> std::ops::Range<u64> {
     let Ok(text) = std::env::var("STORE_SEEDS") else { return 0..150 };
     let (from, to) = text.split_once("..").expect("STORE_SEEDS is A..B");
     from.parse().expect("a number")..to.parse().expect("a number")

@@ -62,11 +62,11 @@ pub fn message(message: &Message) -> String {
         }
         GroupMessage::Trimmed { start, .. } => format!("{name}: the log begins after {start}"),
         GroupMessage::FetchSnapshot { since, index, offset, .. } => {
-            format!("{name} since {since}, of {index} from key {offset} on")
+            format!("{name} since {since}, of {index} from {offset} on")
         }
         GroupMessage::SnapshotPiece { since, index, offset, changed, last, .. } => {
             let last = if *last { ", the last" } else { "" };
-            format!("{name} since {since}, of {index}, {} keys from key {offset} on{last}", changed.len())
+            format!("{name} since {since}, of {index}, {} changes from {offset} on{last}", changed.len())
         }
         GroupMessage::LeaseRelease { ballot } => format!("{name} {ballot}"),
         _ => name,
@@ -80,6 +80,7 @@ pub fn operation(operation: &Operation) -> String {
         Operation::Put { key, value } => format!("put {key} {value}"),
         Operation::Cas { key, expected, new } => format!("cas {key} {expected:?} {new}"),
         Operation::Delete { key } => format!("delete {key}"),
+        Operation::OpenSession { key } => format!("open-session {key}"),
     }
 }
 
@@ -89,6 +90,7 @@ pub fn response(response: &Response) -> String {
         Ok(answer) => {
             let outcome = match &answer.outcome {
                 Outcome::Value(value) => value.as_deref().unwrap_or("absent").to_owned(),
+                Outcome::Opened => format!("session {}", answer.index),
                 other => format!("{other:?}"),
             };
             let fast = if answer.fast { ", fast" } else { "" };

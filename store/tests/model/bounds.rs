@@ -4,7 +4,7 @@ use store::{
     api::{KeyType, NodeId, PartitionId},
     config::{
         ClusterConfig, LeaseConfig, Mutant, PartitionConfig, Partitioning, ReadMode, RoutingMode,
-        StorageKind, TrimConfig,
+        SESSION_IDLE_MS, StorageKind, TrimConfig,
     },
     core::Config,
 };
@@ -53,6 +53,12 @@ pub enum Ask {
     Write,
     /// Read.
     Read,
+    /// Open a session: the first entry of the log.
+    Open,
+    /// Swap a value of its own in where nothing is, as the first write of that session.
+    Once,
+    /// Ask for the swap before this again.
+    Again,
 }
 
 /// Where a run begins.
@@ -134,7 +140,19 @@ const AT_ONCE: TrimConfig = TrimConfig { snapshot_after_bytes: 1, keep_log_bytes
 const WRITE: &[&[Ask]] = &[&[Ask::Write]];
 const READ: &[&[Ask]] = &[&[Ask::Read]];
 const WRITE_AND_READ: &[&[Ask]] = &[&[Ask::Write], &[Ask::Read]];
+const ASKED_AGAIN: &[&[Ask]] = &[&[Ask::Open, Ask::Once, Ask::Again]];
 const WRITE_THEN_READ: &[&[Ask]] = &[&[Ask::Write, Ask::Read]];
+
+/// The first client has its session, and everybody knows that.
+const OPENED: &[Action] = &[
+    Action::Ask(0, 1),
+    Action::Deliver(1, 2),
+    Action::Deliver(1, 3),
+    Action::Deliver(2, 1),
+    Action::Deliver(3, 1),
+    Action::Deliver(1, 2),
+    Action::Deliver(1, 3),
+];
 
 impl Bounds {
     /// Node 1 leads, and nothing goes wrong: what the others are made from.
@@ -241,6 +259,15 @@ impl Bounds {
     pub fn large() -> Vec<Self> {
         use Sight::{CrashBeforeDecide, Decided, FastRead, Fetched, HandOver};
         vec![
+            Self {
+                elections: 1,
+                candidates: &[2],
+                crashes: 1,
+                mortal: &[1],
+                restarts: false,
+                prelude: OPENED,
+                ..Self::calm("a write that is asked for again", ASKED_AGAIN, &[Decided, CrashBeforeDecide])
+            },
             Self {
                 hand_overs: 2,
                 elections: 1,
@@ -364,6 +391,12 @@ impl Bounds {
         ]
     }
 
+    /// The same for bugs of sessions; workloads have no step that asks again.
+    pub fn planted_in_sessions() -> Vec<Self> {
+        let calm = Self::calm("a write that is asked for again", ASKED_AGAIN, &[]);
+        vec![Self { mutant: Some(Mutant::SessionForgotten), prelude: OPENED, ..calm }]
+    }
+
     /// Controls: code that is other, behaviour that is not.
     pub fn controls() -> Vec<Self> {
         let with = |mutant| Self {
@@ -410,6 +443,7 @@ impl Bounds {
             missed_rounds: 1,
             lease: self.lease_ms.map(|duration_ms| LeaseConfig { duration_ms, drift_ppm: DRIFT_PPM }),
             request_timeout_ms: 1_000_000,
+            session_idle_ms: SESSION_IDLE_MS,
             storage: StorageKind::Durable,
             routing: RoutingMode::Forward,
             reads: ReadMode::Linearizable,

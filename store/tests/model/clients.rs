@@ -5,7 +5,7 @@ use stateright::semantics::{
     register::{Register, RegisterOp, RegisterRet},
 };
 use store::{
-    api::{Answer, Key, NodeId, Operation, Outcome, Response, Value},
+    api::{Answer, Key, NodeId, Operation, Outcome, Response, SessionTag, Value},
     core::invariants::Violation,
 };
 
@@ -55,7 +55,7 @@ impl Clients {
     }
 
     /// What a client asks next, if it has an answer to what it asked before.
-    pub fn next(&self, client: usize, script: &[Ask]) -> Option<Operation> {
+    pub fn next(&self, client: usize, script: &[Ask]) -> Option<(Operation, Option<SessionTag>)> {
         let asked = &self.asked[client];
         let waits = asked.last().is_some_and(|last| last.answer == State::Pending);
         let ask = script.get(asked.len()).filter(|_| !waits)?;
@@ -69,7 +69,11 @@ impl Clients {
 
     /// A client asks the next of its script; the number of the request.
     pub fn ask(&mut self, client: usize, node: NodeId, script: &[Ask]) -> u64 {
-        let (number, known_version) = (self.asked[client].len(), self.known_version());
+        let number = self.asked[client].len();
+        // what is asked for again is one operation with what was asked before, unless that was refused
+        let first = self.asked[client].last().filter(|_| script[number] == Ask::Again);
+        let first = first.filter(|first| first.answer != State::Refused);
+        let known_version = first.map_or_else(|| self.known_version(), |first| first.known_version);
         self.asked[client].push(Asked { ask: script[number], node, known_version, answer: State::Pending });
         self.order.push((Moment::Asked, client, number));
         number as u64
@@ -90,6 +94,9 @@ impl Clients {
         if answer.version < known {
             let invariant = if answer.fast { "L5" } else { "L8" };
             return Err(format!("{invariant}: version {} answered where {known} was known", answer.version));
+        }
+        if asked_again_in_vain(&self.asked[client]) {
+            return Err(format!("linearizable: two verdicts of one write: {:?}", self.asked[client]));
         }
         if self.history().is_consistent() {
             return Ok(());
@@ -123,12 +130,19 @@ impl Clients {
         let mut tester = LinearizabilityTester::new(Register(None));
         for (moment, client, number) in &self.order {
             let asked = &self.asked[*client][*number];
+            let again = number.checked_sub(1).filter(|_| asked.ask == Ask::Again);
+            let first = again.map(|first| &self.asked[*client][first].answer);
             // a thread each: one operation follows another only in real time
-            let thread = (*client, *number);
-            let done = match (moment, &asked.answer) {
-                (_, State::Refused) | (Moment::Answered, State::Unknown | State::Pending) => continue,
-                (Moment::Asked, _) => tester.on_invoke(thread, operation(asked.ask, *client, *number)),
-                (Moment::Answered, State::Ok(answer)) => tester.on_return(thread, returned(answer)),
+            let thread = (*client, again.unwrap_or(*number));
+            let done = match (moment, &asked.answer, first) {
+                _ if asked.ask == Ask::Open => continue,
+                // what is asked for again was invoked the first time, and has returned if that was answered
+                (_, State::Refused, _)
+                | (Moment::Answered, State::Unknown | State::Pending, _)
+                | (Moment::Asked, _, Some(State::Pending | State::Ok(_) | State::Unknown))
+                | (Moment::Answered, _, Some(State::Ok(_))) => continue,
+                (Moment::Asked, _, _) => tester.on_invoke(thread, operation(asked.ask, *client, *number)),
+                (Moment::Answered, State::Ok(answer), _) => tester.on_return(thread, returned(answer)),
             };
             done.expect("each operation is asked once and answered once");
         }
@@ -136,27 +150,47 @@ impl Clients {
     }
 }
 
-fn request(ask: Ask, client: usize, number: usize) -> Operation {
+/// Whether a write that was asked for twice was answered in two ways.
+fn asked_again_in_vain(asked: &[Asked]) -> bool {
+    asked.windows(2).filter(|pair| pair[1].ask == Ask::Again).any(|pair| {
+        match (&pair[0].answer, &pair[1].answer) {
+            (State::Ok(first), State::Ok(again)) => {
+                (first.version, first.index) != (again.version, again.index)
+            }
+            _ => false,
+        }
+    })
+}
+
+fn request(ask: Ask, client: usize, number: usize) -> (Operation, Option<SessionTag>) {
     match ask {
-        Ask::Read => Operation::Get { key: KEY },
-        Ask::Write => Operation::Put { key: KEY, value: written(client, number) },
+        Ask::Read => (Operation::Get { key: KEY }, None),
+        Ask::Write => (Operation::Put { key: KEY, value: written(ask, client, number) }, None),
+        Ask::Open => (Operation::OpenSession { key: KEY }, None),
+        Ask::Once | Ask::Again => {
+            let swap = Operation::Cas { key: KEY, expected: None, new: written(ask, client, number) };
+            (swap, Some(SessionTag { session: 1, sequence: 1 }))
+        }
     }
 }
 
-fn written(client: usize, number: usize) -> Value {
+fn written(ask: Ask, client: usize, number: usize) -> Value {
+    let number = if ask == Ask::Again { number - 1 } else { number };
     format!("{client}.{number}").into()
 }
 
 fn operation(ask: Ask, client: usize, number: usize) -> RegisterOp<Option<Value>> {
     match ask {
         Ask::Read => RegisterOp::Read,
-        Ask::Write => RegisterOp::Write(Some(written(client, number))),
+        _ => RegisterOp::Write(Some(written(ask, client, number))),
     }
 }
 
 fn returned(answer: &Answer) -> RegisterRet<Option<Value>> {
     match &answer.outcome {
         Outcome::Value(value) => RegisterRet::ReadOk(value.clone()),
+        // nobody else writes: no write is answered so
+        Outcome::NotSwapped { seen } => RegisterRet::ReadOk(seen.clone()),
         _ => RegisterRet::WriteOk,
     }
 }

@@ -189,6 +189,7 @@ fn step(text: &mut String, action: Action, before: &World, bounds: &Bounds) {
         Action::NoLeader(node) => take_over(text, node),
         Action::Ask(client, node) => {
             let ask = bounds.clients[client][before.clients.asked_by(client)];
+            assert!(matches!(ask, Ask::Read | Ask::Write), "workloads have no step for {ask:?}");
             let ask = if ask == Ask::Read { "get = { key = 1 }" } else { "put = { key = 1 }" };
             let _ = writeln!(
                 text,

@@ -73,6 +73,12 @@ fn large_a_planned_change_and_a_crash() {
     explore_large("a planned change and a crash");
 }
 
+#[test]
+#[ignore = "takes minutes, for the night"]
+fn large_a_write_that_is_asked_for_again() {
+    explore_large("a write that is asked for again");
+}
+
 fn explore_large(name: &str) {
     let bounds = Bounds::large().into_iter().find(|bounds| bounds.name == name).expect("one has this name");
     explore(bounds, LARGE).assert_holds();
@@ -100,6 +106,13 @@ fn planted_bugs_are_found() {
 #[test]
 fn planted_bugs_of_trimmed_logs_are_found() {
     for bounds in Bounds::planted_in_trimming() {
+        assert!(hunt(bounds.clone(), SMALL).broken.is_some(), "{} is found", bounds.title());
+    }
+}
+
+#[test]
+fn planted_bugs_of_sessions_are_found() {
+    for bounds in Bounds::planted_in_sessions() {
         assert!(hunt(bounds.clone(), SMALL).broken.is_some(), "{} is found", bounds.title());
     }
 }

@@ -121,7 +121,7 @@ impl Scene {
         }
         for client in 0..bounds.clients.len() {
             let operation = world.clients.next(client, bounds.clients[client]);
-            if operation.is_some_and(|operation| replica.answers(&operation, moment)) {
+            if operation.is_some_and(|(operation, _)| replica.answers(&operation, moment)) {
                 actions.push(Action::Ask(client, node));
             }
         }

@@ -238,11 +238,16 @@ impl World {
 
     fn ask(&mut self, client: usize, node: NodeId, scene: &Scene) -> Result<(), Violation> {
         let script = scene.bounds.clients[client];
-        let operation = self.clients.next(client, script).expect("the client has something to ask");
+        let (operation, session) =
+            self.clients.next(client, script).expect("the client has something to ask");
         let request = self.clients.ask(client, node, script);
         let origin = Origin::Client(ClientId { connection: client as u64, request });
         let received = self.local(node, scene);
-        self.turn(node, Some(Happening::Request(Request { origin, operation, seen: 0, received })), scene)
+        self.turn(
+            node,
+            Some(Happening::Request(Request { origin, operation, seen: 0, session, received })),
+            scene,
+        )
     }
 
     /// Whether an invariant holds; an invariant that is broken says so by its name.

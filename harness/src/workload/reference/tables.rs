@@ -336,6 +336,12 @@ pub const TABLES: &[Table] = &[
                 "after which a node gives a forwarded request up",
             ),
             key(
+                "session_idle_ms",
+                Integer(4),
+                Default("60000"),
+                "after which a client's session that has written nothing expires",
+            ),
+            key(
                 "snapshot_after_bytes",
                 Integer(1),
                 Default("1048576"),
@@ -381,6 +387,12 @@ pub const TABLES: &[Table] = &[
                 Default("1"),
                 "so many of them share one connection to each node, for more operations a second: what they ask at the same \
                 moment travels together, and is lost together. Not clients of the script; in simulated time each has its own",
+            ),
+            key(
+                "sessions",
+                Bool,
+                Default("false"),
+                "they have sessions: what may have happened they ask for again until their time is up, and it happens once",
             ),
         ],
     },
@@ -636,6 +648,12 @@ pub const TABLES: &[Table] = &[
             key("fast_reads", COUNT, Default("0"), "fast reads"),
             key("local_reads", COUNT, Default("0"), "reads that replicas answered themselves"),
             key("redirects", COUNT, Default("0"), "times that a client was redirected to a leader"),
+            key(
+                "asked_again",
+                COUNT,
+                Default("0"),
+                "times that a client asked again in its session for what may have happened",
+            ),
             key(
                 "snapshots_fetched",
                 COUNT,

@@ -20,7 +20,8 @@ use crate::{
     api::{Ballot, NodeId},
     config::Mutant,
     core::{
-        LocalTime, Moment, Turn, detector::LONGEST_PERIOD, kv::Pair, message::GroupMessage, trace::TraceEvent,
+        LocalTime, Moment, Turn, detector::LONGEST_PERIOD, kv::Change, message::GroupMessage,
+        trace::TraceEvent,
     },
 };
 
@@ -44,7 +45,7 @@ struct Fetch {
     since: u64,
     /// What the snapshot reflects; 0: no piece has come yet.
     index: u64,
-    changed: Vec<Pair>,
+    changed: Vec<Change>,
     /// How long a piece may take.
     patience: Duration,
     deadline: LocalTime,
@@ -56,7 +57,7 @@ struct Fetch {
 struct HandedOut {
     since: u64,
     index: u64,
-    changed: Vec<Pair>,
+    changed: Vec<Change>,
     asked: LocalTime,
 }
 
@@ -114,7 +115,7 @@ impl Replica {
         from: NodeId,
         (number, since): (u64, u64),
         (index, offset): (u64, u64),
-        changed: Vec<Pair>,
+        changed: Vec<Change>,
         last: bool,
         turn: &mut Turn<'_>,
     ) {
@@ -155,6 +156,8 @@ impl Replica {
         );
         let (partition, before) = (self.paxos.group().partition, self.changed_until(since));
         self.paxos.install(index, turn);
+        let changed =
+            if turn.has(Mutant::SessionsNotInSnapshot) { changed } else { self.kv.closing(changed) };
         self.kv.move_to(index, changed.iter().cloned());
         // what the snapshot has of a key is newer than what was applied here before
         self.persist_snapshot(index, before.into_iter().chain(changed).collect(), index, turn);
@@ -204,7 +207,7 @@ impl Replica {
             return;
         }
         if !known {
-            let changed = self.kv.changed_since(since);
+            let changed = self.changed_for_another(since, turn);
             let handed_out = HandedOut { since, index: covered, changed, asked: turn.now };
             self.catching_up.handed_out.insert(from, handed_out);
         }
@@ -224,14 +227,27 @@ impl Replica {
         };
         turn.send(from, self.paxos.group().wrap(piece));
     }
+
+    /// What has changed since entry `since`; a planted bug leaves the sessions out.
+    fn changed_for_another(&self, since: u64, turn: &mut Turn<'_>) -> Vec<Change> {
+        let mut changed = self.kv.changed_since(since);
+        if turn.has(Mutant::SessionsNotInSnapshot) {
+            let all = changed.len();
+            changed.retain(|change| matches!(change, Change::Key(..) | Change::SessionStays(_)));
+            if changed.len() < all {
+                turn.reached(Mutant::SessionsNotInSnapshot);
+            }
+        }
+        changed
+    }
 }
 
 /// How many of these keys one piece takes.
-fn fitting(rest: &[Pair], moment: Moment<'_>) -> usize {
+fn fitting(rest: &[Change], moment: Moment<'_>) -> usize {
     let limit = BYTES_PER_PIECE.min(moment.config.cluster.trimming.snapshot_after_bytes);
     let mut bytes = 0;
-    let fit = rest.iter().take_while(|(key, held)| {
-        bytes += 32 + (key.weight() + held.value.as_ref().map_or(0, |value| value.len())) as u64;
+    let fit = rest.iter().take_while(|change| {
+        bytes += change.weight() as u64;
         bytes <= limit
     });
     fit.count().max(1).min(rest.len())

@@ -5,11 +5,12 @@
 
 use super::{Leadership, Replica, Request, Standing, terms};
 use crate::{
-    api::{Answer, Ballot, Key, Operation, Outcome, StoreError},
+    api::{Answer, Ballot, Key, Operation, Outcome, SessionTag, StoreError},
     config::{Mutant, ReadMode},
     core::{
         LocalTime, Moment, Turn,
         message::{Command, Entry, ProposalId},
+        sessions::Verdict,
         trace::TraceEvent,
     },
 };
@@ -151,13 +152,24 @@ impl Replica {
         let id = ProposalId { node: turn.config.node, boot: turn.config.boot, number: self.next_proposal };
         self.next_proposal += 1;
         let operation = request.operation.clone();
+        let session = self.tag_of(&request, turn);
         let Standing::Leader(leadership) = &mut self.standing else { unreachable!("only a leader proposes") };
         if !operation.is_read() {
             *leadership.unapplied.entry(operation.key().clone()).or_default() += 1;
         }
         let earlier = leadership.waiting.insert(id, request);
         assert!(earlier.is_none(), "SP1: a proposal has an identity of its own");
-        self.paxos.propose(Entry::Command(Command { id, operation }), turn);
+        self.paxos.propose(Entry::Command(Command { id, operation, session }), turn);
+    }
+
+    /// A write's place in its session; a planted bug has what was carried out already carried out again.
+    fn tag_of(&self, request: &Request, turn: &mut Turn<'_>) -> Option<SessionTag> {
+        let tag = request.session.filter(|_| !request.operation.is_read())?;
+        if turn.has(Mutant::SessionForgotten) && matches!(self.kv.sessions().known(tag), Some(Ok(_))) {
+            turn.reached(Mutant::SessionForgotten);
+            return None;
+        }
+        Some(tag)
     }
 
     /// Applies what is decided and answers who waits for it.
@@ -168,12 +180,20 @@ impl Replica {
             self.trimming.applied(entry);
             let result = self.kv.apply(entry);
             let Standing::Leader(leadership) = &mut self.standing else { continue };
-            let (Entry::Command(command), Some((outcome, version))) = (entry, result) else { continue };
+            let (Entry::Command(command), Some(result)) = (entry, result) else { continue };
             leadership.applied(&command.operation);
             if let Some(request) = leadership.waiting.remove(&command.id) {
-                let (index, leader, ballot) = (self.kv.applied(), turn.config.node, leadership.ballot);
-                let answer = Answer { outcome, version, index, leader, ballot, fast: false, local: false };
-                request.origin.reply(Ok(answer), turn);
+                let (leader, ballot, fast, local) = (turn.config.node, leadership.ballot, false, false);
+                let answer = result.map(|Verdict { outcome, version, index }| Answer {
+                    outcome,
+                    version,
+                    index,
+                    leader,
+                    ballot,
+                    fast,
+                    local,
+                });
+                request.origin.reply(answer, turn);
             }
         }
     }

@@ -66,7 +66,7 @@ impl Replica {
             }
             turn.reached(Mutant::CandidateIgnoresOwnGrant);
         }
-        self.standing = Standing::Leader(Leadership::new(ballot, turn.moment()));
+        self.standing = Standing::Leader(Box::new(Leadership::new(ballot, turn.moment())));
         let adopted = self.paxos.lead(ballot, turn);
         self.renew_grant(ballot, turn);
         if adopted {

@@ -11,6 +11,7 @@
 
 mod catching_up;
 mod clients;
+mod expiring;
 mod handing;
 mod leading;
 mod leasing;
@@ -19,12 +20,13 @@ mod trimming;
 pub use clients::is_local_read;
 
 use catching_up::CatchingUp;
+use expiring::Idle;
 use trimming::Trimming;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    api::{Ballot, Key, NodeId, Operation, PartitionStatus, Response, StoreError},
+    api::{Ballot, Key, NodeId, Operation, PartitionStatus, Response, SessionTag, StoreError},
     config::Mutant,
     core::{
         ClientId, LocalTime, Moment, Output, Turn,
@@ -70,7 +72,7 @@ enum Standing {
     /// It is elected, and waits until its own grant to another has ended.
     Candidate(Ballot),
     /// It leads, in the prepare or in the accept phase.
-    Leader(Leadership),
+    Leader(Box<Leadership>),
 }
 
 /// What a leader keeps beside Sequence Paxos.
@@ -89,6 +91,7 @@ struct Leadership {
     adopted: u64,
     /// Who is to lead instead: until it does, or it comes to nothing, clients are answered nothing.
     handing_to: Option<NodeId>,
+    idle: Idle,
 }
 
 /// Since when a leader has had entries that it could not decide, and since when such that its own disk has not got: each for
@@ -115,6 +118,8 @@ pub struct Request {
     pub operation: Operation,
     /// How much of the log its client has seen.
     pub seen: u64,
+    /// Of a write: its place in its client's session.
+    pub session: Option<SessionTag>,
     /// When it arrived at this node.
     pub received: LocalTime,
 }
@@ -156,10 +161,7 @@ impl Replica {
         let remembers = moment.config.mutant != Some(Mutant::RestartForgetsGrant);
         let forgotten = terms(moment).filter(|_| durable.promised != Ballot::BOTTOM && remembers);
         let mut keys = preset;
-        keys.move_to(
-            durable.snapshot.applied(),
-            durable.snapshot.iter().map(|(key, held)| (key.clone(), held.clone())),
-        );
+        keys.move_to(durable.snapshot.applied(), durable.snapshot.contents());
         let mut replica = Self {
             trimming: Trimming::new(keys.applied()),
             catching_up: CatchingUp::default(),
@@ -412,6 +414,7 @@ impl Replica {
         self.paxos.on_time(turn);
         self.fetch_on_time(turn);
         self.extend_lease(turn);
+        self.expire_sessions(turn);
         self.expire_requests(turn);
     }
 
@@ -464,6 +467,7 @@ impl Replica {
                     self.hold_until(moment),
                     preparing.then(|| leadership.began + prepare_limit(moment)),
                     oldest.map(|request| request.received + request_timeout(moment)),
+                    self.expire_sessions_at(leadership, moment),
                 ]
                 .into_iter()
                 .flatten()
@@ -503,6 +507,7 @@ impl Leadership {
             unapplied: BTreeMap::new(),
             adopted: 0,
             handing_to: None,
+            idle: Idle::default(),
         }
     }
 

@@ -15,7 +15,7 @@ use super::Replica;
 use crate::{
     api::NodeId,
     config::Mutant,
-    core::{Turn, durable::Record, kv::Pair, message::Entry, trace::TraceEvent},
+    core::{Turn, durable::Record, kv::Change, message::Entry, trace::TraceEvent},
 };
 
 /// What a replica knows of its snapshot and of the others.
@@ -30,7 +30,7 @@ pub(super) struct Trimming {
     /// The persist that makes it durable, and how many entries are gone after that.
     pending: Option<(u64, u64)>,
     /// Keys that a planted bug makes durable one turn late.
-    late: Vec<Pair>,
+    late: Vec<Change>,
 }
 
 impl Trimming {
@@ -82,15 +82,16 @@ impl Replica {
     }
 
     /// What has changed from the snapshot until entry `index`, which is applied.
-    pub(super) fn changed_until(&self, index: u64) -> Vec<Pair> {
-        self.kv.changed_by(self.paxos.log().between(self.trimming.snapshot, index))
+    pub(super) fn changed_until(&self, index: u64) -> Vec<Change> {
+        let snapshot = self.trimming.snapshot;
+        self.kv.changed_by(snapshot, self.paxos.log().between(snapshot, index))
     }
 
     /// The snapshot moves on to `index`, and the log on disk loses its first `start` entries.
     pub(super) fn persist_snapshot(
         &mut self,
         index: u64,
-        mut changed: Vec<Pair>,
+        mut changed: Vec<Change>,
         start: u64,
         turn: &mut Turn<'_>,
     ) {

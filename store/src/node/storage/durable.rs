@@ -13,7 +13,7 @@ use crate::{
     api::{Key, PartitionId},
     core::{
         durable::{DurableGroup, DurableState, Record},
-        kv::{KeyValues, Pair},
+        kv::{Change, KeyValues},
         log::Log,
     },
 };
@@ -139,13 +139,20 @@ impl Durable {
 
     fn load_snapshot(&self, partition: PartitionId) -> Result<KeyValues, StorageError> {
         let index = self.load(&field(partition, b'i'))?.unwrap_or(0);
-        let mut pairs: Vec<Pair> = Vec::new();
+        let mut changes: Vec<Change> = Vec::new();
         for item in self.keys.prefix(field(partition, b's')) {
             let (_, value) = item.into_inner()?;
-            pairs.push(read(&format!("a key of the snapshot of partition {partition}"), &value)?);
+            let (key, held) = read(&format!("a key of the snapshot of partition {partition}"), &value)?;
+            changes.push(Change::Key(key, held));
+        }
+        for item in self.keys.prefix(field(partition, b'o')) {
+            let (_, value) = item.into_inner()?;
+            let (session, held) =
+                read(&format!("a session of the snapshot of partition {partition}"), &value)?;
+            changes.push(Change::Session(session, held));
         }
         let mut snapshot = KeyValues::default();
-        snapshot.move_to(index, pairs);
+        snapshot.move_to(index, changes);
         Ok(snapshot)
     }
 
@@ -174,8 +181,8 @@ impl Durable {
                 }
             }
             Record::Snapshot { partition, index, changed, start } => {
-                for pair in changed {
-                    batch.insert(&self.keys, snapshot_key(*partition, &pair.0), bytes(pair));
+                for change in changed {
+                    self.insert_change(batch, *partition, change);
                 }
                 batch.insert(&self.keys, field(*partition, b'i'), bytes(index));
                 batch.insert(&self.keys, field(*partition, b't'), bytes(start));
@@ -184,6 +191,21 @@ impl Durable {
                     batch.remove(&self.keys, entry(*partition, index));
                 }
                 (*first, *length) = (*start, *start.max(length));
+            }
+        }
+    }
+
+    fn insert_change(&self, batch: &mut OwnedWriteBatch, partition: PartitionId, change: &Change) {
+        match change {
+            Change::Key(key, held) => {
+                batch.insert(&self.keys, snapshot_key(partition, key), bytes(&(key, held)));
+            }
+            Change::Session(session, held) => {
+                batch.insert(&self.keys, snapshot_session(partition, *session), bytes(&(session, held)));
+            }
+            Change::SessionStays(_) => {}
+            Change::SessionClosed(session) => {
+                batch.remove(&self.keys, snapshot_session(partition, *session));
             }
         }
     }
@@ -235,6 +257,12 @@ fn entry(partition: PartitionId, index: u64) -> Vec<u8> {
 fn snapshot_key(partition: PartitionId, key: &Key) -> Vec<u8> {
     let mut name = field(partition, b's');
     name.extend(bytes(key));
+    name
+}
+
+fn snapshot_session(partition: PartitionId, session: u64) -> Vec<u8> {
+    let mut name = field(partition, b'o');
+    name.extend(session.to_be_bytes());
     name
 }
 

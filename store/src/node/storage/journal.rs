@@ -95,7 +95,8 @@ fn tear(
     let begins_later = |start: &usize| {
         bytes[*start] == 1 && Write::read(&bytes[*start..]).is_some_and(|write| write.is_after(last))
     };
-    if let Some(next) = (at + 1..bytes.len()).find(begins_later) {
+    // also one at `at`: it follows nothing, since the engine's number of the write before is damaged
+    if let Some(next) = (at..bytes.len()).find(begins_later) {
         return Err(damaged(format!(
             "{torn} at byte {at} is not whole, and whole ones follow from byte {next} on"
         )));

@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{StorageError, in_file};
 
 /// Version of the layout on disk; a node refuses every other.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// What the file begins with, whatever the version.
 const MAGIC: &[u8; 4] = b"mark";

@@ -73,7 +73,7 @@ fn append(world: &mut World, node: NodeId, start: u64, entry: &Entry) {
 
 fn entry(number: u64, value: &str) -> Entry {
     let id = ProposalId { node: 3, boot: 1, number };
-    Entry::Command(Command { id, operation: put("x", value) })
+    Entry::Command(Command { id, operation: put("x", value), session: None })
 }
 
 fn start_and_run(world: &mut World) -> Result<(), String> {

@@ -72,7 +72,11 @@ fn node_with_decided(config: &Config, entries: u64) -> Node {
         replicas: [(1, vec![1, 2, 3])].into(),
     };
     let entry = |number| {
-        Entry::Command(Command { id: ProposalId { node: 3, boot: 1, number }, operation: put("x", "a") })
+        Entry::Command(Command {
+            id: ProposalId { node: 3, boot: 1, number },
+            operation: put("x", "a"),
+            session: None,
+        })
     };
     let group = DurableGroup {
         log: Log::new(0, (1..=entries).map(entry).collect()),

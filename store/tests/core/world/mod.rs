@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::telling;
 use parts::{Clock, Link, LinkState, Machine};
 use store::{
-    api::{Ballot, Key, NodeId, Operation, Response, Value},
+    api::{Ballot, Key, NodeId, Operation, Response, SessionTag, Value},
     config::{ClockSkew, ClusterConfig, Mutant},
     core::{
         ClientId, Config, Input, Message, Node, Output,
@@ -51,6 +51,7 @@ impl Delays for Constant {
 pub struct Asked {
     pub node: NodeId,
     pub operation: Operation,
+    pub session: Option<SessionTag>,
     pub response: Option<Response>,
     /// What was known of the key when it was asked.
     known: Known,
@@ -155,7 +156,7 @@ impl World {
         entries
             .filter_map(|entry| match entry {
                 Entry::Command(command) => written(&command.operation).cloned(),
-                Entry::StopSign(_) => None,
+                Entry::StopSign(_) | Entry::Expiry(_) => None,
             })
             .collect()
     }
@@ -325,12 +326,27 @@ impl World {
 
     /// The same of a client that has seen so much of the log.
     pub fn ask_after(&mut self, node: NodeId, operation: Operation, seen: u64) -> Result<usize, Violation> {
+        self.ask_in(None, node, operation, seen)
+    }
+
+    /// The same of a client with a session.
+    pub fn ask_in(
+        &mut self,
+        session: Option<SessionTag>,
+        node: NodeId,
+        operation: Operation,
+        seen: u64,
+    ) -> Result<usize, Violation> {
         let number = self.asked.len();
-        let known = self.known.get(operation.key()).copied().unwrap_or_default();
-        self.asked.push(Asked { node, operation: operation.clone(), response: None, known });
+        // however often a write of a session is asked for, it is one operation
+        let same = |asked: &&Asked| asked.session == session && asked.operation.key() == operation.key();
+        let first = session.and_then(|_| self.asked.iter().find(same));
+        let known = first.map(|first| first.known).or_else(|| self.known.get(operation.key()).copied());
+        let (asked, known) = (operation.clone(), known.unwrap_or_default());
+        self.asked.push(Asked { node, operation: asked, session, response: None, known });
         if self.is_up(node) && !self.machines[&node].paused {
             let client = ClientId { connection: 1, request: number as u64 };
-            self.turn(node, vec![Input::Request { client, operation, seen }])?;
+            self.turn(node, vec![Input::Request { client, operation, seen, session }])?;
         }
         Ok(number)
     }
@@ -605,6 +621,6 @@ enum Event {
 pub fn written(operation: &Operation) -> Option<&Value> {
     match operation {
         Operation::Put { value, .. } | Operation::Cas { new: value, .. } => Some(value),
-        Operation::Get { .. } | Operation::Delete { .. } => None,
+        Operation::Get { .. } | Operation::Delete { .. } | Operation::OpenSession { .. } => None,
     }
 }

@@ -4,10 +4,11 @@ mod damage;
 
 use super::*;
 use crate::{
-    api::{Ballot, Operation},
+    api::{Ballot, Operation, Outcome},
     core::{
         kv::Versioned,
         message::{Command, Entry, ProposalId, Table},
+        sessions::{Session, Verdict},
     },
     node::storage::{LosesUnsynced, tear_log},
 };
@@ -19,7 +20,7 @@ fn ballot(number: u64) -> Ballot {
 fn entries(values: &[&str]) -> Vec<Entry> {
     let entry = |value: &&str| {
         let operation = Operation::Put { key: Key::Integer(1), value: (*value).into() };
-        Entry::Command(Command { id: ProposalId { node: 1, boot: 1, number: 1 }, operation })
+        Entry::Command(Command { id: ProposalId { node: 1, boot: 1, number: 1 }, operation, session: None })
     };
     values.iter().map(entry).collect()
 }
@@ -39,14 +40,14 @@ fn records() -> Vec<Record> {
         Record::Accepted { partition: 1, accepted_ballot: ballot(2), start: 1, entries: entries(&["d"]) },
         Record::Decided { partition: 1, decided: 1 },
         // a snapshot of the node's own, which leaves an entry that it covers; and one that goes beyond the log
-        snapshot(2, &[("x", Some("a"), 1), ("y", None, 2)], 1),
+        snapshot(2, &[("x", Some("a"), 1), ("y", None, 2)], &[(1, Some(1)), (2, Some(2))], 1),
         Record::Accepted {
             partition: 1,
             accepted_ballot: ballot(2),
             start: 2,
             entries: entries(&["e", "f"]),
         },
-        snapshot(7, &[("y", Some("b"), 6), ("z", Some("c"), 7)], 7),
+        snapshot(7, &[("y", Some("b"), 6), ("z", Some("c"), 7)], &[(1, None), (2, Some(7))], 7),
         Record::Accepted {
             partition: 1,
             accepted_ballot: ballot(3),
@@ -56,11 +57,29 @@ fn records() -> Vec<Record> {
     ]
 }
 
-fn snapshot(index: u64, changed: &[(&str, Option<&str>, u64)], start: u64) -> Record {
-    let pair = |(key, value, version): &(&str, Option<&str>, u64)| {
-        (Key::String((*key).to_owned()), Versioned { value: value.map(Into::into), version: *version })
+/// Keys with their values and versions; sessions with the indices of their last entries, or closed.
+fn snapshot(
+    index: u64,
+    keys: &[(&str, Option<&str>, u64)],
+    sessions: &[(u64, Option<u64>)],
+    start: u64,
+) -> Record {
+    let key = |(key, value, version): &(&str, Option<&str>, u64)| {
+        let held = Versioned { value: value.map(Into::into), version: *version };
+        Change::Key(Key::String((*key).to_owned()), held)
     };
-    Record::Snapshot { partition: 1, index, changed: changed.iter().map(pair).collect(), start }
+    let session = |(session, last): &(u64, Option<u64>)| {
+        let held = |index| {
+            let outcome = Outcome::NotSwapped { seen: Some("b".into()) };
+            Change::Session(
+                *session,
+                Session { last: index, verdict: Verdict { outcome, version: 1, index } },
+            )
+        };
+        last.map_or(Change::SessionClosed(*session), held)
+    };
+    let changed = keys.iter().map(key).chain(sessions.iter().map(session)).collect();
+    Record::Snapshot { partition: 1, index, changed, start }
 }
 
 #[test]
@@ -103,6 +122,8 @@ fn a_reopened_store_holds_what_its_records_add_up_to() {
     storage.sync().expect("syncs");
     drop(storage);
     let (_, found) = Durable::open(folder.path(), 8, false).expect("opens again");
+    let sessions = found.state.groups[&1].snapshot.sessions().iter();
+    assert_eq!(sessions.map(|(session, held)| (session, held.last)).collect::<Vec<_>>(), [(2, 7)]);
     assert_eq!((found.disk, found.boot, found.state), (7, 2, expected));
 }
 

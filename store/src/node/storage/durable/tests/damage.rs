@@ -103,7 +103,7 @@ fn change_bytes(closed: &Closed, step: usize, mask: impl Fn(usize) -> u8) -> (u6
 
 #[test]
 fn a_wrong_byte_is_harmless_or_refused() {
-    let (harmless, refused) = change_bytes(&closed(), 7, |at| 1 << (at / 7 % 8));
+    let (harmless, refused) = change_bytes(&closed(), 3, |at| 1 << (at / 3 % 8));
     assert!(harmless > 0 && refused > 300, "{harmless} harmless, {refused} refused");
 }
 
