@@ -106,10 +106,9 @@ fn reads_are_fast_with_leases_and_never_without() {
     }
 }
 
-/// A cluster in memory, with its leader.
+/// A cluster in memory.
 struct Running {
     nodes: Vec<NodeProcess>,
-    leader: usize,
     _folder: tempfile::TempDir,
 }
 
@@ -119,34 +118,34 @@ impl Running {
         let shape = Shape { storage: StorageKind::Memory, leases: true, partitions: 1 };
         let program = env!("CARGO_BIN_EXE_store").as_ref();
         let nodes = local::start(program, folder.path(), shape).await.expect("the nodes start");
-        let addresses: Vec<_> = nodes.iter().map(|node| node.address.clone()).collect();
+        let running = Self { nodes, _folder: folder };
+        running.leader().await;
+        running
+    }
+
+    /// Who leads now.
+    async fn leader(&self) -> Pid {
+        let addresses: Vec<_> = self.nodes.iter().map(|node| node.address.clone()).collect();
         let (directory, _) = local::when_led(NAME, &addresses).await.expect("somebody leads");
         let leader = directory.partitions[0].leader.expect("a leader").node as usize - 1;
-        Self { nodes, leader, _folder: folder }
+        Pid::from_raw(self.nodes[leader].child.id() as i32).expect("a process")
     }
 
-    fn leader(&self) -> &NodeProcess {
-        &self.nodes[self.leader]
-    }
-
-    fn signal(&self, signal: Signal) {
-        let leader = Pid::from_raw(self.leader().child.id() as i32).expect("a process");
-        kill_process(leader, signal).expect("it lives");
-    }
-
-    /// Waits until so many writes are decided: the load is in full swing.
-    async fn has_decided(&self, entries: u64) {
+    /// Waits until so many writes are decided, when the load is in full swing; who leads then. On a slow machine that may be
+    /// another one than at first.
+    async fn leader_after(&self, entries: u64) -> Pid {
         let deadline = Instant::now() + Duration::from_secs(20);
-        let mut client = Client::connect(&self.leader().address, NAME).await.expect("it listens");
+        let mut client = Client::connect(&self.nodes[0].address, NAME).await.expect("it listens");
         while client.status().await.expect("it tells").partitions[0].decided < entries {
             assert!(Instant::now() < deadline, "fewer than {entries} entries within 20 s");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        self.leader().await
     }
 
     /// The load on it.
     fn load(&self, arguments: &[&str]) -> Command {
-        let mut command = bench(&["--address", &self.leader().address, "--cluster", NAME, "--json"]);
+        let mut command = bench(&["--address", &self.nodes[0].address, "--cluster", NAME, "--json"]);
         command.args(["--keys", "10", "--warm-up", "0", "--mix", "put=1"]).args(arguments);
         command
     }
@@ -164,10 +163,10 @@ fn at_a_fixed_rate_all_that_was_due_while_the_leader_stood_still_is_late() {
         let running = Running::start().await;
         let arguments = ["--rate", "100", "--seconds", "2", "--connections", "1", "--depth", "1"];
         let load = running.load(&arguments).spawn().expect("it starts");
-        running.has_decided(10 + 30).await;
-        running.signal(Signal::STOP);
+        let leader = running.leader_after(10 + 30).await;
+        kill_process(leader, Signal::STOP).expect("it lives");
         tokio::time::sleep(Duration::from_millis(400)).await;
-        running.signal(Signal::CONT);
+        kill_process(leader, Signal::CONT).expect("it lives");
         let output = load.wait_with_output().expect("it ends");
         let report = json(&output);
         assert_eq!(output.status.code(), Some(0), "{report:#}");
@@ -187,8 +186,8 @@ fn what_is_not_answered_is_counted_and_told() {
         let running = Running::start().await;
         let arguments = ["--rate", "100", "--seconds", "3", "--connections", "1", "--depth", "4"];
         let load = running.load(&arguments).args(["--timeout-ms", "300"]).spawn().expect("it starts");
-        running.has_decided(10 + 30).await;
-        running.signal(Signal::STOP);
+        let leader = running.leader_after(10 + 30).await;
+        kill_process(leader, Signal::STOP).expect("it lives");
         let output = load.wait_with_output().expect("it ends");
         let report = json(&output);
         assert_eq!(output.status.code(), Some(1), "{report:#}");
