@@ -544,7 +544,10 @@ mod tests {
         in_a_runtime(async {
             let (done, told, asked) = write(vec![Some(redirect(None)), Some(redirect(Some(1)))]).await;
             let error = done.result.expect_err("nobody leads");
-            assert!(matches!(error, ClientError::GaveUp { .. }) && error.is_definite(), "{error}");
+            // its time may be up while it asks
+            let in_doubt = matches!(error, ClientError::NoAnswer);
+            assert!(in_doubt || matches!(error, ClientError::GaveUp { .. }), "{error}");
+            assert_ne!(error.is_definite(), in_doubt, "{error}");
             assert!(told[0].starts_with("election in progress, retrying at node 2 at "), "{told:?}");
             assert!(asked.iter().sum::<usize>() <= 300 / 20 + 3, "it pauses: {asked:?}");
         });
