@@ -18,6 +18,7 @@ use harness::{
     proxy::{Conditions, Link, Network, Protocol, Rule},
 };
 use serde::Serialize;
+use store::load::median;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -345,11 +346,6 @@ impl Row {
             ways: ways.collect(),
         }
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Medians over the rounds; ratios and differences are medians of the rounds'.

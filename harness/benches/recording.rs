@@ -26,6 +26,7 @@ use serde::Serialize;
 use store::{
     api::{Answer, Ballot, ClientReply, ClientRequest, NodeId, Operation, Outcome, ReplyBody, RequestBody},
     config::{ClockSkew, NodeConfig},
+    load::{median, used, used_in},
     node::wire::{self, Handshake, Verdict},
 };
 use tokio::{
@@ -297,35 +298,19 @@ impl Threads {
         let main = std::process::id().to_string();
         for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
             if let Ok(stat) = std::fs::read_to_string(task.path().join("stat"))
-                && let Some((name, seconds)) = used(&stat)
+                && let Some((name, seconds)) = used_in(&stat)
             {
                 let who = if task.file_name() == *main { "clients" } else { name };
                 *times.entry(who.to_owned()).or_default() += seconds;
             }
         }
         for (id, name) in &self.nodes {
-            if let Ok(stat) = std::fs::read_to_string(format!("/proc/{id}/stat"))
-                && let Some((_, seconds)) = used(&stat)
-            {
+            if let Some(seconds) = used(*id) {
                 times.insert(name.clone(), seconds);
             }
         }
         times
     }
-}
-
-/// Name and processor time of a line of `/proc/…/stat`, whose times are hundredths of a second.
-fn used(stat: &str) -> Option<(&str, f64)> {
-    let (head, rest) = stat.rsplit_once(") ")?;
-    let (_, name) = head.split_once('(')?;
-    let fields: Vec<&str> = rest.split(' ').collect();
-    let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
-    Some((name, (ticks(11)? + ticks(12)?) / 100.0))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Medians over the rounds; ratios are medians of the rounds' ratios.

@@ -76,7 +76,8 @@ impl Session {
         entry(&self.surroundings.cluster, function, node)
     }
 
-    /// Asks the store, and records it as one operation. It is asked of another node only where it certainly did not happen, or in a session.
+    /// Asks the store, and records it as one operation. It is asked of another node only where it certainly did not happen, or
+    /// in a session.
     pub async fn ask(&mut self, entry: Entry, function: Function, limit: Duration) -> Finished {
         let partition = self.surroundings.leaders.partition_of(function.key());
         let node = self.store.first(partition, entry);

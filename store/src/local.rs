@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader},
+    ops::{Deref, DerefMut},
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     time::Duration,
@@ -45,23 +46,41 @@ pub struct Shape {
     pub partitions: PartitionId,
 }
 
-/// A running node; killed when dropped.
+/// A process; killed when dropped.
+#[derive(Debug)]
+pub struct Process(pub Child);
+
+impl Deref for Process {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Process {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // it may have ended by itself
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A running node.
 #[derive(Debug)]
 pub struct NodeProcess {
     /// The process.
-    pub child: Child,
+    pub child: Process,
     /// Where it listens.
     pub address: String,
     /// It ends when this is closed.
     _stdin: Option<ChildStdin>,
-}
-
-impl Drop for NodeProcess {
-    fn drop(&mut self) {
-        // it may have ended by itself
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// Starts the nodes, node 1 first, as processes of `program`, which knows `node --config`; what they keep is in `folder`. Their
@@ -101,14 +120,10 @@ pub async fn start(program: &Path, folder: &Path, shape: Shape) -> anyhow::Resul
 }
 
 fn spawn(program: &Path, config: &Path) -> anyhow::Result<NodeProcess> {
-    let mut child = Command::new(program)
-        .args(["node", "--config"])
-        .arg(config)
-        .env("RUST_LOG", "error")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start {}", program.display()))?;
+    let mut command = Command::new(program);
+    command.args(["node", "--config"]).arg(config).env("RUST_LOG", "error");
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut child = Process(child.with_context(|| format!("cannot start {}", program.display()))?);
     let stdin = child.stdin.take();
     let mut line = String::new();
     let mut lines = BufReader::new(child.stdout.take().context("the node's output")?);

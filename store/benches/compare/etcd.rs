@@ -3,13 +3,13 @@
 //! The client speaks gRPC by hand, just as much of HTTP/2 as etcd's answers to GET and PUT need. A client library would take a
 //! tenth of the two processors that etcd shares with it, which would make the store look better than it is; etcd's JSON gateway
 //! costs it far more than that. Header fields are indexed as any client does, so a request has some ten bytes of them. Of headers
-//! in answers only the end of the stream matters: an answer that is an error carries no message, and so is counted as failed.
+//! in answers only the end of the stream matters: an answer that is an error carries no message, and so is counted as unknown.
 
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::{Buf, BufMut, BytesMut};
 use store::{
     load::{Asked, Keys, Kind, Link, Protocol, Request, Verdict, value_of, value_shows},
+    local::Process,
     node::clock::machine_time,
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -33,19 +34,11 @@ pub struct Etcd {
     pub members: Vec<Member>,
 }
 
-/// A member; killed when dropped.
+/// A member.
 #[derive(Debug)]
 pub struct Member {
-    pub child: Child,
+    pub child: Process,
     pub address: SocketAddr,
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        // it may have ended by itself
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Etcd {
@@ -74,7 +67,7 @@ impl Etcd {
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()?;
-            members.push(Member { child, address });
+            members.push(Member { child: Process(child), address });
         }
         Ok(Self { version, members })
     }
@@ -318,13 +311,13 @@ impl Protocol for Grpc {
                 SETTINGS if flags & ACK == 0 => frame(out, SETTINGS, ACK, 0, &[]),
                 PING if flags & ACK == 0 => frame(out, PING, ACK, 0, &payload),
                 GOAWAY => return Err("etcd ends the connection".to_owned()),
-                RST_STREAM => return Ok(Some((id, Verdict::Failed("the stream was reset".to_owned())))),
+                RST_STREAM => return Ok(Some((id, Verdict::Unknown("the stream was reset".to_owned())))),
                 _ => {}
             }
             if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
                 let said = self.said.iter().position(|(said, _)| *said == id);
                 let verdict = said.map(|place| self.said.swap_remove(place).1);
-                return Ok(Some((id, verdict.unwrap_or_else(|| Verdict::Failed("an error".to_owned())))));
+                return Ok(Some((id, verdict.unwrap_or_else(|| Verdict::Unknown("an error".to_owned())))));
             }
         }
         Ok(None)

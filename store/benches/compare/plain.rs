@@ -1,11 +1,14 @@
 //! A plain echo, and the frames of the small programs: a length, a number, a value; answers carry the number.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result};
 use bytes::{Buf, BufMut, BytesMut};
-use store::load::{Asked, Keys, Link, Protocol, Request, Verdict, value_of, value_shows};
+use store::{
+    load::{Asked, Keys, Link, Protocol, Request, Verdict, value_of, value_shows},
+    local::Process,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -71,28 +74,20 @@ impl Protocol for Plain {
     }
 }
 
-/// A process of this program that is one of the small ones; it is killed when dropped.
+/// A process of this program that is one of the small ones.
 #[derive(Debug)]
 pub struct Part {
-    pub child: Child,
+    pub child: Process,
     pub address: String,
     _stdin: Option<ChildStdin>,
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        // it may have ended by itself
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Part {
     /// Starts it: it says where it listens.
     pub fn start(arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        let mut child =
-            command.arg("part").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        command.arg("part").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = Process(command.spawn()?);
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("it has no output")?).read_line(&mut line)?;
         let stdin = child.stdin.take();

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use store::load::median;
 
 use crate::{
     Arguments, LOADS,
@@ -169,11 +170,6 @@ impl Ratio {
             reached: goal.zip(ratio).map(|(goal, ratio)| goal.is_reached(ratio)),
         }
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 impl fmt::Display for Report {

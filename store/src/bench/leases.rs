@@ -7,6 +7,7 @@
 use std::{io::Write, process::ExitCode, time::Duration};
 
 use anyhow::Context;
+use store::load::median;
 use tokio::time::timeout;
 
 use super::{NodeProcess, find_leader, load, start};
@@ -117,11 +118,6 @@ fn of(arguments: &Arguments, clients: u64) -> super::Arguments {
         memory: !arguments.durable,
         json: false,
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn print(arguments: &Arguments, rows: &[Row]) -> anyhow::Result<()> {

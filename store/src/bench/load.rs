@@ -278,15 +278,12 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.what)?;
         writeln!(
             f,
-            "            asked      right  wrong failed unanswered   per second    p50 us    p90 us    p99 us  p99.9 us    max us"
+            "            asked      right  wrong failed   unknown   per second    p50 us    p90 us    p99 us  p99.9 us    max us"
         )?;
         for figures in &self.operations {
             let Figures { kind, counts, per_second, .. } = figures;
-            let Counts { asked, right, wrong, failed, unanswered, .. } = counts;
-            write!(
-                f,
-                "{kind:<6}{asked:>11}{right:>11}{wrong:>7}{failed:>7}{unanswered:>11}{per_second:>13.0}"
-            )?;
+            let Counts { asked, right, wrong, failed, unknown, .. } = counts;
+            write!(f, "{kind:<6}{asked:>11}{right:>11}{wrong:>7}{failed:>7}{unknown:>10}{per_second:>13.0}")?;
             for latency in [figures.p50_us, figures.p90_us, figures.p99_us, figures.p999_us, figures.max_us] {
                 match latency {
                     Some(latency) => write!(f, "{latency:>10.0}")?,

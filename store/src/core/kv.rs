@@ -12,8 +12,8 @@ use crate::{
     },
 };
 
-/// The keys of a partition, and the sessions. Deleted keys stay, with their version and no value, so that an answer about an absent key
-/// carries the version of the write that removed it.
+/// The keys of a partition, and the sessions. Deleted keys stay, with their version and no value, so that an answer about an
+/// absent key carries the version of the write that removed it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct KeyValues {
     keys: BTreeMap<Key, Versioned>,

@@ -11,7 +11,7 @@ const COMPLAINTS: usize = 5;
 /// The longest latency that is told from longer ones: an hour.
 const LONGEST: u64 = 3_600_000_000_000;
 
-/// How many operations ended how. All that were asked are right, wrong, failed or unanswered.
+/// How many operations ended how. All that were asked are right, wrong, failed or unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Sent, or, at a fixed rate, due.
@@ -20,10 +20,10 @@ pub struct Counts {
     pub right: u64,
     /// Answered otherwise.
     pub wrong: u64,
-    /// Answered with an error, or never sent since the connection was lost.
+    /// Certainly not carried out: refused, or never sent since the connection was lost.
     pub failed: u64,
-    /// Not answered.
-    pub unanswered: u64,
+    /// Not answered, or with an error that leaves open whether it was carried out.
+    pub unknown: u64,
     /// Of the right ones: reads that a leader answered under its lease.
     pub fast: u64,
     /// Of the right ones: answered by another node than the one that was asked.
@@ -62,7 +62,7 @@ impl Ended {
     }
 
     pub fn unanswered(&mut self, kind: Kind) {
-        self.tally(kind).counts.unanswered += 1;
+        self.tally(kind).counts.unknown += 1;
     }
 
     pub fn answered(&mut self, kind: Kind, verdict: Verdict, latency: u64, in_time: bool) {
@@ -81,6 +81,10 @@ impl Ended {
             }
             Verdict::Failed(why) => {
                 tally.counts.failed += 1;
+                self.complain(format!("{}: {why}", kind.name()));
+            }
+            Verdict::Unknown(why) => {
+                tally.counts.unknown += 1;
                 self.complain(format!("{}: {why}", kind.name()));
             }
         }
@@ -166,7 +170,7 @@ impl Counts {
         self.right += other.right;
         self.wrong += other.wrong;
         self.failed += other.failed;
-        self.unanswered += other.unanswered;
+        self.unknown += other.unknown;
         self.fast += other.fast;
         self.elsewhere += other.elsewhere;
         self.in_time += other.in_time;
@@ -176,6 +180,12 @@ impl Counts {
     pub fn is_good(&self) -> bool {
         self.asked > 0 && self.right == self.asked
     }
+}
+
+/// The middle one of some values; not a number without any.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Figures of one kind of operation. Latencies, in microseconds, are those of right answers; null without any.

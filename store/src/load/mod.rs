@@ -6,7 +6,7 @@
 //! (otherwise the load would take part in the pause: coordinated omission).
 //!
 //! Each key holds one value, in which it is written, so each answer can be looked at. Every operation that was asked is counted
-//! under exactly one of right, wrong, failed and unanswered. All connections are served by the thread that asks; what is ready
+//! under exactly one of right, wrong, failed and unknown. All connections are served by the thread that asks; what is ready
 //! on one is read at once, and what may be asked then is written at once.
 
 mod connection;
@@ -25,9 +25,9 @@ use tokio::net::TcpStream;
 
 use crate::node::clock::machine_time;
 pub use connection::Asked;
-pub use figures::{Counts, Figures, Outcome};
+pub use figures::{Counts, Figures, Outcome, median};
 pub use keys::{Keys, value_of, value_shows};
-pub use processor::{resident, used};
+pub use processor::{resident, used, used_in};
 pub use store::StoreProtocol;
 pub use target::{Target, check};
 
@@ -125,8 +125,10 @@ pub enum Verdict {
     },
     /// Something else.
     Wrong(String),
-    /// That the operation was not carried out, or that nobody knows.
+    /// That the operation was not carried out.
     Failed(String),
+    /// That nobody knows whether it was.
+    Unknown(String),
 }
 
 /// How operations are asked on a connection, and answers read.

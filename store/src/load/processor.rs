@@ -3,10 +3,16 @@
 /// Seconds of processor time that a process has used, user and system, to a hundredth.
 pub fn used(process: u32) -> Option<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // the name before may hold anything
-    let (_, fields) = stat.rsplit_once(") ")?;
+    used_in(&stat).map(|(_, seconds)| seconds)
+}
+
+/// Name and processor time of a line of `/proc/…/stat`, of a process or a thread; its times are hundredths of a second.
+pub fn used_in(stat: &str) -> Option<(&str, f64)> {
+    // the name may hold anything
+    let (head, fields) = stat.rsplit_once(") ")?;
+    let (_, name) = head.split_once('(')?;
     let ticks = |index: usize| fields.split(' ').nth(index)?.parse::<f64>().ok();
-    Some((ticks(11)? + ticks(12)?) / 100.0)
+    Some((name, (ticks(11)? + ticks(12)?) / 100.0))
 }
 
 /// Bytes of memory that a process has resident.

@@ -84,7 +84,8 @@ impl Protocol for StoreProtocol {
         let request = asked.request(id).ok_or_else(|| format!("answered {id}, which was not asked"))?;
         let verdict = match body {
             ReplyBody::Operation(Ok(answer)) => self.judge(request, &answer),
-            ReplyBody::Operation(Err(error)) => Verdict::Failed(error.to_string()),
+            ReplyBody::Operation(Err(error)) if error.is_definite() => Verdict::Failed(error.to_string()),
+            ReplyBody::Operation(Err(error)) => Verdict::Unknown(error.to_string()),
             other => return Err(format!("the answer is to something else: {other:?}")),
         };
         read.advance(4 + length);
@@ -145,12 +146,17 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_failures_and_answers_to_nothing_end_the_connection() {
+    fn an_error_is_a_failure_if_it_is_definite_and_answers_to_nothing_end_the_connection() {
         let mut asked = Asked::new(2);
         let id = asked.add(0, Request { kind: Kind::Put, key: 7 });
+        let says = |error: &StoreError| {
+            let reply = ClientReply { id, body: ReplyBody::Operation(Err(error.clone())) };
+            read(&reply, &asked).expect("a reply").expect("all of it").1
+        };
         let error = StoreError::Indefinite { reason: "it was deposed".to_owned() };
-        let failed = ClientReply { id, body: ReplyBody::Operation(Err(error.clone())) };
-        assert_eq!(read(&failed, &asked), Ok(Some((id, Verdict::Failed(error.to_string())))));
+        assert_eq!(says(&error), Verdict::Unknown(error.to_string()));
+        let error = StoreError::NotLeader { partition: 1, leader: None };
+        assert_eq!(says(&error), Verdict::Failed(error.to_string()));
         let body = ReplyBody::Operation(Ok(answer(Outcome::Written)));
         assert!(read(&ClientReply { id: id + 2, body }, &asked).is_err(), "another life of the same slot");
     }

@@ -112,7 +112,7 @@ pub fn check(outcome: &Outcome) -> anyhow::Result<()> {
         counts.asked,
         counts.wrong,
         counts.failed,
-        counts.unanswered,
+        counts.unknown,
         outcome.complaints.join("; ")
     );
     Ok(())

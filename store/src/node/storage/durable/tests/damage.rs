@@ -89,7 +89,7 @@ fn change_bytes(closed: &Closed, step: usize, mask: impl Fn(usize) -> u8) -> (u6
                 }
                 Err(StorageError::Damaged { file, why }) => {
                     let name = file.strip_prefix(copy.path()).expect("a file of the folder");
-                    assert!(name.exists() || copy.path().join(name).exists(), "{place}: {why}");
+                    assert!(copy.path().join(name).exists(), "{place}: {why}");
                     let untouched = self::files(copy.path());
                     assert!(untouched.values().eq(changed.values()), "{place}: nothing was changed");
                     refused += 1;
@@ -108,12 +108,13 @@ fn a_wrong_byte_is_harmless_or_refused() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: each byte four times, of which the test above tries every third once"]
 fn every_wrong_byte_is_harmless_or_refused() {
     let closed = closed();
     for mask in [0x01, 0x10, 0x80, 0xff] {
         let (harmless, refused) = change_bytes(&closed, 1, |_| mask);
         println!("mask {mask:#04x}: {harmless} harmless, {refused} refused");
+        assert!(refused > 1000, "{refused} refused");
     }
 }
 
@@ -251,11 +252,7 @@ fn damage_says_where_it_is() {
     );
     files.insert(journal, bytes[..second].to_vec());
     let words = refused(&files);
-    assert!(
-        words.contains("/1.jnl is damaged: a write at byte 0")
-            || words.contains("/1.jnl is damaged: write 2 at byte 0"),
-        "{words}"
-    );
+    assert!(words.contains("/1.jnl is damaged: write 2 at byte 0"), "{words}");
 }
 
 /// The last write of a journal is not whole, and only its checksum shows it.
