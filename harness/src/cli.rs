@@ -12,10 +12,12 @@ use clap::{Args, Parser, Subcommand};
 use store::config::NodeConfig;
 
 use crate::{
+    campaign::{self, command::CampaignArguments},
     plan::Plan,
     report::{FAILED, Report, render, severity, verdict_line},
     run::{self, Ended},
     selftest::{self, SelftestArguments},
+    shrink::{self, command::ShrinkArguments},
     sim::{self, command::SimArguments},
     workload::{self, Time, Workload},
 };
@@ -40,6 +42,10 @@ enum Command {
     Run(RunArguments),
     /// Runs workloads in simulated time, many seeds a second.
     Sim(SimArguments),
+    /// Goes through all workloads of folders in simulated time: what fails, and whether every planted bug is found.
+    Campaign(CampaignArguments),
+    /// Makes a plan that fails in simulation as small as it goes: the same violation with fewer faults, operations, nodes.
+    Shrink(ShrinkArguments),
     /// Prints a workload with every key, its meaning and its default.
     ExplainWorkload,
     /// Prints the JSON schema of workload files, for editors.
@@ -64,6 +70,7 @@ enum Command {
 
 /// What to run.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct RunArguments {
     /// Workload files.
     #[arg(required = true, value_name = "WORKLOAD.toml")]
@@ -77,6 +84,9 @@ struct RunArguments {
     /// Warm-up and faults together take this long, such as 30s.
     #[arg(long, value_name = "TIME", value_parser = time)]
     time_limit: Option<Time>,
+    /// The files are plans, as results hold them: each is run once, with its own seed.
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "time_limit"])]
+    plans: bool,
     /// Where results go.
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
@@ -103,6 +113,8 @@ pub fn main() -> ExitCode {
         Some(Command::Selftest(arguments)) => selftest::main(&arguments),
         Some(Command::Run(arguments)) => run_all(&arguments),
         Some(Command::Sim(arguments)) => sim::command::main(&arguments),
+        Some(Command::Campaign(arguments)) => campaign::command::main(&arguments),
+        Some(Command::Shrink(arguments)) => shrink::command::main(&arguments),
         Some(Command::ExplainWorkload) => shown(&workload::reference::explain()),
         Some(Command::Schema) => shown(&format!("{:#}\n", workload::reference::schema())),
         None => run_all(&cli.run),
@@ -130,16 +142,15 @@ fn node(path: &Path) -> ExitCode {
 }
 
 fn run_all(arguments: &RunArguments) -> ExitCode {
-    let mut workloads = Vec::new();
-    for path in &arguments.workloads {
-        match workload::load(path) {
-            Ok(workload) => workloads.push(adapted(workload, arguments)),
-            Err(problem) => {
-                eprintln!("{problem}");
-                return ExitCode::from(2);
-            }
+    let plans: Result<Vec<Vec<Plan>>, String> =
+        arguments.workloads.iter().map(|path| plans(path, arguments)).collect();
+    let plans = match plans {
+        Ok(plans) => plans.concat(),
+        Err(problem) => {
+            eprintln!("{problem}");
+            return ExitCode::from(2);
         }
-    }
+    };
     let options = match options(arguments) {
         Ok(options) => options,
         Err(error) => {
@@ -154,11 +165,6 @@ fn run_all(arguments: &RunArguments) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let seeds = arguments.seeds.clone().unwrap_or(arguments.seed..arguments.seed + 1);
-    let plans: Vec<Plan> = workloads
-        .iter()
-        .flat_map(|workload| seeds.clone().map(|seed| Plan::new(workload.clone(), seed)))
-        .collect();
     runtime.block_on(run_plans(plans, &options, arguments.json))
 }
 
@@ -246,6 +252,18 @@ fn show(report: &Report, json: bool) {
     } else {
         say!("{}", render(report).trim_end());
     }
+}
+
+/// What is run of a file: a plan, or a workload's plan for each seed.
+fn plans(path: &Path, arguments: &RunArguments) -> Result<Vec<Plan>, String> {
+    if arguments.plans {
+        let plan = Plan::load(path)?;
+        return Ok(vec![if arguments.without_mutant { plan.without_mutant() } else { plan }]);
+    }
+    let workload = workload::load(path).map_err(|problem| problem.to_string())?;
+    let workload = adapted(workload, arguments);
+    let seeds = arguments.seeds.clone().unwrap_or(arguments.seed..arguments.seed + 1);
+    Ok(seeds.map(|seed| Plan::new(workload.clone(), seed)).collect())
 }
 
 fn adapted(workload: Workload, arguments: &RunArguments) -> Workload {

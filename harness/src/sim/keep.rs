@@ -16,7 +16,16 @@ use crate::{plan::Plan, results::ResultsFolder};
 
 /// Writes plan, history, traces and tale of a plan's run; the folder.
 pub fn keep(results: &Path, plan: &Plan) -> Result<PathBuf> {
-    let folder = ResultsFolder::of_simulated(results, plan)?;
+    keep_as(results, &format!("sim-{}", plan.seed), plan)
+}
+
+/// The same of a plan that was shrunk from the run of another seed, in `results/<workload>/shrunk-<that seed>/`.
+pub fn keep_shrunk(results: &Path, plan: &Plan, seed: u64) -> Result<PathBuf> {
+    keep_as(results, &format!("shrunk-{seed}"), plan)
+}
+
+fn keep_as(results: &Path, name: &str, plan: &Plan) -> Result<PathBuf> {
+    let folder = ResultsFolder::of_simulated(results, name, plan)?;
     let options = Options { tale: true, planted: None };
     let mut world = carry_out(plan, &options);
     folder.write("tale.txt", &world.tale.take().unwrap_or_default().join("\n"))?;
