@@ -13,7 +13,7 @@ use store::config::NodeConfig;
 
 use crate::{
     plan::Plan,
-    report::{FAILED, Report, render, severity, verdict_line},
+    report::{FAILED, Report, html, render, severity, verdict_line},
     run::{self, Ended},
     selftest::{self, SelftestArguments},
     sim::{self, command::SimArguments},
@@ -40,6 +40,12 @@ enum Command {
     Run(RunArguments),
     /// Runs workloads in simulated time, many seeds a second.
     Sim(SimArguments),
+    /// Writes `report.html` in the folders of old runs anew, from what they have recorded.
+    Report {
+        /// Folders of runs, such as results/latest.
+        #[arg(required = true, value_name = "RUN_DIR")]
+        folders: Vec<PathBuf>,
+    },
     /// Prints a workload with every key, its meaning and its default.
     ExplainWorkload,
     /// Prints the JSON schema of workload files, for editors.
@@ -103,6 +109,7 @@ pub fn main() -> ExitCode {
         Some(Command::Selftest(arguments)) => selftest::main(&arguments),
         Some(Command::Run(arguments)) => run_all(&arguments),
         Some(Command::Sim(arguments)) => sim::command::main(&arguments),
+        Some(Command::Report { folders }) => draw(&folders),
         Some(Command::ExplainWorkload) => shown(&workload::reference::explain()),
         Some(Command::Schema) => shown(&format!("{:#}\n", workload::reference::schema())),
         None => run_all(&cli.run),
@@ -112,6 +119,20 @@ pub fn main() -> ExitCode {
 /// Prints a text; whoever reads it may stop in the middle.
 fn shown(text: &str) -> ExitCode {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+/// Draws runs that are over.
+fn draw(folders: &[PathBuf]) -> ExitCode {
+    for folder in folders {
+        match html::write(folder) {
+            Ok(path) => say!("report          {}", path.display()),
+            Err(error) => {
+                eprintln!("error: {}: {error:#}", folder.display());
+                return ExitCode::from(2);
+            }
+        }
+    }
     ExitCode::SUCCESS
 }
 
@@ -133,7 +154,7 @@ fn run_all(arguments: &RunArguments) -> ExitCode {
     let mut workloads = Vec::new();
     for path in &arguments.workloads {
         match workload::load(path) {
-            Ok(workload) => workloads.push(adapted(workload, arguments)),
+            Ok(workload) => workloads.push((adapted(workload, arguments), again(path, arguments))),
             Err(problem) => {
                 eprintln!("{problem}");
                 return ExitCode::from(2);
@@ -155,20 +176,23 @@ fn run_all(arguments: &RunArguments) -> ExitCode {
         }
     };
     let seeds = arguments.seeds.clone().unwrap_or(arguments.seed..arguments.seed + 1);
-    let plans: Vec<Plan> = workloads
+    let plan = |workload: &Workload, again: &str, seed| {
+        (Plan::new(workload.clone(), seed), format!("{again} --seed {seed}"))
+    };
+    let plans: Vec<(Plan, String)> = workloads
         .iter()
-        .flat_map(|workload| seeds.clone().map(|seed| Plan::new(workload.clone(), seed)))
+        .flat_map(|(workload, again)| seeds.clone().map(move |seed| plan(workload, again, seed)))
         .collect();
     runtime.block_on(run_plans(plans, &options, arguments.json))
 }
 
 /// One run after the other; the last line is that of the worst.
-async fn run_plans(plans: Vec<Plan>, options: &run::Options, json: bool) -> ExitCode {
+async fn run_plans(plans: Vec<(Plan, String)>, options: &run::Options, json: bool) -> ExitCode {
     let several = plans.len() > 1;
     let mut rows: Vec<Row> = Vec::new();
-    for plan in plans {
+    for (plan, again) in plans {
         let (workload, seed) = (plan.workload.clone(), plan.seed);
-        let row = match run::run(plan, options).await {
+        let row = match run::run(plan, again, options).await {
             Ok(Ended::Checked(report)) => {
                 show(&report, json);
                 Row::of(&report)
@@ -254,6 +278,18 @@ fn adapted(workload: Workload, arguments: &RunArguments) -> Workload {
         workload.limit_time(limit);
     }
     workload
+}
+
+/// The command that runs a workload in the same way, but for the seed.
+fn again(path: &Path, arguments: &RunArguments) -> String {
+    let mut words = format!("cargo run --release -p harness -- {}", path.display());
+    if let Some(limit) = &arguments.time_limit {
+        words += &format!(" --time-limit {limit}");
+    }
+    if arguments.without_mutant {
+        words += " --without-mutant";
+    }
+    words
 }
 
 fn options(arguments: &RunArguments) -> anyhow::Result<run::Options> {
