@@ -156,7 +156,13 @@ fn a_run_with_a_kill_is_valid_and_tampered_copies_of_its_record_are_not() {
     assert!(last_line(&output).starts_with("VERDICT valid short seed 5"), "{shown}");
     assert!(shown.contains("kill leader(1) -> node"), "{shown}");
     let run = place.latest();
-    for file in ["plan.toml", "history.jsonl", "verdict.json", "logs/node-1.log", "trace/node-1.jsonl"] {
+    assert!(
+        shown.lines().any(|line| line.starts_with("report ") && line.ends_with("/report.html")),
+        "{shown}"
+    );
+    for file in
+        ["plan.toml", "history.jsonl", "verdict.json", "report.html", "logs/node-1.log", "trace/node-1.jsonl"]
+    {
         assert!(run.join(file).is_file(), "{file} is missing");
     }
 

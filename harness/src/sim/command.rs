@@ -17,7 +17,7 @@ use super::{
 use crate::{
     clock::boottime_ns,
     plan::Plan,
-    report::{FAILED, NEVER_REACHED, name_of, severity},
+    report::{FAILED, NEVER_REACHED, html, name_of, severity},
     workload::{self, ExpectedVerdict, Time, Workload},
 };
 
@@ -157,7 +157,7 @@ impl Case {
 }
 
 fn simulate(case: &Case, arguments: &SimArguments) -> Row {
-    let options = Options { tale: arguments.tale, planted: None };
+    let options = Options { tale: arguments.tale, ..Options::default() };
     let jobs = arguments
         .jobs
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
@@ -181,8 +181,11 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Row {
         let found = if outcome.diverged { "two runs of this seed differ" } else { found };
         say!("seed {seed}: {}\n    again: {}", found.replace('\n', "\n    "), case.again(seed));
         if row.exit_code != 0 && place <= KEPT {
-            match keep(&arguments.out, &case.plan(seed)) {
-                Ok(folder) => say!("    kept: {}", folder.display()),
+            match keep(&arguments.out, &case.plan(seed), outcome) {
+                Ok(folder) => {
+                    say!("    kept: {}", folder.display());
+                    say!("    report: {}", folder.join(html::FILE).display());
+                }
                 Err(error) => {
                     eprintln!("error: {error:#}");
                     row.fail(&format!("seed {seed} could not be kept: {error:#}"));

@@ -162,7 +162,9 @@ impl Recorded {
             folder,
         };
         seen(json(&run.folder, "verdict.json").map(|verdict| run.verdict = Some(verdict)));
-        seen(json(&run.folder, "links.json").map(|links| run.links = Some(links)));
+        if !run.simulated() {
+            seen(json(&run.folder, "links.json").map(|links| run.links = Some(links)));
+        }
         let plan = fs::read_to_string(run.folder.join("plan.toml")).map_err(|error| error.to_string());
         let plan = plan.and_then(|text| toml::from_str(&text).map_err(|error| error.message().to_owned()));
         seen(plan.map(|plan| run.plan = Some(plan)).map_err(|error| format!("plan.toml: {error}")));

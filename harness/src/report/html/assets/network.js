@@ -25,13 +25,17 @@ function spaceTime(around) {
     picture.append(svg("text", { x: 4, y: y(name) + 4 }, name));
   });
   timeMarks(picture, scale, tall);
+  picture.append(svg("line", { x1: scale.x(around.at), x2: scale.x(around.at), y1: 14, y2: tall - 20, stroke: color("bad"), "stroke-dasharray": "1 4" }));
   const says = element("p", { class: "mono", id: "says", "aria-live": "polite" }, "Press a sign, an arrow or a request: what it is stands here.");
   const say = text => () => { says.textContent = text; };
   for (const message of around.messages ?? []) picture.append(messageArrow(message, scale, y, say));
   asked.forEach((operation, at) => picture.append(request(operation, around.answered[at], scale, y, say)));
   let reached = {};
   for (const event of around.events) picture.append(eventSign(event, scale, y, say, reached));
-  box.append(element("div", { class: "scroll" }, picture), says, signs(around), missing(around), eventTable(around));
+  const window = element("div", { class: "scroll" }, picture);
+  // what it is about in the middle, as soon as the picture has a place
+  requestAnimationFrame(() => { window.scrollLeft = scale.x(around.at) - window.clientWidth * 0.6; });
+  box.append(window, says, signs(around), missing(around), eventTable(around));
   return box;
 }
 

@@ -13,9 +13,9 @@ use crate::report::html::{
 };
 
 /// Most events of a kind, operations and messages that are drawn: those that are nearest in time.
-const EVENTS: usize = 24;
-const OPERATIONS: usize = 16;
-const MESSAGES: usize = 300;
+const EVENTS: usize = 14;
+const OPERATIONS: usize = 10;
+const MESSAGES: usize = 120;
 
 /// Least and most nanoseconds before the violation that are shown.
 const LEAST: u64 = 5_000_000;
@@ -38,6 +38,8 @@ pub(super) struct Centre {
 pub(super) struct SpaceTime {
     from: u64,
     to: u64,
+    /// The moment that it is about.
+    at: u64,
     partition: Option<u32>,
     events: Vec<Event>,
     /// Requests on the key: indices of operations.
@@ -134,11 +136,13 @@ impl SpaceTime {
         operations.sort_unstable();
         let answered = operations.iter().map(|&index| answered(run, &run.operations[index])).collect();
         let messages = run.messages.as_ref().map(|all| {
-            let about = |message: &&Message| {
-                message.partition.is_none_or(|of| centre.partition.is_none_or(|partition| of == partition))
-                    && centre.covers(message.sent, message.arrived.unwrap_or(message.sent))
-            };
-            let mut near: Vec<Message> = all.iter().filter(about).cloned().collect();
+            let then =
+                |message: &&Message| centre.covers(message.sent, message.arrived.unwrap_or(message.sent));
+            let other =
+                |message: &Message| message.partition.is_none() || message.partition != centre.partition;
+            let (others, mut near): (Vec<Message>, Vec<Message>) =
+                all.iter().filter(then).cloned().partition(other);
+            few("messages of other partitions or of whole nodes", others.len(), 0);
             near.sort_by_key(|message| message.sent.abs_diff(centre.at));
             few("messages", near.len(), MESSAGES);
             near.truncate(MESSAGES);
@@ -146,7 +150,17 @@ impl SpaceTime {
             near
         });
         let (from, to) = (centre.from / 1000, centre.to / 1000);
-        Self { from, to, partition: centre.partition, events: kept, operations, answered, messages, left_out }
+        Self {
+            from,
+            to,
+            at: centre.at / 1000,
+            partition: centre.partition,
+            events: kept,
+            operations,
+            answered,
+            messages,
+            left_out,
+        }
     }
 }
 
@@ -159,7 +173,8 @@ fn traced<'a>(run: &'a Recorded, centre: &Centre) -> BTreeMap<String, Vec<&'a Tr
         let time = line.common.saturating_sub(origin);
         let other_partition =
             partition(&line.event).is_some_and(|of| centre.partition.is_some_and(|its| its != of));
-        let other_key = matches!(&line.event, TraceEvent::FastRead { key: of, .. } if key.is_some_and(|key| !of_key(of, key)));
+        let other_key =
+            matches!(&line.event, TraceEvent::FastRead { key: of, .. } if key.is_some_and(|key| of != key));
         if line.common < origin || !centre.covers(time, time) || other_partition || other_key {
             continue;
         }
@@ -180,7 +195,7 @@ fn answered(run: &Recorded, operation: &Operation) -> Option<i64> {
     });
     let mut its = its.filter(|line| {
         matches!(&line.event, TraceEvent::FastRead { key: of, version, ballot: led, .. }
-            if of_key(of, key) && *version == operation.version && in_words(led) == ballot)
+            if of == key && *version == operation.version && in_words(led) == ballot)
     });
     let only = its.next()?;
     its.next().is_none().then(|| (only.common - origin) as i64 / 1000)
@@ -212,6 +227,9 @@ fn event(run: &Recorded, kind: &str, line: &TraceLine) -> Event {
             let which = if last == *first { first.to_string() } else { format!("{first} to {last}") };
             format!("{how} entry {which} under {}", in_words(ballot))
         }
+        TraceEvent::Started { .. } => format!("starts for the {}. time", line.boot),
+        TraceEvent::Clock { rate_ppm, .. } => format!("its clock changes: {rate_ppm} ppm from here on"),
+        TraceEvent::MutantReached { name } => format!("the planted bug {name} changes what happens"),
         other => serde_json::to_string(other).unwrap_or_default(),
     };
     let at = (line.common as i64 - run.header.origin as i64) / 1000;
@@ -241,9 +259,4 @@ fn partition(event: &TraceEvent) -> Option<u32> {
         | TraceEvent::Snapshot { partition, .. } => Some(*partition),
         TraceEvent::Started { .. } | TraceEvent::Clock { .. } | TraceEvent::MutantReached { .. } => None,
     }
-}
-
-/// Whether a trace's text of a key is this key's.
-fn of_key(traced: &str, key: &str) -> bool {
-    traced == key
 }
