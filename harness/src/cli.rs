@@ -282,14 +282,9 @@ fn adapted(workload: Workload, arguments: &RunArguments) -> Workload {
 
 /// The command that runs a workload in the same way, but for the seed.
 fn again(path: &Path, arguments: &RunArguments) -> String {
-    let mut words = format!("cargo run --release -p harness -- {}", path.display());
-    if let Some(limit) = &arguments.time_limit {
-        words += &format!(" --time-limit {limit}");
-    }
-    if arguments.without_mutant {
-        words += " --without-mutant";
-    }
-    words
+    let limit = arguments.time_limit.map(|limit| format!(" --time-limit {limit}")).unwrap_or_default();
+    let without = if arguments.without_mutant { " --without-mutant" } else { "" };
+    format!("cargo run --release -p harness -- {}{limit}{without}", path.display())
 }
 
 fn options(arguments: &RunArguments) -> anyhow::Result<run::Options> {

@@ -154,7 +154,9 @@ fn browse(folder: &Path, sections: &[&str]) {
     };
     let profile = tempfile::tempdir().expect("a folder");
     let path = fs::canonicalize(folder.join(html::FILE)).expect("a report");
-    let output = Command::new(browser)
+    let output = Command::new("timeout")
+        .arg("120")
+        .arg(browser)
         .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"])
         .args(["--window-size=1400,1000", "--virtual-time-budget=5000", "--dump-dom"])
         .arg(format!("--user-data-dir={}", profile.path().display()))

@@ -25,7 +25,8 @@ use crate::{
 struct Verdict<'a> {
     workload: &'a str,
     seed: u64,
-    verdict: Status,
+    #[serde(rename = "verdict")]
+    status: Status,
     words: String,
     again: String,
     missing: &'a [String],
@@ -39,7 +40,8 @@ struct Findings<'a> {
     name: CheckName,
     status: Status,
     words: String,
-    findings: Vec<&'a str>,
+    #[serde(rename = "findings")]
+    texts: Vec<&'a str>,
 }
 
 /// Writes plan, history, traces, messages, tale, verdict and report of a plan's run, which has come to `outcome`; the folder.
@@ -64,12 +66,12 @@ fn verdict<'a>(plan: &'a Plan, outcome: &'a Outcome, folder: &Path) -> Verdict<'
     let mut checks: Vec<Findings<'a>> = Vec::new();
     for Finding { by, text } in &outcome.findings {
         match checks.iter_mut().find(|check| check.name == *by) {
-            Some(check) => check.findings.push(text),
+            Some(check) => check.texts.push(text),
             None => checks.push(Findings {
                 name: *by,
                 status: Status::Violation,
                 words: text.lines().next().unwrap_or_default().trim_end_matches(':').to_owned(),
-                findings: vec![text],
+                texts: vec![text],
             }),
         }
     }
@@ -81,7 +83,7 @@ fn verdict<'a>(plan: &'a Plan, outcome: &'a Outcome, folder: &Path) -> Verdict<'
     Verdict {
         workload: &plan.workload,
         seed: plan.seed,
-        verdict: if first.is_some() { Status::Violation } else { Status::Unknown },
+        status: if first.is_some() { Status::Violation } else { Status::Unknown },
         words: words.or(undecided).unwrap_or_else(|| "nothing was decided".to_owned()),
         again: format!(
             "cargo run --release -p harness -- sim --plans {} --tale",

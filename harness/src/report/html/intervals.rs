@@ -232,3 +232,46 @@ pub(super) fn in_words(ballot: &Ballot) -> String {
 pub(super) fn events(traces: &Traces) -> impl Iterator<Item = &TraceLine> {
     traces.nodes.iter().flat_map(|node| node.lines.iter().map(|(_, line)| line))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::html::tests::traced;
+
+    fn line(boot: u64, micros: u64, rest: &str) -> String {
+        // the history begins when the common clock shows 1000 ns
+        format!(r#"{{"node":1,"boot":{boot},"common":{0},"local":{0},{rest}}}"#, 1000 + micros * 1000)
+    }
+
+    #[test]
+    fn a_lease_ends_on_both_clocks_and_a_leader_when_it_is_killed() {
+        let of = r#""partition":1,"ballot":{"config":0,"number":2,"priority":0,"node":1}"#;
+        let until = |micros: u64| format!(r#""kind":"hold",{of},"until":{}"#, 1000 + micros * 1000);
+        // the node's clock runs at half the rate of the common one from 1000 µs on
+        let slow = r#""kind":"clock","base_common":1001000,"base_local":1001000,"rate_ppm":-500000"#;
+        let run = traced(
+            &[
+                r#"{"record":"nemesis","time":6000000,"requested":6000000,"fault":1,"begins":true,"action":"kill","target":"node 1","nodes":[1]}"#.to_owned(),
+                r#"{"record":"phase","time":10000000,"name":"end"}"#.to_owned(),
+            ],
+            &[
+                line(1, 1000, r#""kind":"started","lease":1,"drift_ppm":0"#),
+                line(1, 1000, slow),
+                line(1, 1000, &format!(r#""kind":"leading",{of}"#)),
+                line(1, 1000, &until(2000)),
+                line(1, 2000, &until(2500)),
+                line(2, 8000, r#""kind":"started","lease":1,"drift_ppm":0"#),
+            ],
+        );
+        let roles = roles(&run);
+        let of = |role| roles.intervals.iter().find(|interval| interval.role == role).expect("an interval");
+        let hold = of(Role::Holds);
+        assert_eq!((hold.from, hold.to, hold.own, hold.renewed), (1000, 4000, Some(2500), 1));
+        assert_eq!(hold.end, "ran out");
+        let leads = of(Role::Leads);
+        assert_eq!((leads.from, leads.to, leads.end), (1000, 6000, "the node was killed"));
+        assert_eq!(leads.ballot, "0.2.0@n1");
+        assert_eq!(roles.starts, [(1, 1, 1000), (1, 2, 8000)]);
+        assert_eq!(roles.clocks.len(), 1);
+    }
+}

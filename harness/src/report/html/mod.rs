@@ -54,6 +54,8 @@ struct Data<'a> {
     folder: String,
     simulated: bool,
     verdict: Judged,
+    /// Nanoseconds that the common clock showed when the run began.
+    origin: u64,
     /// Microseconds from the beginning of the run to its last record.
     span: u64,
     phases: Vec<(u64, &'a str)>,
@@ -103,7 +105,8 @@ struct Fault<'a> {
 fn render(run: &Recorded) -> Result<String> {
     let span = run.last.div_ceil(1000).max(1);
     let mut findings = Findings::look(run);
-    let sample = sample::choose(run, &findings.core());
+    let core = findings.core();
+    let sample = sample::choose(run, &core);
     findings.point_into(&sample.kept);
     let verdict = judged(run, &findings);
     let headline = Headline {
@@ -118,6 +121,7 @@ fn render(run: &Recorded) -> Result<String> {
         folder: run.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         simulated: run.simulated(),
         verdict,
+        origin: run.header.origin,
         span,
         phases: run.phases.iter().map(|phase| (phase.time / 1000, phase.name.as_str())).collect(),
         faults: faults(&run.faults),
@@ -125,7 +129,7 @@ fn render(run: &Recorded) -> Result<String> {
         nodes: nodes(run),
         throughput: Throughput::of(&run.operations, span),
         ways: series::ways(&run.operations, span),
-        operations: Columns::pack(run, &sample.kept),
+        operations: Columns::pack(run, &sample.kept, &core),
         sample,
         roles: intervals::roles(run),
         findings,
@@ -145,41 +149,34 @@ fn judged(run: &Recorded, findings: &Findings) -> Judged {
     let simulated = if run.simulated() { "simulated " } else { "" };
     let of = format!("{simulated}{} seed {}", run.header.workload, run.header.seed);
     let again = recorded.as_ref().and_then(|verdict| verdict.again.clone()).unwrap_or_else(|| again(run));
-    match recorded {
-        Some(verdict) => Judged {
-            line: format!("{of}: {}", verdict.words),
+    let Some(verdict) = recorded else {
+        let (verdict, why) = match findings.first_words() {
+            Some(words) => ("violation", words),
+            None => ("unknown", "the run has left no verdict: it was interrupted, or it failed".to_owned()),
+        };
+        let mutant = run.plan.as_ref().and_then(|plan| plan.test.mutant);
+        return Judged {
+            verdict: verdict.to_owned(),
+            line: format!("{of}: {why}"),
             again,
-            deaths: verdict.deaths_in_words(),
-            verdict: verdict.verdict,
-            as_expected: verdict.as_expected,
-            exit_code: verdict.exit_code,
-            mutant: verdict.mutant,
-            missing: verdict.missing,
-            checks: verdict.checks,
-        },
-        None => {
-            let (verdict, why) = match findings.first_words() {
-                Some(words) => ("violation", words),
-                None => {
-                    ("unknown", "the run has left no verdict: it was interrupted, or it failed".to_owned())
-                }
-            };
-            Judged {
-                verdict: verdict.to_owned(),
-                line: format!("{of}: {why}"),
-                again,
-                as_expected: None,
-                exit_code: None,
-                mutant: run
-                    .plan
-                    .as_ref()
-                    .and_then(|plan| plan.test.mutant)
-                    .map(|mutant| format!("{mutant:?}")),
-                missing: Vec::new(),
-                deaths: Vec::new(),
-                checks: Vec::new(),
-            }
-        }
+            as_expected: None,
+            exit_code: None,
+            mutant: mutant.map(|mutant| format!("{mutant:?}")),
+            missing: Vec::new(),
+            deaths: Vec::new(),
+            checks: Vec::new(),
+        };
+    };
+    Judged {
+        line: format!("{of}: {}", verdict.words),
+        again,
+        deaths: verdict.deaths_in_words(),
+        verdict: verdict.status,
+        as_expected: verdict.as_expected,
+        exit_code: verdict.exit_code,
+        mutant: verdict.mutant,
+        missing: verdict.missing,
+        checks: verdict.checks,
     }
 }
 
@@ -260,9 +257,38 @@ mod tests {
 
     /// A run that has left nothing but a history of these lines behind its header.
     pub(super) fn recorded(lines: &[String]) -> Recorded {
+        traced(lines, &[])
+    }
+
+    /// The same with a trace of these lines.
+    pub(super) fn traced(lines: &[String], trace: &[String]) -> Recorded {
         let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("history.jsonl"), format!("{HEADER}\n{}\n", lines.join("\n")))
-            .expect("written");
+        let write = |name: &str, text: String| fs::write(folder.path().join(name), text).expect("written");
+        write("history.jsonl", format!("{HEADER}\n{}\n", lines.join("\n")));
+        fs::create_dir(folder.path().join("trace")).expect("made");
+        write("trace/node-1.jsonl", trace.join("\n") + "\n");
         Recorded::read(folder.path()).expect("a history")
+    }
+
+    #[test]
+    fn a_fault_lasts_until_it_is_undone() {
+        let fault = |time: u64, fault: u64, begins: bool| {
+            let rest = r#""action":"pause","target":"node 1","nodes":[1]"#;
+            format!(
+                r#"{{"record":"nemesis","time":{time},"requested":{time},"fault":{fault},"begins":{begins},{rest}}}"#
+            )
+        };
+        let run = recorded(&[fault(1000, 1, true), fault(3000, 2, true), fault(5000, 1, false)]);
+        let spans: Vec<_> = faults(&run.faults).iter().map(|fault| (fault.from, fault.to)).collect();
+        assert_eq!(spans, [(1, Some(5)), (3, None)]);
+    }
+
+    #[test]
+    fn a_run_without_a_verdict_is_never_valid() {
+        let run = recorded(&[r#"{"record":"phase","time":5,"name":"boot"}"#.to_owned()]);
+        let judged = judged(&run, &Findings::look(&run));
+        assert_eq!(judged.verdict, "unknown");
+        assert!(judged.line.contains("left no verdict"), "{}", judged.line);
+        assert!(render(&run).expect("a page").contains("traces"), "what is not there is said");
     }
 }

@@ -10,15 +10,19 @@ use serde::Serialize;
 const TEMPLATE: &str = include_str!("assets/page.html");
 const STYLE: &str = include_str!("assets/style.css");
 /// In the order in which they build on one another.
-const SCRIPTS: [&str; 10] = [
+const SCRIPTS: [&str; 14] = [
     include_str!("assets/data.js"),
     include_str!("assets/draw.js"),
     include_str!("assets/head.js"),
     include_str!("assets/axis.js"),
     include_str!("assets/tracks.js"),
+    include_str!("assets/roles.js"),
+    include_str!("assets/latency.js"),
     include_str!("assets/operations.js"),
     include_str!("assets/stretched.js"),
     include_str!("assets/finding.js"),
+    include_str!("assets/subhistory.js"),
+    include_str!("assets/leases.js"),
     include_str!("assets/network.js"),
     include_str!("assets/main.js"),
 ];

@@ -100,7 +100,8 @@ pub(super) struct Texts {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Verdict {
-    pub(super) verdict: String,
+    #[serde(rename = "verdict")]
+    pub(super) status: String,
     pub(super) as_expected: Option<bool>,
     pub(super) exit_code: Option<u8>,
     pub(super) words: String,

@@ -100,7 +100,9 @@ pub(super) fn ways(operations: &[Operation], span: u64) -> Vec<Way> {
         by_way[way(operation)][moment].push((ended - operation.invoked) / 1000);
     }
     let ranked = WAYS.into_iter().zip(by_way).map(|(name, mut moments)| {
-        moments.iter_mut().for_each(|moment| moment.sort_unstable());
+        for moment in &mut moments {
+            moment.sort_unstable();
+        }
         let mut all: Vec<u64> = moments.iter().flatten().copied().collect();
         all.sort_unstable();
         let rank = |thousandths| Column::plain(moments.iter().map(|moment| percentile(moment, thousandths)));

@@ -1,9 +1,12 @@
 // One time axis for all tracks: what is in view, moving it, and drawing every track anew when it moves.
 
-const GUTTER = 58, EDGE = 10;
+const GUTTER = 58,
+  EDGE = 10;
 const view = { from: 0, to: run.span };
 const tracks = [];
-let cursor = null, drag = null, drawing = false;
+const CROSS = element("div", { id: "cross", hidden: true }); // through all tracks, without drawing them anew
+let drag = null,
+  drawing = false;
 
 // A track: a canvas under its name. `paint(pen, box)` draws it, `point(x, y, box)` says what is there: {text, press}.
 function track({ name, height, paint, point, words, keys }) {
@@ -12,7 +15,10 @@ function track({ name, height, paint, point, words, keys }) {
   const shell = element("div", { class: "track" }, element("div", { class: "name" }, name, words), canvas);
   tracks.push(made);
   canvas.addEventListener("pointermove", event => hover(event, made));
-  canvas.addEventListener("pointerleave", () => { cursor = null; showTip(null, null); redraw(); });
+  canvas.addEventListener("pointerleave", () => {
+    cross(null);
+    showTip(null, null);
+  });
   canvas.addEventListener("pointerdown", event => {
     if (event.button !== 0 || event.pointerType === "touch") return;
     drag = { from: timeAt(event.offsetX, canvas), x: event.offsetX };
@@ -31,10 +37,11 @@ function boxOf(canvas, height) {
   return { width, height, left: GUTTER, right: width - EDGE, x: time => GUTTER + (time - view.from) * scale, scale };
 }
 
-const timeAt = (x, canvas) => view.from + (x - GUTTER) / (canvas.clientWidth - GUTTER - EDGE) * (view.to - view.from);
+const timeAt = (x, canvas) => view.from + ((x - GUTTER) / (canvas.clientWidth - GUTTER - EDGE)) * (view.to - view.from);
 
 function look(from, to) {
-  const least = 20, width = Math.min(Math.max(to - from, least), run.span);
+  const least = 20,
+    width = Math.min(Math.max(to - from, least), run.span);
   view.from = Math.max(0, Math.min((from + to) / 2 - width / 2, run.span - width));
   view.to = view.from + width;
   redraw();
@@ -48,22 +55,33 @@ const pan = part => look(view.from + part * (view.to - view.from), view.to + par
 
 function wheel(event, canvas) {
   if (event.ctrlKey || event.metaKey) zoom(event.deltaY < 0 ? 1.25 : 0.8, timeAt(event.offsetX, canvas));
-  else if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) pan((event.deltaX || event.deltaY) / 1500);
+  else if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY))
+    pan((event.deltaX || event.deltaY) / 1500);
   else return; // the page scrolls
   event.preventDefault();
 }
 
+// A line through all tracks, or a part of the time that is being chosen.
+function cross(from, to = from) {
+  CROSS.hidden = from === null;
+  if (from === null) return;
+  CROSS.style.left = `${Math.max(Math.min(from, to), GUTTER)}px`;
+  CROSS.style.width = `${Math.max(Math.abs(to - from), 1)}px`;
+  CROSS.className = from === to ? "" : "wide";
+}
+
 function hover(event, { canvas, height, point }) {
-  cursor = timeAt(event.offsetX, canvas);
+  const cursor = timeAt(event.offsetX, canvas);
+  cross(drag ? drag.x : event.offsetX, event.offsetX);
   const found = drag ? null : point?.(event.offsetX, event.offsetY, boxOf(canvas, height()));
   const inside = cursor >= view.from && cursor <= view.to;
   showTip(event, found ? found.text : inside ? seconds(cursor, 4) : null);
-  redraw();
 }
 
 function release(event, { canvas, height, point }) {
   const begun = drag;
   drag = null;
+  cross(null);
   if (begun && Math.abs(event.offsetX - begun.x) > 5) {
     const ends = [begun.from, timeAt(event.offsetX, canvas)].sort((one, other) => one - other);
     look(...ends);
@@ -83,7 +101,8 @@ function redraw() {
 }
 
 function drawTrack({ canvas, height, paint }) {
-  const tall = height(), ratio = window.devicePixelRatio || 1;
+  const tall = height(),
+    ratio = window.devicePixelRatio || 1;
   if (canvas.style.height !== `${tall}px`) canvas.style.height = `${tall}px`;
   const place = canvas.getBoundingClientRect();
   if (place.bottom < -200 || place.top > innerHeight + 200) return;
@@ -102,13 +121,6 @@ function drawTrack({ canvas, height, paint }) {
   pen.fillRect(box.left, 0, box.right - box.left, tall);
   background(pen, box);
   paint(pen, box);
-  if (cursor !== null) line(pen, box.x(cursor), tall, color("dim"));
-  if (drag && cursor !== null) {
-    pen.fillStyle = color("focus");
-    pen.globalAlpha = 0.18;
-    pen.fillRect(box.x(drag.from), 0, box.x(cursor) - box.x(drag.from), tall);
-    pen.globalAlpha = 1;
-  }
 }
 
 // Faults and stalls behind everything, so that one sees what they did to what.
@@ -116,7 +128,8 @@ function background(pen, box) {
   inside(pen, box, () => {
     for (const fault of run.faults) {
       if (fault.action === "heal") continue;
-      const from = box.x(fault.from), to = box.x(fault.to ?? run.span);
+      const from = box.x(fault.from),
+        to = box.x(fault.to ?? run.span);
       if (to < box.left || from > box.right) continue;
       pen.globalAlpha = run.faults.length > 30 ? 0.05 : 0.11;
       pen.fillStyle = color("fault");
@@ -162,13 +175,16 @@ function axisTrack() {
       pen.fillText(`${tick.toFixed(digits)} s`, Math.min(x, box.right - 16), 7);
     }
     pen.textAlign = "left";
-    inside(pen, box, () => run.phases.forEach(([time, name], at) => {
-      const until = run.phases[at + 1]?.[0] ?? run.span;
-      const x = Math.max(box.x(time), box.left), wide = box.x(until) - x;
-      line(pen, box.x(time), box.height, color("dim"));
-      pen.fillStyle = color("dim");
-      if (wide > pen.measureText(name).width + 6) pen.fillText(name, x + 4, 26);
-    }));
+    inside(pen, box, () =>
+      run.phases.forEach(([time, name], at) => {
+        const until = run.phases[at + 1]?.[0] ?? run.span;
+        const x = Math.max(box.x(time), box.left),
+          wide = box.x(until) - x;
+        line(pen, box.x(time), box.height, color("dim"));
+        pen.fillStyle = color("dim");
+        if (wide > pen.measureText(name).width + 6) pen.fillText(name, x + 4, 26);
+      }),
+    );
     pen.textAlign = "right";
     pen.fillStyle = color("dim");
     pen.fillText("phase", box.left - 6, 26);
@@ -180,13 +196,24 @@ function axisTrack() {
 
 function toolbar() {
   const button = (label, title, press) => element("button", { type: "button", title, onclick: press }, label);
-  const buttons = element("div", { class: "buttons" },
-    button("+", "zoom in (+)", () => zoom(2)), button("−", "zoom out (−)", () => zoom(0.5)),
-    button("◀", "earlier (Shift ←)", () => pan(-0.3)), button("▶", "later (Shift →)", () => pan(0.3)),
-    button("whole run", "(0)", () => look(0, run.span)));
+  const buttons = element(
+    "div",
+    { class: "buttons" },
+    button("+", "zoom in (+)", () => zoom(2)),
+    button("−", "zoom out (−)", () => zoom(0.5)),
+    button("◀", "earlier (Shift ←)", () => pan(-0.3)),
+    button("▶", "later (Shift →)", () => pan(0.3)),
+    button("whole run", "(0)", () => look(0, run.span)),
+  );
   const moment = violationMoment();
   if (moment) buttons.append(button("violation", "(v)", () => look(...moment)));
-  buttons.append(element("span", { class: "note" }, "drag to zoom, double-click for the whole run, Ctrl+wheel zooms, Shift+wheel moves"));
+  buttons.append(
+    element(
+      "span",
+      { class: "note" },
+      "drag to zoom, double-click for the whole run, Ctrl+wheel zooms, Shift+wheel moves",
+    ),
+  );
   return element("div", { id: "toolbar" }, buttons, axisTrack());
 }
 

@@ -36,11 +36,12 @@ function pressable(made, press, label) {
 
 const style = new Map();
 function color(name) {
-  if (!style.has(name)) style.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
+  if (!style.has(name))
+    style.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
   return style.get(name);
 }
 
-const nodeColor = node => color(`n${(node - 1) % 8 + 1}`);
+const nodeColor = node => color(`n${((node - 1) % 8) + 1}`);
 
 // Stripes, so that what they fill is told apart without its colour.
 const patterns = new Map();
@@ -80,8 +81,13 @@ function glyph(context, kind, x, y, radius) {
 }
 
 function legend(...entries) {
-  return element("span", { class: "legend" }, ...entries.map(([sign, tint, words]) =>
-    element("span", {}, element("i", { style: `color:var(--${tint})` }, sign), ` ${words}`)));
+  return element(
+    "span",
+    { class: "legend" },
+    ...entries.map(([sign, tint, words]) =>
+      element("span", {}, element("i", { style: `color:var(--${tint})` }, sign), ` ${words}`),
+    ),
+  );
 }
 
 // Round steps for about so many ticks.

@@ -8,15 +8,27 @@ function main() {
   const found = findings();
   if (found) page.append(found);
   const timeline = element("section", { id: "timeline" }, element("h2", {}, "The run over time"), toolbar());
-  const parts = [faultTrack(), ...roleTracks(), throughputTrack(), fastTrack(), ...run.ways.map(latencyTrack), laneTrack(), clockTrack()];
-  timeline.append(...parts.filter(part => part));
+  const parts = [
+    faultTrack(),
+    ...roleTracks(),
+    throughputTrack(),
+    fastTrack(),
+    ...run.ways.map(latencyTrack),
+    laneTrack(),
+    clockTrack(),
+  ];
+  timeline.append(CROSS, ...parts.filter(part => part));
   page.append(timeline);
   const links = network();
   if (links) page.append(links);
   page.append(notes());
   addEventListener("resize", redraw);
   addEventListener("scroll", redraw, { passive: true });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { style.clear(); patterns.clear(); redraw(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    style.clear();
+    patterns.clear();
+    redraw();
+  });
   document.addEventListener("keydown", keys);
   addEventListener("hashchange", follow);
   follow();
@@ -26,9 +38,17 @@ function main() {
 function keys(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const does = {
-    "+": () => zoom(2), "=": () => zoom(2), "-": () => zoom(0.5), 0: () => look(0, run.span), Escape: () => select(null),
-    v: () => { const moment = violationMoment(); if (moment) look(...moment); },
-    ArrowLeft: event.shiftKey ? () => pan(-0.3) : null, ArrowRight: event.shiftKey ? () => pan(0.3) : null,
+    "+": () => zoom(2),
+    "=": () => zoom(2),
+    "-": () => zoom(0.5),
+    0: () => look(0, run.span),
+    Escape: () => select(null),
+    v: () => {
+      const moment = violationMoment();
+      if (moment) look(...moment);
+    },
+    ArrowLeft: event.shiftKey ? () => pan(-0.3) : null,
+    ArrowRight: event.shiftKey ? () => pan(0.3) : null,
   }[event.key];
   if (does) does();
 }
@@ -38,7 +58,9 @@ function follow() {
   const [, what, value] = /^#(op|at|selftest)=?(.*)$/.exec(location.hash) ?? [];
   if (what === "op") {
     const operation = operations.find(other => other.line === Number(value));
-    if (operation && operation !== selected) { select(operation, true); }
+    if (operation && operation !== selected) {
+      select(operation, true);
+    }
   } else if (what === "at") {
     const [from, to] = value.split("-").map(text => Number(text) * 1e6);
     if (to > from) look(from, to);
@@ -47,12 +69,17 @@ function follow() {
 
 // Clicks on an operation as a user would, and says in the page what came of it: for the test in a browser without a head.
 function selftest() {
-  const target = operations[Math.floor(operations.length / 2)], canvas = document.querySelector("#lanes canvas");
+  const target = operations[Math.floor(operations.length / 2)],
+    canvas = document.querySelector("#lanes canvas");
   look(target.invoked - 50, endOf(target) + 50);
-  const box = boxOf(canvas, canvas.clientHeight), place = canvas.getBoundingClientRect();
-  const x = box.x((target.invoked + Math.min(endOf(target), view.to)) / 2), y = (target.lane + 0.5) * laneHeight + 3;
+  const box = boxOf(canvas, canvas.clientHeight),
+    place = canvas.getBoundingClientRect();
+  const x = box.x((target.invoked + Math.min(endOf(target), view.to)) / 2),
+    y = (target.lane + 0.5) * laneHeight + 3;
   for (const kind of ["pointerdown", "pointerup"]) {
-    canvas.dispatchEvent(new PointerEvent(kind, { clientX: place.left + x, clientY: place.top + y, bubbles: true, pointerId: 1 }));
+    canvas.dispatchEvent(
+      new PointerEvent(kind, { clientX: place.left + x, clientY: place.top + y, bubbles: true, pointerId: 1 }),
+    );
   }
   const says = selected === target ? document.querySelector("#record h3").textContent : "nothing";
   document.body.setAttribute("data-selftest", `clicked line ${target.line}, selected ${selected?.line}: ${says}`);
@@ -60,13 +87,28 @@ function selftest() {
 
 function notes() {
   const press = (name, words) => element("li", {}, element("kbd", {}, name), ` ${words}`);
-  const section = element("section", { id: "notes" }, element("h2", {}, "How to read this, and what is not in it"), element("ul", {},
-    press("Tab", "to the lanes of operations"), press("← → ↑ ↓", "from operation to operation"), press("Enter", "zooms to it"), press("Esc", "lets go"),
-    press("+ − 0", "zoom in, out, whole run"), press("Shift ← →", "moves in time"), press("v", "to the violation")));
+  const section = element(
+    "section",
+    { id: "notes" },
+    element("h2", {}, "How to read this, and what is not in it"),
+    element(
+      "ul",
+      {},
+      press("Tab", "to the lanes of operations"),
+      press("← → ↑ ↓", "from operation to operation"),
+      press("Enter", "zooms to it"),
+      press("Esc", "lets go"),
+      press("+ − 0", "zoom in, out, whole run"),
+      press("Shift ← →", "moves in time"),
+      press("v", "to the violation"),
+    ),
+  );
   const not = [
     ...(run.sample.left_out ? [run.sample.left_out] : []),
-    ...(run.roles.left_out ? [`${run.roles.left_out} intervals of leaders, holds and grants are left out: there are too many.`] : []),
-    "Times are those of the history, in seconds since the run began. Nodes' clocks differ; what they said is shown on the common clock.",
+    ...(run.roles.left_out
+      ? [`${run.roles.left_out} intervals of leaders, holds and grants are left out: there are too many.`]
+      : []),
+    "Times are seconds since the run began. Nodes' clocks differ; what they traced is shown on the common clock.",
     "Operations and intervals are drawn to the microsecond. Which came first the lines of the history say, not the drawing.",
     ...run.lacking.map(what => `Not there or not readable: ${what}`),
   ];
@@ -74,4 +116,9 @@ function notes() {
   return section;
 }
 
-try { main(); } catch (error) { complain(error.stack ?? String(error)); throw error; }
+try {
+  main();
+} catch (error) {
+  complain(error.stack ?? String(error));
+  throw error;
+}

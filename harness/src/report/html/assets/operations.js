@@ -4,7 +4,14 @@ let selected = null;
 
 function brief(operation) {
   const took = operation.ended === null ? "never ended" : duration(operation.ended - operation.invoked);
-  return `client ${operation.client}, key ${operation.key}: ${told(operation)}\n${operation.outcome}, ${took}, from ${seconds(operation.invoked)}${operation.leader ? `\nanswered by node ${operation.leader} under ${operation.ballot}${operation.fast ? ", fast" : ""}` : ""}${operation.error ? `\n${operation.error}` : ""}`;
+  const by = operation.leader ? `answered by node ${operation.leader} under ${operation.ballot}` : null;
+  const lines = [
+    `client ${operation.client}, key ${operation.key}: ${told(operation)}`,
+    `${operation.outcome}, ${took}, from ${seconds(operation.invoked)}`,
+    by && operation.fast ? `${by}, fast` : by,
+    operation.error,
+  ];
+  return lines.filter(line => line).join("\n");
 }
 
 const lanes = run.operations.clients.map(() => []);
@@ -18,38 +25,63 @@ function laneTrack() {
     const every = Math.ceil(11 / laneHeight);
     lanes.forEach((lane, row) => {
       pen.fillStyle = color("dim");
-      if (row % every === 0) pen.fillText(`c${run.operations.clients[row]}`, box.left - 6, (row + 0.5) * laneHeight + 2);
+      if (row % every === 0)
+        pen.fillText(`c${run.operations.clients[row]}`, box.left - 6, (row + 0.5) * laneHeight + 2);
     });
     pen.textAlign = "left";
-    inside(pen, box, () => lanes.forEach((lane, row) => {
-      const top = row * laneHeight + 3;
-      for (const operation of lane) paintOperation(pen, box, operation, top);
-    }));
+    inside(pen, box, () =>
+      lanes.forEach((lane, row) => {
+        const top = row * laneHeight + 3;
+        for (const operation of lane) paintOperation(pen, box, operation, top);
+      }),
+    );
     for (const operation of operations) {
       if (operation === selected || core.has(operation.at)) mark(pen, box, operation);
     }
   };
   const point = (x, y, box) => {
     const lane = lanes[Math.floor((y - 2) / laneHeight)];
-    const hit = lane && nearest(lane, x, 0, operation => [Math.max(box.x(operation.invoked), Math.min(x, box.x(endOf(operation)))), 0], 7);
+    const hit =
+      lane &&
+      nearest(
+        lane,
+        x,
+        0,
+        operation => [Math.max(box.x(operation.invoked), Math.min(x, box.x(endOf(operation)))), 0],
+        7,
+      );
     return hit ? { text: brief(hit), press: () => select(hit) } : null;
   };
-  const words = legend(["■", "ok", "ok"], ["□", "fail", "fail"], ["▧", "info", "info: may happen later"], ["▢", "bad", "of the failing sub-history"]);
-  const made = track({ name: "operations by client", height: () => lanes.length * laneHeight + 5, paint, point, words, keys: laneKeys });
+  const words = legend(
+    ["▬", "ok", "read"],
+    ["■", "write", "write"],
+    ["□", "fail", "fail"],
+    ["▧", "info", "info: may happen later"],
+    ["▢", "bad", "of the failing sub-history"],
+  );
+  const made = track({
+    name: "operations by client",
+    height: () => lanes.length * laneHeight + 5,
+    paint,
+    point,
+    words,
+    keys: laneKeys,
+  });
   made.id = "lanes";
   if (run.sample.left_out) made.append(element("p", { class: "note" }, run.sample.left_out));
   return made;
 }
 
 function paintOperation(pen, box, operation, top) {
-  const from = box.x(operation.invoked), to = box.x(endOf(operation));
+  const from = box.x(operation.invoked),
+    to = box.x(endOf(operation));
   if (to < box.left || from > box.right) return;
-  const wide = Math.max(to - from, 1.5), high = laneHeight - 2;
+  const wide = Math.max(to - from, 1.5),
+    high = laneHeight - 2;
   if (operation.outcome === "ok") {
+    const flat = operation.kind === "get" && wide < 40; // reads are flat, writes are tall
     pen.fillStyle = color(operation.kind === "get" ? "ok" : "write");
-    pen.globalAlpha = wide > 4 ? 1 : 0.75;
-    pen.fillRect(from, operation.kind === "get" ? top + high * 0.25 : top, wide, operation.kind === "get" ? high * 0.6 : high);
-    pen.globalAlpha = 1;
+    pen.fillRect(from, flat ? top + high * 0.25 : top, wide, flat ? high * 0.6 : high);
   } else if (operation.outcome === "fail") {
     pen.strokeStyle = color("fail");
     pen.lineWidth = 1;
@@ -62,15 +94,23 @@ function paintOperation(pen, box, operation, top) {
   }
   if (wide > 40 && laneHeight > 10) {
     const words = told(operation);
-    if (pen.measureText(words).width < wide - 6) {
+    const x = Math.max(from, box.left) + 4,
+      size = pen.measureText(words).width;
+    if (size < to - x) {
+      if (operation.outcome !== "ok") {
+        pen.fillStyle = color("panel");
+        pen.fillRect(x - 2, top + 1, size + 4, high - 2);
+      }
       pen.fillStyle = operation.outcome === "ok" ? color("page") : color("ink");
-      pen.fillText(words, Math.max(from, box.left) + 4, top + high / 2 + 0.5);
+      pen.fillText(words, x, top + high / 2 + 0.5);
     }
   }
 }
 
 function mark(pen, box, operation) {
-  const from = box.x(operation.invoked), to = box.x(endOf(operation)), top = operation.lane * laneHeight + 3;
+  const from = box.x(operation.invoked),
+    to = box.x(endOf(operation)),
+    top = operation.lane * laneHeight + 3;
   if (to < box.left - 6 || from > box.right + 6) return;
   pen.strokeStyle = color(operation === selected ? "focus" : "bad");
   pen.lineWidth = 2;
@@ -96,33 +136,60 @@ function select(operation, follow = false) {
 function record(operation) {
   const took = operation.ended === null ? "" : ` (${duration(operation.ended - operation.invoked)})`;
   const entries = [
-    ["outcome", OUTCOME_WORDS[operation.outcome]], ["error", operation.error],
+    ["outcome", OUTCOME_WORDS[operation.outcome]],
+    ["error", operation.error],
     ["key", operation.key],
     ["from", `${seconds(operation.invoked)}, line ${operation.line}`],
     ["to", operation.ended === null ? "never" : `${seconds(operation.ended)}, line ${operation.endLine}${took}`],
     ["client", `${operation.client}, process ${operation.process}`],
-    ["asked", operation.lastNode === operation.node ? `node ${operation.node}` : `node ${operation.node} first, node ${operation.lastNode} last`],
-    ["answered by", operation.leader ? `node ${operation.leader}${operation.local ? ", from what it had applied" : operation.fast ? ", alone under its lease" : ", through the log"}` : null],
-    ["ballot", operation.ballot], ["version", operation.leader ? operation.version : null],
-    ["log index", operation.leader ? operation.index ?? "not recorded" : null], ["on its way", operation.trip],
+    [
+      "asked",
+      operation.lastNode === operation.node
+        ? `node ${operation.node}`
+        : `node ${operation.node} first, node ${operation.lastNode} last`,
+    ],
+    ["answered by", operation.leader ? `node ${operation.leader}${answeredHow(operation)}` : null],
+    ["ballot", operation.ballot],
+    ["version", operation.leader ? operation.version : null],
+    ["log index", operation.leader ? (operation.index ?? "not recorded") : null],
+    ["on its way", operation.trip],
     ["beside it", besides(operation)],
   ];
-  const list = element("dl", {}, ...entries.filter(([, value]) => value !== null)
-    .flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, String(value))]));
-  const step = (label, title, lane, by) => element("button", { type: "button", title, onclick: () => go(lane, operation, by) }, label);
+  const list = element(
+    "dl",
+    {},
+    ...entries
+      .filter(([, value]) => value !== null)
+      .flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, String(value))]),
+  );
+  const step = (label, title, lane, by) =>
+    element("button", { type: "button", title, onclick: () => go(lane, operation, by) }, label);
   const ofKey = operations.filter(other => other.key === operation.key);
   return [
     element("h3", {}, `${told(operation)}${core.has(operation.at) ? "  ✗ of the failing sub-history" : ""}`),
-    element("button", { type: "button", class: "close", title: "close (Escape)", onclick: () => select(null) }, "×"), list,
-    element("div", { class: "buttons" },
-      step("‹ client", "the client's operation before (←)", lanes[operation.lane], -1), step("client ›", "the client's next operation (→)", lanes[operation.lane], 1),
-      step("‹ key", "the operation on the key before", ofKey, -1), step("key ›", "the next operation on the key", ofKey, 1),
-      element("button", { type: "button", title: "(Enter)", onclick: () => close(operation) }, "zoom")),
+    element("button", { type: "button", class: "close", title: "close (Escape)", onclick: () => select(null) }, "×"),
+    list,
+    element(
+      "div",
+      { class: "buttons" },
+      step("‹ client", "the client's operation before (←)", lanes[operation.lane], -1),
+      step("client ›", "the client's next operation (→)", lanes[operation.lane], 1),
+      step("‹ key", "the operation on the key before", ofKey, -1),
+      step("key ›", "the next operation on the key", ofKey, 1),
+      element("button", { type: "button", title: "(Enter)", onclick: () => close(operation) }, "zoom"),
+    ),
   ];
 }
 
+function answeredHow(operation) {
+  if (operation.local) return ", from what it had applied";
+  return operation.fast ? ", alone under its lease" : ", through the log";
+}
+
 function besides(operation) {
-  const during = run.faults.filter(fault => fault.action !== "heal" && fault.from <= endOf(operation) && (fault.to ?? run.span) >= operation.invoked);
+  const during = run.faults.filter(
+    fault => fault.action !== "heal" && fault.from <= endOf(operation) && (fault.to ?? run.span) >= operation.invoked,
+  );
   return during.length ? during.map(fault => `${fault.action} node ${fault.nodes.join(", ") || "–"}`).join("; ") : null;
 }
 
@@ -145,7 +212,8 @@ function laneKeys(event) {
     return;
   }
   if (event.key === "Enter") close(selected);
-  else if (event.key === "ArrowLeft" || event.key === "ArrowRight") go(lanes[selected.lane], selected, event.key === "ArrowLeft" ? -1 : 1);
+  else if (event.key === "ArrowLeft" || event.key === "ArrowRight")
+    go(lanes[selected.lane], selected, event.key === "ArrowLeft" ? -1 : 1);
   else {
     const lane = lanes[selected.lane + (event.key === "ArrowUp" ? -1 : 1)];
     const near = lane && nearest(lane, selected.invoked, 0, operation => [operation.invoked, 0], Infinity);

@@ -229,7 +229,7 @@ fn event(run: &Recorded, kind: &str, line: &TraceLine) -> Event {
         }
         TraceEvent::Started { .. } => format!("starts for the {}. time", line.boot),
         TraceEvent::Clock { rate_ppm, .. } => format!("its clock changes: {rate_ppm} ppm from here on"),
-        TraceEvent::MutantReached { name } => format!("the planted bug {name} changes what happens"),
+        TraceEvent::MutantReached { name } => format!("planted bug {name}"),
         other => serde_json::to_string(other).unwrap_or_default(),
     };
     let at = (line.common as i64 - run.header.origin as i64) / 1000;
