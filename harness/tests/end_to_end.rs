@@ -298,6 +298,8 @@ fn ctrl_c_kills_every_node_and_keeps_the_history() {
         assert!(!Path::new(&format!("/proc/{}", node.as_raw_nonzero())).exists(), "an orphan");
     }
     assert!(history(&place.latest()).len() > 10, "the history so far is whole");
+    let report = fs::read_to_string(place.latest().join("report.html")).expect("a report");
+    assert!(report.contains("the run has left no verdict"), "what was recorded is drawn, and is not valid");
 }
 
 /// A node that nobody had asked to die: the run has failed, and says so everywhere.

@@ -162,7 +162,7 @@ impl Recorded {
             lacking: Vec::new(),
             folder,
         };
-        seen(json(&run.folder, "verdict.json").map(|verdict| run.verdict = Some(verdict)));
+        seen(json(&run.folder, "verdict.json").map(|verdict: Verdict| run.verdict = Some(verdict.short())));
         if !run.simulated() {
             seen(json(&run.folder, "links.json").map(|links| run.links = Some(links)));
         }
@@ -189,7 +189,22 @@ fn json<T: for<'a> Deserialize<'a>>(folder: &Path, name: &str) -> Result<T, Stri
     serde_json::from_slice(&bytes).map_err(|error| format!("{name}: {error}"))
 }
 
+/// Most findings of a check that a page holds.
+const FINDINGS: usize = 40;
+
 impl Verdict {
+    /// With no more findings than one reads.
+    fn short(mut self) -> Self {
+        for check in &mut self.checks {
+            let more = check.findings.len().saturating_sub(FINDINGS);
+            check.findings.truncate(FINDINGS);
+            if more > 0 {
+                check.findings.push(format!("… and {more} more in verdict.json"));
+            }
+        }
+        self
+    }
+
     /// The nodes that ended by themselves, in words.
     pub(super) fn deaths_in_words(&self) -> Vec<String> {
         let words = |death: &DeathWords| {

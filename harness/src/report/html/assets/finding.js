@@ -3,11 +3,14 @@
 
 function findings() {
   const { keys, leases, sessions, spacetime } = run.findings;
-  if (!keys.length && !leases.length && !sessions.length) return null;
-  const section = element("section", { id: "findings" }, element("h2", {}, "What is wrong"));
+  const words = inWords();
+  if (!keys.length && !leases.length && !sessions.length && !words.length) return null;
+  const isWrong = run.verdict.verdict === "violation";
+  const section = element("section", { id: "findings" }, element("h2", {}, isWrong ? "What is wrong" : "What is open"));
   if (keys.length) section.append(keyFinding(keys[0]));
   else if (sessions.length) section.append(sessionFinding(sessions[0]));
-  else section.append(leaseFinding(leases[0]));
+  else if (leases.length) section.append(leaseFinding(leases[0]));
+  section.append(...words);
   if (spacetime) section.append(spaceTime(spacetime));
   fold(section, keys.slice(1).map(keyFinding), run.findings.keys_in_all, "keys in all have no order");
   fold(
@@ -23,6 +26,24 @@ function findings() {
     "violations of the rules of leases and logs in all",
   );
   return section;
+}
+
+// What checks have found of which there is no picture.
+function inWords() {
+  const { keys, leases, sessions } = run.findings;
+  const drawn = { linearizable: keys.length, "lease-safety": leases.length, sequential: sessions.length };
+  const open = run.verdict.checks.filter(
+    check => check.status !== "valid" && !drawn[check.name] && check.findings.length,
+  );
+  return open.map(check =>
+    element(
+      "div",
+      { class: `finding ${check.status}` },
+      element("h3", {}, `${check.name}: ${check.words}`),
+      ...check.findings.slice(0, 5).map(finding => element("pre", {}, finding)),
+      check.findings.length > 5 ? element("p", { class: "note" }, `… and ${check.findings.length - 5} more`) : null,
+    ),
+  );
 }
 
 // Further findings of a kind, folded away: the first of all is what one reads.

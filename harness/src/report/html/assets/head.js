@@ -46,6 +46,8 @@ function facts() {
   const counts = ["ok", "fail", "info"].map(
     name => `${plain(run.throughput[name]).reduce((sum, count) => sum + count, 0)} ${name}`,
   );
+  const open = operations.filter(operation => operation.outcome === "open").length;
+  if (open) counts.push(`${open} never ended`);
   const entries = [
     ["", run.simulated ? "simulated time" : "real processes"],
     ["lasted", seconds(run.span, 1)],

@@ -1,6 +1,7 @@
 // Single operations: a lane for each client, and the record of the one that is selected.
 
 let selected = null;
+let onlyKey = null; // operations on other keys are faint
 
 function brief(operation) {
   const took = operation.ended === null ? "never ended" : duration(operation.ended - operation.invoked);
@@ -32,7 +33,11 @@ function laneTrack() {
     inside(pen, box, () =>
       lanes.forEach((lane, row) => {
         const top = row * laneHeight + 3;
-        for (const operation of lane) paintOperation(pen, box, operation, top);
+        for (const operation of lane) {
+          pen.globalAlpha = onlyKey === null || operation.key === onlyKey ? 1 : 0.12;
+          paintOperation(pen, box, operation, top);
+        }
+        pen.globalAlpha = 1;
       }),
     );
     for (const operation of operations) {
@@ -119,6 +124,7 @@ function mark(pen, box, operation) {
 
 function select(operation, follow = false) {
   selected = operation;
+  if (!operation) onlyKey = null;
   const panel = document.getElementById("record");
   panel.hidden = !operation;
   if (operation) {
@@ -176,6 +182,11 @@ function record(operation) {
       step("client ›", "the client's next operation (→)", lanes[operation.lane], 1),
       step("‹ key", "the operation on the key before", ofKey, -1),
       step("key ›", "the next operation on the key", ofKey, 1),
+      element(
+        "button",
+        { type: "button", "aria-pressed": onlyKey !== null, onclick: () => toggleKey(operation) },
+        "only this key",
+      ),
       element("button", { type: "button", title: "(Enter)", onclick: () => close(operation) }, "zoom"),
     ),
   ];
@@ -184,6 +195,11 @@ function record(operation) {
 function answeredHow(operation) {
   if (operation.local) return ", from what it had applied";
   return operation.fast ? ", alone under its lease" : ", through the log";
+}
+
+function toggleKey(operation) {
+  onlyKey = onlyKey === null ? operation.key : null;
+  select(operation);
 }
 
 function besides(operation) {
