@@ -40,7 +40,10 @@ function inWords() {
       "div",
       { class: `finding ${check.status}` },
       element("h3", {}, `${check.name}: ${check.words}`),
-      ...check.findings.slice(0, 5).map(finding => element("pre", {}, finding)),
+      ...check.findings
+        .slice(0, 5)
+        .filter(finding => finding !== check.words)
+        .map(finding => element("pre", {}, finding)),
       check.findings.length > 5 ? element("p", { class: "note" }, `… and ${check.findings.length - 5} more`) : null,
     ),
   );

@@ -120,14 +120,14 @@ function clockTrack() {
   });
   const shows = (piece, time) => piece.offset - base(piece.node) + ((time - piece.from) * piece.rate_ppm) / 1e6;
   const all = ends.flatMap(({ piece, to }) => [shows(piece, piece.from), shows(piece, to)]);
-  const low = Math.min(0, ...all),
-    high = Math.max(0, ...all),
+  const low = Math.min(-500, ...all),
+    high = Math.max(500, ...all),
     room = Math.max((high - low) * 0.08, 100);
   const yOf = box => offset => box.height - 6 - ((offset - low + room) / (high - low + 2 * room)) * (box.height - 12);
   const paint = (pen, box) => {
     const y = yOf(box);
     pen.textAlign = "right";
-    for (const tick of ticks(low / 1000, high / 1000 + 0.001, 6).all) {
+    for (const tick of ticks(low / 1000, high / 1000, 6).all) {
       pen.fillStyle = color("line");
       pen.fillRect(box.left, y(tick * 1000), box.right - box.left, 1);
       pen.fillStyle = color("dim");

@@ -33,7 +33,14 @@ function laneTrack() {
     inside(pen, box, () =>
       lanes.forEach((lane, row) => {
         const top = row * laneHeight + 3;
+        const reached = { get: -1, other: -1 }; // what falls onto the same pixel is drawn once
         for (const operation of lane) {
+          const kind = operation.kind === "get" ? "get" : "other";
+          if (onlyKey === null && operation.outcome === "ok") {
+            const to = box.x(endOf(operation));
+            if (to < reached[kind] + 0.7) continue;
+            reached[kind] = to;
+          }
           pen.globalAlpha = onlyKey === null || operation.key === onlyKey ? 1 : 0.12;
           paintOperation(pen, box, operation, top);
         }

@@ -93,6 +93,7 @@ function gone(pen, box, rows) {
       if (row < 0) continue;
       const from = box.x(fault.from),
         wide = Math.max(box.x(fault.to ?? run.span) - from, 2);
+      if (from > box.right || from + wide < box.left) continue;
       pen.fillStyle = stripes(pen, color("dim"), word === "dead" ? 1 : -1, 4);
       pen.fillRect(from, row * ROW + 1, wide, ROW - 2);
       if (wide < 46) continue;

@@ -33,6 +33,7 @@ function faultTrack() {
         const from = box.x(fault.from),
           wide = Math.max(box.x(fault.to ?? run.span) - from, 3),
           top = row * tall + 3;
+        if (from > box.right || from + wide < box.left) return;
         pen.fillStyle = stripes(pen, color("fault"), 1, 4);
         pen.fillRect(from, top, wide, tall - 3);
         pen.strokeStyle = color("fault");
