@@ -179,9 +179,13 @@ fn browse(folder: &Path, sections: &[&str]) {
     assert!(shown.contains("class=\"subhistory\"") && shown.contains("<canvas"), "no pictures");
     let (_, clicked) = shown.split_once("data-selftest=\"").expect("the click came to nothing");
     let (clicked, _) = clicked.split_once('"').expect("an attribute");
-    let lines: Vec<&str> =
-        clicked.split(|other: char| !other.is_ascii_digit()).filter(|line| !line.is_empty()).collect();
-    assert!(lines.len() >= 2 && lines[0] == lines[1], "{clicked}");
+    let after = |what: &str| clicked.split("; ").find_map(|part| part.strip_prefix(what)).map(str::to_owned);
+    let selected: Vec<_> =
+        clicked.split("; ").filter_map(|part| part.strip_prefix("selected ")).map(str::to_owned).collect();
+    assert_eq!(selected.first(), after("clicked ").as_ref(), "a click: {clicked}");
+    assert_eq!(selected.get(1), after("next ").as_ref(), "an arrow: {clicked}");
+    assert!(selected.iter().all(|line| line.parse::<u64>().is_ok()), "{clicked}");
+    assert!(clicked.ends_with("let go"), "Escape: {clicked}");
     assert!(shown.contains("log index"), "no record of what was clicked");
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 const TEMPLATE: &str = include_str!("assets/page.html");
 const STYLE: &str = include_str!("assets/style.css");
 /// In the order in which they build on one another.
-const SCRIPTS: [&str; 14] = [
+const SCRIPTS: [&str; 15] = [
     include_str!("assets/data.js"),
     include_str!("assets/draw.js"),
     include_str!("assets/head.js"),
@@ -24,6 +24,7 @@ const SCRIPTS: [&str; 14] = [
     include_str!("assets/subhistory.js"),
     include_str!("assets/leases.js"),
     include_str!("assets/network.js"),
+    include_str!("assets/selftest.js"),
     include_str!("assets/main.js"),
 ];
 

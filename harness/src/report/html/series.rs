@@ -139,6 +139,29 @@ mod tests {
     }
 
     #[test]
+    fn every_operation_counts_in_the_moment_at_which_it_ended() {
+        let operation = |ended: u64, outcome, fast| Operation {
+            outcome,
+            fast,
+            ..crate::report::html::tests::operation(ended - 500_000, 500_000)
+        };
+        let operations = [
+            operation(1_500_000, Outcome::Ok, true),
+            operation(1_600_000, Outcome::Ok, false),
+            operation(2_500_000, Outcome::Fail, false),
+            operation(3_000_000, Outcome::Info, false),
+            Operation { ended: None, ..operation(1_000_000, Outcome::Open, false) },
+        ];
+        let counted = Throughput::of(&operations, 3000);
+        assert_eq!((counted.width, counted.ok), (1000, Column::plain([0, 2, 0, 0])));
+        assert_eq!((counted.fail, counted.info), (Column::plain([0, 0, 1, 0]), Column::plain([0, 0, 0, 1])));
+        assert_eq!((counted.reads, counted.fast), (Column::plain([0, 2, 0, 0]), Column::plain([0, 1, 0, 0])));
+        let ways = ways(&operations, 3000);
+        let names: Vec<_> = ways.iter().map(|way| (way.name, way.count, way.whole[0])).collect();
+        assert_eq!(names, [("fast reads", 1, 500), ("log reads", 1, 500)]);
+    }
+
+    #[test]
     fn percentiles_are_of_what_was_measured() {
         assert_eq!(percentile(&[], 500), 0);
         assert_eq!(percentile(&[0], 990), 1);

@@ -67,24 +67,6 @@ function follow() {
   } else if (what === "selftest") requestAnimationFrame(() => requestAnimationFrame(selftest));
 }
 
-// Clicks on an operation as a user would, and says in the page what came of it: for the test in a browser without a head.
-function selftest() {
-  const target = operations[Math.floor(operations.length / 2)],
-    canvas = document.querySelector("#lanes canvas");
-  look(target.invoked - 50, endOf(target) + 50);
-  const box = boxOf(canvas, canvas.clientHeight),
-    place = canvas.getBoundingClientRect();
-  const x = box.x((target.invoked + Math.min(endOf(target), view.to)) / 2),
-    y = (target.lane + 0.5) * laneHeight + 3;
-  for (const kind of ["pointerdown", "pointerup"]) {
-    canvas.dispatchEvent(
-      new PointerEvent(kind, { clientX: place.left + x, clientY: place.top + y, bubbles: true, pointerId: 1 }),
-    );
-  }
-  const says = selected === target ? document.querySelector("#record h3").textContent : "nothing";
-  document.body.setAttribute("data-selftest", `clicked line ${target.line}, selected ${selected?.line}: ${says}`);
-}
-
 function notes() {
   const press = (name, words) => element("li", {}, element("kbd", {}, name), ` ${words}`);
   const section = element(

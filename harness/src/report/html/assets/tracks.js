@@ -68,7 +68,8 @@ function faultTrack() {
       hit && { text: faultWords(hit.fault), press: () => look(hit.fault.from - 2e5, (hit.fault.to ?? run.span) + 2e5) }
     );
   };
-  return track({ name: "faults", height, paint, point });
+  const stalled = run.stalls.length ? [["▨", "dim", "the harness itself stood still"]] : [];
+  return track({ name: "faults", height, paint, point, words: legend(...stalled) });
 }
 
 function centred(pen, box, words) {
