@@ -148,7 +148,7 @@ fn found(path: &Path, plan: &Plan, kind: &Kind, means: &Means, verdict: Verdict)
     let mut again = format!("harness sim {} --seeds {seed}..{} --tale", path.display(), seed + 1);
     let mut keep = || -> Result<()> {
         if verdict != Verdict::Expected {
-            sim::keep(&means.out, plan)?;
+            sim::keep(&means.out, plan, &sim::run(plan, &Options::default()))?;
         }
         if let Some(small) = &small {
             let folder = sim::keep_shrunk(&means.out, &small.plan, seed)?;

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     clock::boottime_ns,
     plan::Plan,
-    report::{FAILED, NEVER_REACHED, name_of, severity},
+    report::{FAILED, NEVER_REACHED, html, name_of, severity},
     workload::{self, ExpectedVerdict, Time, Workload},
 };
 
@@ -154,7 +154,7 @@ impl Case {
 }
 
 fn simulate(case: &Case, arguments: &SimArguments) -> Row {
-    let options = Options { tale: arguments.tale, planted: None };
+    let options = Options { tale: arguments.tale, ..Options::default() };
     let jobs = arguments.jobs.unwrap_or_else(processors);
     let began = boottime_ns();
     let one = |seed: u64| {
@@ -176,8 +176,11 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Row {
         let found = if outcome.diverged { "two runs of this seed differ" } else { found };
         say!("seed {seed}: {}\n    again: {}", found.replace('\n', "\n    "), case.again(seed));
         if row.exit_code != 0 && place <= KEPT {
-            match keep(&arguments.out, &case.plan(seed)) {
-                Ok(folder) => say!("    kept: {}", folder.display()),
+            match keep(&arguments.out, &case.plan(seed), outcome) {
+                Ok(folder) => {
+                    say!("    kept: {}", folder.display());
+                    say!("    report: {}", folder.join(html::FILE).display());
+                }
                 Err(error) => {
                     eprintln!("error: {error:#}");
                     row.fail(&format!("seed {seed} could not be kept: {error:#}"));

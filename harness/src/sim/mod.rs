@@ -35,6 +35,7 @@ mod keep;
 mod machine;
 mod network;
 mod phases;
+mod post;
 mod script;
 mod seeds;
 mod turns;
@@ -54,6 +55,8 @@ use crate::history_writer::{Ended, Finished};
 pub struct Options {
     /// What happens is told in words.
     pub tale: bool,
+    /// The messages between nodes are recorded.
+    pub messages: bool,
     /// More delay for each turn, from a source that no seed fixes: a test shows with it that such a thing is found.
     pub planted: Option<fn() -> u64>,
 }
