@@ -12,10 +12,12 @@ use clap::{Args, Parser, Subcommand};
 use store::config::NodeConfig;
 
 use crate::{
+    campaign::{self, command::CampaignArguments},
     plan::Plan,
     report::{FAILED, Report, html, render, severity, verdict_line},
     run::{self, Ended},
     selftest::{self, SelftestArguments},
+    shrink::{self, command::ShrinkArguments},
     sim::{self, command::SimArguments},
     workload::{self, Time, Workload},
 };
@@ -46,6 +48,10 @@ enum Command {
         #[arg(required = true, value_name = "RUN_DIR")]
         folders: Vec<PathBuf>,
     },
+    /// Goes through all workloads of folders in simulated time: what fails, and whether every planted bug is found.
+    Campaign(CampaignArguments),
+    /// Makes a plan that fails in simulation as small as it goes: the same violation with fewer faults, operations, nodes.
+    Shrink(ShrinkArguments),
     /// Prints a workload with every key, its meaning and its default.
     ExplainWorkload,
     /// Prints the JSON schema of workload files, for editors.
@@ -70,6 +76,7 @@ enum Command {
 
 /// What to run.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct RunArguments {
     /// Workload files.
     #[arg(required = true, value_name = "WORKLOAD.toml")]
@@ -83,6 +90,9 @@ struct RunArguments {
     /// Warm-up and faults together take this long, such as 30s.
     #[arg(long, value_name = "TIME", value_parser = time)]
     time_limit: Option<Time>,
+    /// The files are plans, as results hold them: each is run once, with its own seed.
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "time_limit"])]
+    plans: bool,
     /// Where results go.
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
@@ -110,6 +120,8 @@ pub fn main() -> ExitCode {
         Some(Command::Run(arguments)) => run_all(&arguments),
         Some(Command::Sim(arguments)) => sim::command::main(&arguments),
         Some(Command::Report { folders }) => draw(&folders),
+        Some(Command::Campaign(arguments)) => campaign::command::main(&arguments),
+        Some(Command::Shrink(arguments)) => shrink::command::main(&arguments),
         Some(Command::ExplainWorkload) => shown(&workload::reference::explain()),
         Some(Command::Schema) => shown(&format!("{:#}\n", workload::reference::schema())),
         None => run_all(&cli.run),
@@ -151,16 +163,15 @@ fn node(path: &Path) -> ExitCode {
 }
 
 fn run_all(arguments: &RunArguments) -> ExitCode {
-    let mut workloads = Vec::new();
-    for path in &arguments.workloads {
-        match workload::load(path) {
-            Ok(workload) => workloads.push((adapted(workload, arguments), again(path, arguments))),
-            Err(problem) => {
-                eprintln!("{problem}");
-                return ExitCode::from(2);
-            }
+    let plans: Result<Vec<Vec<(Plan, String)>>, String> =
+        arguments.workloads.iter().map(|path| plans(path, arguments)).collect();
+    let plans = match plans {
+        Ok(plans) => plans.concat(),
+        Err(problem) => {
+            eprintln!("{problem}");
+            return ExitCode::from(2);
         }
-    }
+    };
     let options = match options(arguments) {
         Ok(options) => options,
         Err(error) => {
@@ -175,14 +186,6 @@ fn run_all(arguments: &RunArguments) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let seeds = arguments.seeds.clone().unwrap_or(arguments.seed..arguments.seed + 1);
-    let plan = |workload: &Workload, again: &str, seed| {
-        (Plan::new(workload.clone(), seed), format!("{again} --seed {seed}"))
-    };
-    let plans: Vec<(Plan, String)> = workloads
-        .iter()
-        .flat_map(|(workload, again)| seeds.clone().map(move |seed| plan(workload, again, seed)))
-        .collect();
     runtime.block_on(run_plans(plans, &options, arguments.json))
 }
 
@@ -272,6 +275,19 @@ fn show(report: &Report, json: bool) {
     }
 }
 
+/// What is run of a file: a plan, or a workload's plan for each seed; each with the command that runs it alone.
+fn plans(path: &Path, arguments: &RunArguments) -> Result<Vec<(Plan, String)>, String> {
+    let again = again(path, arguments);
+    if arguments.plans {
+        let plan = Plan::load(path)?;
+        return Ok(vec![(if arguments.without_mutant { plan.without_mutant() } else { plan }, again)]);
+    }
+    let workload = workload::load(path).map_err(|problem| problem.to_string())?;
+    let workload = adapted(workload, arguments);
+    let seeds = arguments.seeds.clone().unwrap_or(arguments.seed..arguments.seed + 1);
+    Ok(seeds.map(|seed| (Plan::new(workload.clone(), seed), format!("{again} --seed {seed}"))).collect())
+}
+
 fn adapted(workload: Workload, arguments: &RunArguments) -> Workload {
     let mut workload = if arguments.without_mutant { workload.without_mutant() } else { workload };
     if let Some(limit) = arguments.time_limit {
@@ -280,11 +296,12 @@ fn adapted(workload: Workload, arguments: &RunArguments) -> Workload {
     workload
 }
 
-/// The command that runs a workload in the same way, but for the seed.
+/// The command that runs a file in the same way, but for the seed.
 fn again(path: &Path, arguments: &RunArguments) -> String {
+    let plans = if arguments.plans { "run --plans " } else { "" };
     let limit = arguments.time_limit.map(|limit| format!(" --time-limit {limit}")).unwrap_or_default();
     let without = if arguments.without_mutant { " --without-mutant" } else { "" };
-    format!("cargo run --release -p harness -- {}{limit}{without}", path.display())
+    format!("cargo run --release -p harness -- {plans}{}{limit}{without}", path.display())
 }
 
 fn options(arguments: &RunArguments) -> anyhow::Result<run::Options> {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Display,
     ops::Range,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -124,9 +123,7 @@ impl Row {
 impl Case {
     fn load(path: &Path, arguments: &SimArguments) -> Result<Self, String> {
         if arguments.plans {
-            let unreadable = |error: &dyn Display| format!("error: {} is no plan: {error}", path.display());
-            let text = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
-            let mut plan: Plan = toml::from_str(&text).map_err(|error| unreadable(&error))?;
+            let mut plan = Plan::load(path)?;
             if arguments.without_mutant {
                 plan = plan.without_mutant();
             }
@@ -158,9 +155,7 @@ impl Case {
 
 fn simulate(case: &Case, arguments: &SimArguments) -> Row {
     let options = Options { tale: arguments.tale, ..Options::default() };
-    let jobs = arguments
-        .jobs
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    let jobs = arguments.jobs.unwrap_or_else(processors);
     let began = boottime_ns();
     let one = |seed: u64| {
         let plan = case.plan(seed);
@@ -208,6 +203,19 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Row {
         }
     }
     row
+}
+
+/// How many runs go on side by side unless the command line says so.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// What is wrong with a run: of a negative workload what it expects, of any other the first finding.
+pub fn first_finding<'a>(plan: &Plan, outcome: &'a Outcome) -> Option<&'a Finding> {
+    match plan.expect.verdict {
+        ExpectedVerdict::Violation => found(plan, outcome),
+        ExpectedVerdict::Valid => outcome.findings.first(),
+    }
 }
 
 /// What a negative workload expects of its seeds: a finding of the check that it names, in a run in which the planted bug,

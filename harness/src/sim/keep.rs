@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::{Finding, Options, Outcome, seeds::carry_out};
+use super::{Finding, Options, Outcome, run, seeds::carry_out};
 use crate::{
     plan::Plan,
     report::{Status, html},
@@ -46,7 +46,17 @@ struct Findings<'a> {
 
 /// Writes plan, history, traces, messages, tale, verdict and report of a plan's run, which has come to `outcome`; the folder.
 pub fn keep(results: &Path, plan: &Plan, outcome: &Outcome) -> Result<PathBuf> {
-    let folder = ResultsFolder::of_simulated(results, plan)?;
+    keep_as(results, &format!("sim-{}", plan.seed), plan, outcome)
+}
+
+/// The same of a plan that was shrunk from the run of another seed, in `results/<workload>/shrunk-<that seed>/`.
+pub fn keep_shrunk(results: &Path, plan: &Plan, seed: u64) -> Result<PathBuf> {
+    let outcome = run(plan, &Options::default());
+    keep_as(results, &format!("shrunk-{seed}"), plan, &outcome)
+}
+
+fn keep_as(results: &Path, name: &str, plan: &Plan, outcome: &Outcome) -> Result<PathBuf> {
+    let folder = ResultsFolder::of_simulated(results, name, plan)?;
     let options = Options { tale: true, messages: true, ..Options::default() };
     let mut world = carry_out(plan, &options);
     folder.write("tale.txt", &world.tale.take().unwrap_or_default().join("\n"))?;

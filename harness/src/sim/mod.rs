@@ -43,9 +43,9 @@ mod verdict;
 mod watch;
 mod world;
 
-pub use command::found;
-pub use keep::keep;
-pub use seeds::{Outcome, repeat, run};
+pub use command::{first_finding, found, processors};
+pub use keep::{keep, keep_shrunk};
+pub use seeds::{Outcome, history, repeat, run, run_seeds};
 pub use watch::Finding;
 
 use crate::history_writer::{Ended, Finished};
