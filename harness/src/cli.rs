@@ -42,16 +42,16 @@ enum Command {
     Run(RunArguments),
     /// Runs workloads in simulated time, many seeds a second.
     Sim(SimArguments),
+    /// Goes through all workloads of folders in simulated time: what fails, and whether every planted bug is found.
+    Campaign(CampaignArguments),
+    /// Makes a plan that fails in simulation as small as it goes: the same violation with fewer faults, operations, nodes.
+    Shrink(ShrinkArguments),
     /// Writes `report.html` in the folders of old runs anew, from what they have recorded.
     Report {
         /// Folders of runs, such as results/latest.
         #[arg(required = true, value_name = "RUN_DIR")]
         folders: Vec<PathBuf>,
     },
-    /// Goes through all workloads of folders in simulated time: what fails, and whether every planted bug is found.
-    Campaign(CampaignArguments),
-    /// Makes a plan that fails in simulation as small as it goes: the same violation with fewer faults, operations, nodes.
-    Shrink(ShrinkArguments),
     /// Prints a workload with every key, its meaning and its default.
     ExplainWorkload,
     /// Prints the JSON schema of workload files, for editors.
@@ -119,9 +119,9 @@ pub fn main() -> ExitCode {
         Some(Command::Selftest(arguments)) => selftest::main(&arguments),
         Some(Command::Run(arguments)) => run_all(&arguments),
         Some(Command::Sim(arguments)) => sim::command::main(&arguments),
-        Some(Command::Report { folders }) => draw(&folders),
         Some(Command::Campaign(arguments)) => campaign::command::main(&arguments),
         Some(Command::Shrink(arguments)) => shrink::command::main(&arguments),
+        Some(Command::Report { folders }) => draw(&folders),
         Some(Command::ExplainWorkload) => shown(&workload::reference::explain()),
         Some(Command::Schema) => shown(&format!("{:#}\n", workload::reference::schema())),
         None => run_all(&cli.run),
@@ -275,7 +275,7 @@ fn show(report: &Report, json: bool) {
     }
 }
 
-/// What is run of a file: a plan, or a workload's plan for each seed; each with the command that runs it alone.
+/// What is run of a file: a plan, or a workload's plan for each seed; each with the command line that runs it again.
 fn plans(path: &Path, arguments: &RunArguments) -> Result<Vec<(Plan, String)>, String> {
     let again = again(path, arguments);
     if arguments.plans {
@@ -296,12 +296,12 @@ fn adapted(workload: Workload, arguments: &RunArguments) -> Workload {
     workload
 }
 
-/// The command that runs a file in the same way, but for the seed.
+/// The command that runs a workload in the same way, but for the seed.
 fn again(path: &Path, arguments: &RunArguments) -> String {
-    let plans = if arguments.plans { "run --plans " } else { "" };
     let limit = arguments.time_limit.map(|limit| format!(" --time-limit {limit}")).unwrap_or_default();
     let without = if arguments.without_mutant { " --without-mutant" } else { "" };
-    format!("cargo run --release -p harness -- {plans}{}{limit}{without}", path.display())
+    let plans = if arguments.plans { " --plans" } else { "" };
+    format!("cargo run --release -p harness -- {}{plans}{limit}{without}", path.display())
 }
 
 fn options(arguments: &RunArguments) -> anyhow::Result<run::Options> {

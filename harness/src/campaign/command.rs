@@ -34,6 +34,9 @@ pub struct CampaignArguments {
     /// Also writes the rows as `JUnit` XML.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Where runs that fail, and what they were shrunk to, are kept.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    out: PathBuf,
     /// Runs side by side; as many as there are processors if left out.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -75,6 +78,7 @@ fn means(arguments: &CampaignArguments, share: Duration) -> Means {
         time: share.saturating_sub(shrink),
         shrink,
         jobs: arguments.jobs.unwrap_or_else(sim::processors),
+        out: arguments.out.clone(),
     }
 }
 

@@ -1,6 +1,12 @@
 //! The seeds of one workload, until something is found or its share of the time is up.
 
-use std::{ops::Range, path::Path, time::Duration};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Result;
 
 use store::config::Mutant;
 
@@ -28,6 +34,8 @@ pub struct Means {
     pub shrink: Duration,
     /// Runs side by side.
     pub jobs: usize,
+    /// Where runs that fail, and small plans, are kept.
+    pub out: PathBuf,
 }
 
 /// What the seeds of a workload came to.
@@ -53,8 +61,16 @@ pub fn hunt(path: &Path, workload: &Workload, means: &Means) -> Row {
     let tally = run(workload, means, began + means.time.as_nanos() as u64);
     let took = Duration::from_nanos(boottime_ns() - began);
     let negative = workload.expect.verdict == ExpectedVerdict::Violation;
-    let (verdict, words) = judge(&tally, negative, workload.test.mutant.is_some());
-    let found = tally.found.map(|(seed, finding)| found(path, workload, means, seed, &finding));
+    let (mut verdict, mut words) = judge(&tally, negative, workload.test.mutant.is_some());
+    let found = tally.found.map(|(seed, finding)| {
+        let plan = Plan::new(workload.clone(), seed);
+        let (found, kept) = found(path, &plan, &Kind::of(&finding), means, verdict);
+        if let Err(error) = kept {
+            verdict = Verdict::Failed;
+            words = format!("{words}; seed {seed} could not be kept: {error:#}");
+        }
+        found
+    });
     Row {
         workload: workload.name.clone(),
         mutant: workload.test.mutant.map(name_of_mutant),
@@ -123,13 +139,26 @@ fn judge(tally: &Tally, negative: bool, planted: bool) -> (Verdict, String) {
     }
 }
 
-fn found(path: &Path, workload: &Workload, means: &Means, seed: u64, finding: &Finding) -> Found {
-    let kind = Kind::of(finding);
-    let plan = Plan::new(workload.clone(), seed);
-    let small = (!means.shrink.is_zero()).then(|| shrink::shrink(&plan, &kind, means.jobs, means.shrink));
-    let shrunk = small.flatten().map(|Shrunk { plan, took, .. }| (Size::of(&plan), took));
-    let again = format!("harness sim {} --seeds {seed}..{} --tale", path.display(), seed + 1);
-    Found { seed, kind, shrunk, again }
+/// What a seed has shown, shrunk if there is time; with whether it could be kept: a run that nobody expects, and what it was
+/// shrunk to.
+fn found(path: &Path, plan: &Plan, kind: &Kind, means: &Means, verdict: Verdict) -> (Found, Result<()>) {
+    let seed = plan.seed;
+    let small = (!means.shrink.is_zero()).then(|| shrink::shrink(plan, kind, means.jobs, means.shrink));
+    let small = small.flatten();
+    let mut again = format!("harness sim {} --seeds {seed}..{} --tale", path.display(), seed + 1);
+    let mut keep = || -> Result<()> {
+        if verdict != Verdict::Expected {
+            sim::keep(&means.out, plan, &sim::run(plan, &Options::default()))?;
+        }
+        if let Some(small) = &small {
+            let folder = sim::keep_shrunk(&means.out, &small.plan, seed)?;
+            again = format!("harness sim --plans {}/plan.toml --tale", folder.display());
+        }
+        Ok(())
+    };
+    let kept = keep();
+    let shrunk = small.map(|Shrunk { plan, took, .. }| (Size::of(&plan), took));
+    (Found { seed, kind: kind.clone(), shrunk, again }, kept)
 }
 
 #[cfg(test)]

@@ -31,9 +31,6 @@ use crate::{
 use reduce::Reduction;
 use trial::Trials;
 
-/// Seeds that are tried when the operations are listed: their times are rounded, which changes what chance does.
-const LISTING: u64 = 400;
-
 /// What a plan was shrunk to.
 #[derive(Clone, Debug)]
 pub struct Shrunk {
@@ -56,7 +53,7 @@ pub fn shrink(plan: &Plan, kind: &Kind, jobs: usize, budget: Duration) -> Option
     reduction.end();
     if reduction.plan.clients.iter().any(|client| client.asks.is_none()) {
         let listed = listed::listed(&reduction.plan, &sim::history(&reduction.plan));
-        if let Some(plan) = reduction.trials.fails_within(&listed, LISTING) {
+        if let Some(plan) = reduction.trials.fails(&listed) {
             reduction.plan = plan;
         }
     }

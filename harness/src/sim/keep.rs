@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::{Finding, Options, Outcome, run, seeds::carry_out};
+use super::{
+    Finding, Options, Outcome,
+    seeds::{carry_out, run},
+};
 use crate::{
     plan::Plan,
     report::{Status, html},
@@ -51,8 +54,7 @@ pub fn keep(results: &Path, plan: &Plan, outcome: &Outcome) -> Result<PathBuf> {
 
 /// The same of a plan that was shrunk from the run of another seed, in `results/<workload>/shrunk-<that seed>/`.
 pub fn keep_shrunk(results: &Path, plan: &Plan, seed: u64) -> Result<PathBuf> {
-    let outcome = run(plan, &Options::default());
-    keep_as(results, &format!("shrunk-{seed}"), plan, &outcome)
+    keep_as(results, &format!("shrunk-{seed}"), plan, &run(plan, &Options::default()))
 }
 
 fn keep_as(results: &Path, name: &str, plan: &Plan, outcome: &Outcome) -> Result<PathBuf> {
