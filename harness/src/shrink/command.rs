@@ -11,7 +11,7 @@ use clap::Args;
 use super::{Kind, Shrunk, Size, shrink};
 use crate::{
     plan::Plan,
-    report::FAILED,
+    report::{FAILED, html},
     sim::{self, Finding, Options, Outcome},
     workload::{self, Time},
 };
@@ -70,6 +70,7 @@ fn show(shrunk: &Shrunk, out: &Path, seed: u64) -> ExitCode {
     match sim::keep_shrunk(out, &shrunk.plan, seed) {
         Ok(folder) => {
             say!("kept    {}", folder.display());
+            say!("report  {}", folder.join(html::FILE).display());
             say!("again   harness sim --plans {}/plan.toml --tale", folder.display());
             ExitCode::SUCCESS
         }

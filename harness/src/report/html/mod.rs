@@ -180,13 +180,10 @@ fn judged(run: &Recorded, findings: &Findings) -> Judged {
     }
 }
 
-/// How to do it again, of a run whose verdict does not say so.
+/// How to do it again, of a run whose verdict does not say so: its plan says all that a run is told.
 fn again(run: &Recorded) -> String {
-    if run.simulated() {
-        let plan = run.folder.join("plan.toml");
-        return format!("cargo run --release -p harness -- sim --plans {} --tale", plan.display());
-    }
-    format!("cargo run --release -p harness -- {}.toml --seed {}", run.header.workload, run.header.seed)
+    let how = if run.simulated() { "sim --tale --plans" } else { "run --plans" };
+    format!("cargo run --release -p harness -- {how} {}", run.folder.join("plan.toml").display())
 }
 
 fn faults(records: &[Nemesis]) -> Vec<Fault<'_>> {

@@ -14,7 +14,8 @@ const MOST: usize = 24_000;
 /// Most of each group that stays before the rest is thinned out, but for the failing sub-history, which stays whole.
 const ON_KEY: usize = 3000;
 const AROUND: usize = 3000;
-const NOT_OK: usize = 6000;
+const UNKNOWN: usize = 6000;
+const FAILED: usize = 3000;
 const SLOWEST: usize = 1000;
 
 /// The operations that are drawn, and how many there are.
@@ -41,8 +42,11 @@ fn choose_of(operations: &[Operation], core: &BTreeSet<usize>, most: usize) -> S
     let mut kept: BTreeSet<usize> = core.clone();
     kept.extend(on_key(operations, core).take(ON_KEY));
     kept.extend(around(operations, core));
-    let failed = (0..total).filter(|&index| operations[index].outcome != Outcome::Ok);
-    kept.extend(evenly(failed.collect(), NOT_OK));
+    let ended = |outcomes: &[Outcome]| {
+        (0..total).filter(|&index| outcomes.contains(&operations[index].outcome)).collect()
+    };
+    kept.extend(evenly(ended(&[Outcome::Info, Outcome::Open]), UNKNOWN));
+    kept.extend(evenly(ended(&[Outcome::Fail]), FAILED));
     let took = |index: usize| operations[index].ended.unwrap_or(u64::MAX) - operations[index].invoked;
     let mut slowest: Vec<usize> = (0..total).collect();
     slowest.sort_unstable_by_key(|&index| std::cmp::Reverse(took(index)));
@@ -99,6 +103,7 @@ mod tests {
         operations[7].key = 77;
         operations[39_000].key = 77;
         operations[100].outcome = Outcome::Info;
+        (30_000..38_000).for_each(|index| operations[index].outcome = Outcome::Fail);
         operations[20_000].ended = Some(operations[20_000].invoked + 1_000_000);
         let core: BTreeSet<usize> = [7, 40_123].into();
         let sample = choose_of(&operations, &core, 12_000);
@@ -107,6 +112,8 @@ mod tests {
             assert!(sample.kept.binary_search(&must).is_ok(), "{must} is left out");
         }
         assert!(sample.left_out.contains("of 50000 operations"), "{}", sample.left_out);
+        let fails = sample.kept.iter().filter(|&&index| operations[index].outcome == Outcome::Fail);
+        assert!(fails.count() >= FAILED);
         // the rest is there everywhere
         let gap = sample.kept.windows(2).map(|pair| pair[1] - pair[0]).max();
         assert!(gap < Some(20), "{gap:?}");

@@ -10,7 +10,7 @@ let drag = null,
 
 // A track: a canvas under its name. `paint(pen, box)` draws it, `point(x, y, box)` says what is there: {text, press}.
 function track({ name, height, paint, point, words, keys }) {
-  const canvas = element("canvas", { tabindex: keys ? 0 : null, role: "img", "aria-label": name });
+  const canvas = element("canvas", { tabindex: keys ? 0 : null, role: keys ? "application" : "img", "aria-label": name });
   const made = { canvas, height, paint, point };
   const shell = element("div", { class: "track" }, element("div", { class: "name" }, name, words), canvas);
   tracks.push(made);
