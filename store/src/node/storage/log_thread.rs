@@ -37,7 +37,7 @@ impl LogThread {
         thread::spawn(move || {
             while let Some(taken) = take(&waiting, late) {
                 let number = taken.last().map_or(0, |batch| batch.number);
-                let written = storage.write(&taken).and_then(|()| {
+                let written = storage.write(taken).and_then(|()| {
                     control.pass();
                     storage.sync()
                 });
@@ -125,7 +125,7 @@ mod tests {
     struct Counts(Sender<()>);
 
     impl Storage for Counts {
-        fn write(&mut self, _: &[Batch]) -> Result<(), StorageError> {
+        fn write(&mut self, _: Vec<Batch>) -> Result<(), StorageError> {
             Ok(())
         }
 
@@ -160,7 +160,7 @@ mod tests {
     }
 
     impl Storage for Fails {
-        fn write(&mut self, batches: &[Batch]) -> Result<(), StorageError> {
+        fn write(&mut self, batches: Vec<Batch>) -> Result<(), StorageError> {
             for batch in batches {
                 self.written.send(batch.number).expect("the test listens");
             }
