@@ -176,12 +176,12 @@ fn damage_in_the_middle_stops_the_node_and_it_says_what_and_where() {
     assert_eq!(block_on(node.read(10)), "value 10");
 }
 
-#[test]
-fn a_full_disk_stops_the_node_and_what_it_acknowledged_is_there_when_there_is_space_again() {
+/// A disk on which files may be that many blocks long; no more than what is acknowledged before it is full is there again.
+fn fills_up(blocks: impl Fn(u64) -> u64) {
     let (folder, segment) = written();
     let bytes = std::fs::read(&segment).expect("the segment");
     let used = bytes.iter().rposition(|byte| *byte != 0).expect("it is not empty") as u64;
-    let node = Node::start_within(folder.path(), used / 512 + 128);
+    let node = Node::start_within(folder.path(), blocks(used));
     let value = "x".repeat(1000);
     let acknowledged = block_on(node.write(11, 10_000, &value));
     assert!(acknowledged > 10, "{acknowledged} were acknowledged");
@@ -194,4 +194,15 @@ fn a_full_disk_stops_the_node_and_what_it_acknowledged_is_there_when_there_is_sp
     }
     assert_eq!(block_on(node.read(1)), "value 1");
     assert_eq!(block_on(node.write(1, 1, "again")), 1, "and it serves on");
+}
+
+#[test]
+fn a_full_disk_stops_the_node_and_what_it_acknowledged_is_there_when_there_is_space_again() {
+    fills_up(|used| used / 512 + 128);
+}
+
+#[test]
+fn a_node_for_whose_next_segment_there_is_no_space_stops_like_that_too() {
+    // the first has one mebibyte, the next has two
+    fills_up(|_| 3 << 10);
 }

@@ -16,6 +16,8 @@ mod keeper;
 mod keys;
 mod log_thread;
 mod mark;
+#[cfg(test)]
+mod power;
 mod segments;
 mod trees;
 

@@ -15,7 +15,10 @@ use std::{
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{StorageError, in_file};
+use super::{
+    StorageError, in_file,
+    segments::{sync_file, sync_folder},
+};
 
 /// Version of the layout on disk; a node refuses every other.
 pub const LAYOUT: u32 = 5;
@@ -81,9 +84,9 @@ impl Mark {
 /// There wholly or not at all.
 fn create(folder: &Path, disk: u64, unfinished: &Path, path: &Path) -> io::Result<()> {
     fs::write(unfinished, content(LAYOUT, disk, 0))?;
-    File::open(unfinished)?.sync_all()?;
+    sync_file(&File::open(unfinished)?, unfinished)?;
     fs::rename(unfinished, path)?;
-    File::open(folder)?.sync_all()
+    sync_folder(folder)
 }
 
 fn content(layout: u32, disk: u64, number: u64) -> [u8; LENGTH] {

@@ -49,10 +49,9 @@ impl Segment {
                 let piece = PIECE.min(capacity - written);
                 file.write_all_at(&zeros[..piece as usize], written)?;
                 // in pieces, so that the syncs of the log do not wait for all of it
-                file.sync_data()?;
+                sync_file(&file, &unfinished)?;
                 written += piece;
             }
-            file.sync_all()?;
             fs::rename(&unfinished, &path)?;
             sync_folder(log)?;
             Ok(file)
@@ -82,7 +81,7 @@ impl Segment {
 
     /// Makes all that was appended durable.
     pub fn sync(&self) -> Result<(), StorageError> {
-        self.file.sync_data().map_err(in_file(&self.path))
+        sync_file(&self.file, &self.path).map_err(in_file(&self.path))
     }
 
     /// Whether it was made for so many bytes more.
@@ -99,7 +98,18 @@ pub fn remove(log: &Path, number: u64) -> Result<(), StorageError> {
 
 /// Makes what a folder lists durable.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    File::open(folder)?.sync_all()?;
+    #[cfg(test)]
+    super::power::folder_is_synced(folder);
+    Ok(())
+}
+
+/// Makes what is in a file durable, and its length.
+pub fn sync_file(file: &File, _path: &Path) -> io::Result<()> {
+    file.sync_data()?;
+    #[cfg(test)]
+    super::power::file_is_synced(file, _path);
+    Ok(())
 }
 
 fn path_of(log: &Path, number: u64) -> PathBuf {
@@ -232,7 +242,7 @@ impl Log {
         let cut = || {
             let file = File::options().write(true).open(&torn.path)?;
             file.write_all_at(&vec![0; bytes], at as u64)?;
-            file.sync_all()
+            sync_file(&file, &torn.path)
         };
         cut().map_err(in_file(&torn.path))
     }

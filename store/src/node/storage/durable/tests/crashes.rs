@@ -2,10 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use super::{damage::copy_of, *};
+use crate::node::storage::power;
 
 /// The folder as a crash in a step leaves it; what was acknowledged then, and the same with what may have been written.
 struct Crash {
@@ -121,4 +125,51 @@ fn the_first_write_of_a_segment_may_be_torn_anywhere() {
         before = (copy_of(folder.path()), state.clone());
     }
     panic!("no segment was changed");
+}
+
+/// Only what was synced is there, after each step of the keeper and after each write that was acknowledged.
+#[test]
+fn a_power_failure_loses_nothing_that_was_acknowledged() {
+    let folder = temporary();
+    let root = folder.path().to_owned();
+    power::watch(&root);
+    let (images, acknowledged) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+    let image = {
+        let (root, images, acknowledged) = (root.clone(), Arc::clone(&images), Arc::clone(&acknowledged));
+        move || {
+            let image = (acknowledged.load(Ordering::SeqCst), power::durable(&root));
+            images.lock().expect("the images").push(image);
+        }
+    };
+    let watch = {
+        let (image, keys) = (image.clone(), root.join("keys"));
+        Box::new(move |step: Step| {
+            if step == Step::Flushed {
+                power::all_is_synced(&keys);
+            }
+            image();
+        })
+    };
+    let (mut storage, _) = Durable::open_with(&root, 7, false, SHORT, watch).expect("opens");
+    let mut states = vec![DurableState::default()];
+    for record in records().into_iter().chain(rounds(40)) {
+        let mut state = states[states.len() - 1].clone();
+        state.apply(&record);
+        states.push(state);
+        write(&mut storage, vec![record]);
+        acknowledged.fetch_add(1, Ordering::SeqCst);
+        image();
+        storage.settle();
+    }
+    drop(storage);
+    let images = std::mem::take(&mut *images.lock().expect("the images"));
+    assert!(images.len() > 150, "{}", images.len());
+    for (place, (acknowledged, disk)) in images.into_iter().enumerate() {
+        let restored = temporary();
+        disk.restore(&root, restored.path());
+        let (_, found) = open(restored.path());
+        // the next one may have been synced, and not been acknowledged
+        let next = (acknowledged + 1).min(states.len() - 1);
+        assert!(states[acknowledged..=next].contains(&found.state), "{place}: after {acknowledged} writes");
+    }
 }
