@@ -154,7 +154,7 @@ fn a_torn_tail_is_cut_off_and_the_log_says_how_much() {
     }
     let log = node.kill();
     assert!(log.contains("was torn by a crash and never acknowledged: cut off"), "{log}");
-    assert!(log.contains(&format!("file={}", segment.display())) && log.contains("bytes=12"), "{log}");
+    assert!(log.contains(&format!("file={}", segment.display())) && log.contains("bytes=64"), "{log}");
 }
 
 #[test]

@@ -43,6 +43,13 @@ pub struct Batch {
     pub records: Vec<Record>,
 }
 
+impl Batch {
+    /// Whether nothing waits for it: what is decided is known from others, too.
+    fn rides_along(&self) -> bool {
+        self.records.iter().all(|record| matches!(record, Record::Decided { .. }))
+    }
+}
+
 /// A place that keeps records.
 pub trait Storage: Send {
     /// Takes batches, in order; they may still be lost.

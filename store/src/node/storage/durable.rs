@@ -33,6 +33,9 @@ const SIZES: Sizes = Sizes { first: 1 << 20, most: 16 << 20 };
 /// How many times longer than its checkpoint a segment is at least.
 const CHECKPOINTS: u64 = 4;
 
+/// Bytes that the buffer of writes keeps.
+const BUFFER: usize = 4 << 20;
+
 /// The storage of a node.
 pub struct Durable {
     /// Goes first: it works in the folder that the mark has locked.
@@ -130,6 +133,8 @@ impl Durable {
     /// Fills the buffer; whether that is more than the segment was made for.
     fn encode(&mut self, number: u64, content: &Content) -> bool {
         self.buffer.clear();
+        // a snapshot that was fetched may have been much longer
+        self.buffer.shrink_to(BUFFER);
         frame::append(&mut self.buffer, self.mark.disk, self.segment.number, number, content);
         !self.segment.has_room(self.buffer.len())
     }

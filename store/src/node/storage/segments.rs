@@ -279,6 +279,6 @@ pub fn tear_log(folder: &Path) -> io::Result<()> {
     let found = Log::read(&log, disk, 0, |_, _| Ok(())).map_err(io::Error::other)?;
     let Some((segment, end)) = found.end else { return Ok(()) };
     let file = File::options().write(true).open(path_of(&log, segment))?;
-    file.write_all_at(&[0x5a; 12], end)?;
+    file.write_all_at(&[0x5a; 64], end)?;
     file.sync_data()
 }

@@ -40,11 +40,14 @@ fn write(storage: &mut Durable, records: Vec<Record>) {
     storage.sync().expect("syncs");
 }
 
-/// Rounds of two entries and a snapshot that covers all but the last, after [`records`].
+/// Rounds of two entries and a snapshot after each, in a write of its own, after [`records`].
 fn rounds(count: u64) -> Vec<Record> {
     let round = |round: u64| {
         let length = 9 + 2 * round;
         let name = format!("key {}", round % 3);
+        let covers = |index: u64, value: &str| {
+            snapshot(index, &[(&name, Some(&format!("{value}{round}")), index)], &[], index - 1)
+        };
         [
             Record::Accepted {
                 partition: 1,
@@ -53,7 +56,8 @@ fn rounds(count: u64) -> Vec<Record> {
                 entries: entries(&["v", &format!("w{round}")]),
             },
             Record::Decided { partition: 1, decided: length + 1 },
-            snapshot(length + 1, &[(&name, Some(&format!("v{round}")), length + 1)], &[], length + 1),
+            covers(length + 1, "v"),
+            covers(length + 2, "w"),
         ]
     };
     (0..count).flat_map(round).collect()

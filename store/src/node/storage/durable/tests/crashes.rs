@@ -23,10 +23,14 @@ fn crashes(records: impl IntoIterator<Item = Record>) -> Vec<Crash> {
     let folder = temporary();
     let states = Arc::new(Mutex::new([DurableState::default(), DurableState::default()]));
     let crashes = Arc::new(Mutex::new(Vec::new()));
+    let early = Arc::new(AtomicUsize::new(0));
     let watch = {
         let (root, states, crashes) = (folder.path().to_owned(), Arc::clone(&states), Arc::clone(&crashes));
+        let early = Arc::clone(&early);
         Box::new(move |step: Step| {
             let states = states.lock().expect("the states").clone();
+            let may_come_early = step == Step::Prepared;
+            early.fetch_add(usize::from(!may_come_early && states[0] != states[1]), Ordering::SeqCst);
             crashes.lock().expect("the crashes").push(Crash { step, folder: copy_of(&root), states });
         })
     };
@@ -34,12 +38,14 @@ fn crashes(records: impl IntoIterator<Item = Record>) -> Vec<Crash> {
     for record in records {
         states.lock().expect("the states")[1].apply(&record);
         storage.write(vec![Batch { number: 1, records: vec![record.clone()] }]).expect("writes");
+        storage.settle();
         // all in it is whole: this is what a crash of the process leaves
         states.lock().expect("the states")[0].apply(&record);
         storage.sync().expect("syncs");
         storage.settle();
     }
     drop(storage);
+    assert_eq!(early.load(Ordering::SeqCst), 0, "nothing is told to the tree or removed before the sync");
     std::mem::take(&mut *crashes.lock().expect("the crashes"))
 }
 
@@ -156,7 +162,10 @@ fn a_power_failure_loses_nothing_that_was_acknowledged() {
         let mut state = states[states.len() - 1].clone();
         state.apply(&record);
         states.push(state);
-        write(&mut storage, vec![record]);
+        storage.write(vec![Batch { number: 1, records: vec![record] }]).expect("writes");
+        storage.settle();
+        image();
+        storage.sync().expect("syncs");
         acknowledged.fetch_add(1, Ordering::SeqCst);
         image();
         storage.settle();

@@ -303,6 +303,34 @@ fn a_file_that_is_gone_is_missed() {
 }
 
 #[test]
+fn an_older_copy_of_the_tree_is_refused() {
+    let folder = temporary();
+    let root = folder.path();
+    let (mut storage, _) = open(root);
+    let mut older = BTreeMap::new();
+    for record in records().into_iter().chain(rounds(20)) {
+        write(&mut storage, vec![record]);
+        storage.settle();
+        if older.is_empty() && storage.segment.number == 3 {
+            older = files(&root.join("keys"));
+        }
+    }
+    drop(storage);
+    let mut mixed = files(root);
+    mixed.retain(|path, _| !path.starts_with(root.join("keys")));
+    let refused = |files: &BTreeMap<PathBuf, Vec<u8>>| match try_open(copy(files, root).path()) {
+        Err(StorageError::Damaged { why, .. }) => why,
+        Err(error) => panic!("not a clear error: {error}"),
+        Ok(_) => panic!("it opens"),
+    };
+    let why = refused(&mixed);
+    assert!(why.contains("it is not there, and the log begins after the snapshots of write"), "{why}");
+    mixed.extend(older);
+    let why = refused(&mixed);
+    assert!(why.contains("it ends with write") && why.contains("the log begins after"), "{why}");
+}
+
+#[test]
 fn a_crash_in_the_first_start_leaves_nothing_that_is_in_the_way() {
     let folder = temporary();
     fs::write(folder.path().join("mark.new"), "ma").expect("a piece of a mark");
