@@ -52,7 +52,7 @@ impl Batch {
 
 /// A place that keeps records.
 pub trait Storage: Send {
-    /// Takes batches, in order; they may still be lost.
+    /// Takes batches, in order; they may still be lost. What was taken before is synced.
     fn write(&mut self, batches: Vec<Batch>) -> Result<(), StorageError>;
     /// Makes all that was written durable.
     fn sync(&mut self) -> Result<(), StorageError>;

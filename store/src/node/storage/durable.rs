@@ -55,6 +55,8 @@ pub struct Durable {
     jobs: Vec<Job>,
     /// The next segment was asked for.
     asked: bool,
+    /// What was written last is not synced.
+    unsynced: bool,
     buffer: Vec<u8>,
 }
 
@@ -95,6 +97,7 @@ impl Durable {
             asked: prepared.is_some(),
             keeper: Keeper::start(path, keys, prepared, watch),
             jobs: Vec::new(),
+            unsynced: false,
             buffer: Vec::new(),
             mark,
         };
@@ -106,12 +109,15 @@ impl Durable {
             die_now();
         }
         durable.sync()?;
+        // at least all that was there at the start will be missed, also after a failure of the machine
+        durable.mark.sync()?;
         let found = Found { disk: durable.mark.disk, boot: durable.boot, state };
         Ok((durable, found))
     }
 
     /// One write; gives back what is persisted with it.
     fn append(&mut self, mut content: Content) -> Result<Vec<Record>, StorageError> {
+        assert!(!self.unsynced, "a write is begun when the one before it is synced");
         self.keeper.check()?;
         let number = self.number + 1;
         let is_full = self.encode(number, &content) && self.segment.length > 0;
@@ -123,7 +129,7 @@ impl Durable {
             self.encode(number, &content);
         }
         self.segment.write(&self.buffer)?;
-        self.number = number;
+        (self.number, self.unsynced) = (number, true);
         if !self.asked && self.segment.length > self.segment.capacity / 2 {
             self.ask_for_segment();
         }
@@ -187,6 +193,7 @@ impl Storage for Durable {
 
     fn sync(&mut self) -> Result<(), StorageError> {
         self.segment.sync()?;
+        self.unsynced = false;
         self.mark.set(self.number)?;
         self.jobs.drain(..).for_each(|job| self.keeper.ask(job));
         Ok(())

@@ -93,7 +93,7 @@ impl Keeper {
                     Ok(None) => {}
                     Ok(Some(segment)) => drop(tell.send(Ok(segment))),
                     Err(error) => {
-                        // nothing more is done, and the next write fails
+                        // nothing more is done, and every further write fails
                         let _ = tell.send(Err(error));
                         return;
                     }
@@ -115,7 +115,8 @@ impl Keeper {
     pub fn check(&mut self) -> Result<(), StorageError> {
         match self.done.try_recv() {
             Ok(done) => self.prepared = Some(done?),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => return Err(StorageError::KeeperEnded),
         }
         Ok(())
     }

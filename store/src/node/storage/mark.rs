@@ -2,7 +2,7 @@
 //! acknowledged.
 //!
 //! It is there before anything else. The number is written when a sync has come back, and before anybody hears of that; it
-//! is not synced itself. So after a crash of the process it is exact, and what it says was acknowledged must be found. After a
+//! is not synced itself, but at each start. So after a crash of the process it is exact, and what it says was acknowledged must be found. After a
 //! failure of the machine it may be older: then a damaged write that was the last one may pass for a torn one; one that others
 //! follow never does.
 
@@ -66,6 +66,11 @@ impl Mark {
         let (disk, acknowledged) =
             read(&bytes).map_err(|why| StorageError::Damaged { file: path.clone(), why })?;
         Ok(Self { file, path, disk, acknowledged })
+    }
+
+    /// Makes the number durable, too.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        sync_file(&self.file, &self.path).map_err(in_file(&self.path))
     }
 
     /// The identity of the disk of a node that does not run.
