@@ -70,7 +70,7 @@ impl Mark {
 
     /// Makes the number durable, too.
     pub fn sync(&self) -> Result<(), StorageError> {
-        sync_file(&self.file, &self.path).map_err(in_file(&self.path))
+        sync_file(&self.file).map_err(in_file(&self.path))
     }
 
     /// The identity of the disk of a node that does not run.
@@ -89,7 +89,7 @@ impl Mark {
 /// There wholly or not at all.
 fn create(folder: &Path, disk: u64, unfinished: &Path, path: &Path) -> io::Result<()> {
     fs::write(unfinished, content(LAYOUT, disk, 0))?;
-    sync_file(&File::open(unfinished)?, unfinished)?;
+    sync_file(&File::open(unfinished)?)?;
     fs::rename(unfinished, path)?;
     sync_folder(folder)
 }

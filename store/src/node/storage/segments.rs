@@ -49,7 +49,7 @@ impl Segment {
                 let piece = PIECE.min(capacity - written);
                 file.write_all_at(&zeros[..piece as usize], written)?;
                 // in pieces, so that the syncs of the log do not wait for all of it
-                sync_file(&file, &unfinished)?;
+                sync_file(&file)?;
                 written += piece;
             }
             fs::rename(&unfinished, &path)?;
@@ -81,7 +81,7 @@ impl Segment {
 
     /// Makes all that was appended durable.
     pub fn sync(&self) -> Result<(), StorageError> {
-        sync_file(&self.file, &self.path).map_err(in_file(&self.path))
+        sync_file(&self.file).map_err(in_file(&self.path))
     }
 
     /// Whether it was made for so many bytes more.
@@ -105,10 +105,10 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Makes what is in a file durable, and its length.
-pub fn sync_file(file: &File, _path: &Path) -> io::Result<()> {
+pub fn sync_file(file: &File) -> io::Result<()> {
     file.sync_data()?;
     #[cfg(test)]
-    super::power::file_is_synced(file, _path);
+    super::power::file_is_synced(file);
     Ok(())
 }
 
@@ -242,7 +242,7 @@ impl Log {
         let cut = || {
             let file = File::options().write(true).open(&torn.path)?;
             file.write_all_at(&vec![0; bytes], at as u64)?;
-            sync_file(&file, &torn.path)
+            sync_file(&file)
         };
         cut().map_err(in_file(&torn.path))
     }
