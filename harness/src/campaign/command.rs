@@ -44,7 +44,7 @@ pub struct CampaignArguments {
 
 /// Goes through what the command line says.
 pub fn main(arguments: &CampaignArguments) -> ExitCode {
-    let cases = match cases::load(&arguments.paths) {
+    let cases = match cases::load(&arguments.paths, &arguments.seeds) {
         Ok(cases) => cases,
         Err(problem) => {
             eprintln!("{problem}");
@@ -54,10 +54,10 @@ pub fn main(arguments: &CampaignArguments) -> ExitCode {
     let end = boottime_ns() + arguments.budget.0.as_nanos() as u64;
     say!("{}", table::head());
     let mut rows: Vec<Row> = Vec::new();
-    for (place, (path, workload)) in cases.iter().enumerate() {
+    for (place, case) in cases.iter().enumerate() {
         let left = Duration::from_nanos(end.saturating_sub(boottime_ns()));
         let share = left / (cases.len() - place) as u32;
-        let row = hunt(path, workload, &means(arguments, share));
+        let row = hunt(case, &means(arguments, share));
         say!("{}", table::line(&row));
         rows.push(row);
     }
@@ -74,7 +74,6 @@ pub fn main(arguments: &CampaignArguments) -> ExitCode {
 fn means(arguments: &CampaignArguments, share: Duration) -> Means {
     let shrink = arguments.shrink.0.min(share / 2);
     Means {
-        seeds: arguments.seeds.clone(),
         time: share.saturating_sub(shrink),
         shrink,
         jobs: arguments.jobs.unwrap_or_else(sim::processors),

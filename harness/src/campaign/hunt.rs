@@ -1,10 +1,6 @@
 //! The seeds of one workload, until something is found or its share of the time is up.
 
-use std::{
-    ops::Range,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
 
@@ -16,8 +12,8 @@ use crate::{
     plan::Plan,
     report::NEVER_REACHED,
     shrink::{self, Kind, Shrunk, Size},
-    sim::{self, Finding, Options, Outcome},
-    workload::{ExpectedVerdict, Workload},
+    sim::{self, Case, Finding, Options, Outcome},
+    workload::ExpectedVerdict,
 };
 
 /// Seeds are run in rounds of so many for each thread; the time is looked at after each.
@@ -26,8 +22,6 @@ const ROUND: u64 = 8;
 /// What a hunt may spend.
 #[derive(Clone, Debug)]
 pub struct Means {
-    /// Seeds.
-    pub seeds: Range<u64>,
     /// Time for the seeds; the first round is run whatever it takes.
     pub time: Duration,
     /// Time to shrink what was found; zero: it is not shrunk.
@@ -55,16 +49,16 @@ fn name_of_mutant(mutant: Mutant) -> String {
     serde_json::to_value(mutant).ok().and_then(|name| Some(name.as_str()?.to_owned())).unwrap_or_default()
 }
 
-/// Runs the seeds of a workload.
-pub fn hunt(path: &Path, workload: &Workload, means: &Means) -> Row {
+/// Runs the seeds of a workload, or a plan.
+pub fn hunt(case: &Case, means: &Means) -> Row {
     let began = boottime_ns();
-    let tally = run(workload, means, began + means.time.as_nanos() as u64);
+    let tally = run(case, means, began + means.time.as_nanos() as u64);
     let took = Duration::from_nanos(boottime_ns() - began);
-    let negative = workload.expect.verdict == ExpectedVerdict::Violation;
-    let (mut verdict, mut words) = judge(&tally, negative, workload.test.mutant.is_some());
+    let negative = case.plan.expect.verdict == ExpectedVerdict::Violation;
+    let (mut verdict, mut words) = judge(&tally, negative, case.plan.test.mutant.is_some());
     let found = tally.found.map(|(seed, finding)| {
-        let plan = Plan::new(workload.clone(), seed);
-        let (found, kept) = found(path, &plan, &Kind::of(&finding), means, verdict);
+        let plan = case.plan(seed);
+        let (found, kept) = found(case, &plan, &Kind::of(&finding), means, verdict);
         if let Err(error) = kept {
             verdict = Verdict::Failed;
             words = format!("{words}; seed {seed} could not be kept: {error:#}");
@@ -72,8 +66,8 @@ pub fn hunt(path: &Path, workload: &Workload, means: &Means) -> Row {
         found
     });
     Row {
-        workload: workload.name.clone(),
-        mutant: workload.test.mutant.map(name_of_mutant),
+        workload: case.plan.workload.clone(),
+        mutant: case.plan.test.mutant.map(name_of_mutant),
         reached: tally.reached,
         seeds: tally.seeds,
         found,
@@ -83,14 +77,13 @@ pub fn hunt(path: &Path, workload: &Workload, means: &Means) -> Row {
     }
 }
 
-fn run(workload: &Workload, means: &Means, end: u64) -> Tally {
-    let plan = |seed| Plan::new(workload.clone(), seed);
-    let one = |seed| sim::run(&plan(seed), &Options::default());
-    let finding = |outcome: &Outcome| sim::first_finding(&plan(outcome.seed), outcome).cloned();
+fn run(case: &Case, means: &Means, end: u64) -> Tally {
+    let one = |seed| sim::run(&case.plan(seed), &Options::default());
+    let finding = |outcome: &Outcome| sim::first_finding(&case.plan, outcome).cloned();
     let mut tally = Tally::default();
-    let mut next = means.seeds.start;
-    while next < means.seeds.end && (tally.seeds == 0 || boottime_ns() < end) {
-        let until = means.seeds.end.min(next + ROUND * means.jobs as u64);
+    let mut next = case.seeds.start;
+    while next < case.seeds.end && (tally.seeds == 0 || boottime_ns() < end) {
+        let until = case.seeds.end.min(next + ROUND * means.jobs as u64);
         let enough = |outcome: &Outcome| finding(outcome).is_some();
         for outcome in sim::run_seeds(next..until, means.jobs, one, enough) {
             tally.take(&outcome, finding(&outcome));
@@ -141,11 +134,11 @@ fn judge(tally: &Tally, negative: bool, planted: bool) -> (Verdict, String) {
 
 /// What a seed has shown, shrunk if there is time; with whether it could be kept: a run that nobody expects, and what it was
 /// shrunk to.
-fn found(path: &Path, plan: &Plan, kind: &Kind, means: &Means, verdict: Verdict) -> (Found, Result<()>) {
+fn found(case: &Case, plan: &Plan, kind: &Kind, means: &Means, verdict: Verdict) -> (Found, Result<()>) {
     let seed = plan.seed;
     let small = (!means.shrink.is_zero()).then(|| shrink::shrink(plan, kind, means.jobs, means.shrink));
     let small = small.flatten();
-    let mut again = format!("harness sim {} --seeds {seed}..{} --tale", path.display(), seed + 1);
+    let mut again = case.again(seed);
     let mut keep = || -> Result<()> {
         if verdict != Verdict::Expected {
             sim::keep(&means.out, plan, &sim::run(plan, &Options::default()))?;

@@ -12,8 +12,8 @@ use super::{Kind, Shrunk, Size, shrink};
 use crate::{
     plan::Plan,
     report::{FAILED, html},
-    sim::{self, Finding, Options, Outcome},
-    workload::{self, Time},
+    sim::{self, Case, Finding, Options, Outcome},
+    workload::Time,
 };
 
 /// What to shrink.
@@ -83,28 +83,10 @@ fn show(shrunk: &Shrunk, out: &Path, seed: u64) -> ExitCode {
 
 /// The first plan that fails, with what is wrong.
 fn failing(arguments: &ShrinkArguments, jobs: usize) -> Result<Option<(Plan, Finding)>, String> {
-    let path = &arguments.file;
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("error: {} cannot be read: {error}", path.display()))?;
-    // plans name their workload, workload files do not
-    let is_plan = text.lines().any(|line| line.starts_with("workload = "));
-    if is_plan {
-        let plan = Plan::load(path)?;
-        let seeds = plan.seed..plan.seed + 1;
-        return Ok(first_failing(&seeds, jobs, |_| plan.clone()));
-    }
-    let workload = workload::load(path).map_err(|problem| problem.to_string())?;
-    Ok(first_failing(&arguments.seeds, jobs, |seed| Plan::new(workload.clone(), seed)))
-}
-
-fn first_failing(
-    seeds: &Range<u64>,
-    jobs: usize,
-    plan: impl Fn(u64) -> Plan + Sync,
-) -> Option<(Plan, Finding)> {
-    let one = |seed: u64| sim::run(&plan(seed), &Options::default());
-    let finding = |outcome: &Outcome| sim::first_finding(&plan(outcome.seed), outcome).cloned();
-    let outcomes = sim::run_seeds(seeds.clone(), jobs, one, |outcome| finding(outcome).is_some());
-    let last = outcomes.last()?;
-    Some((plan(last.seed), finding(last)?))
+    let case = Case::load(&arguments.file, arguments.seeds.clone())?;
+    let one = |seed: u64| sim::run(&case.plan(seed), &Options::default());
+    let finding = |outcome: &Outcome| sim::first_finding(&case.plan, outcome).cloned();
+    let outcomes = sim::run_seeds(case.seeds.clone(), jobs, one, |outcome| finding(outcome).is_some());
+    let last = outcomes.last();
+    Ok(last.and_then(|last| Some((case.plan(last.seed), finding(last)?))))
 }

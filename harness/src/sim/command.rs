@@ -10,14 +10,14 @@ use std::{
 use clap::Args;
 
 use super::{
-    Finding, Options, Outcome, Stats, keep,
+    Case, Finding, Options, Outcome, Stats, keep,
     seeds::{repeat, run, run_seeds},
 };
 use crate::{
     clock::boottime_ns,
     plan::Plan,
     report::{FAILED, NEVER_REACHED, html, name_of, severity},
-    workload::{self, ExpectedVerdict, Time, Workload},
+    workload::{ExpectedVerdict, Time},
 };
 
 /// Failing seeds of a workload that are printed one by one.
@@ -71,20 +71,10 @@ struct Row {
     runs: u64,
 }
 
-/// A workload under many seeds, or one plan.
-struct Case {
-    path: PathBuf,
-    /// None: `plan` alone is run.
-    workload: Option<Workload>,
-    /// A plan of the workload: whatever does not depend on the seed.
-    plan: Plan,
-    seeds: Range<u64>,
-}
-
 /// Simulates what the command line says.
 pub fn main(arguments: &SimArguments) -> ExitCode {
     let cases: Result<Vec<Case>, String> =
-        arguments.workloads.iter().map(|path| Case::load(path, arguments)).collect();
+        arguments.workloads.iter().map(|path| load(path, arguments)).collect();
     let cases = match cases {
         Ok(cases) => cases,
         Err(problem) => {
@@ -120,37 +110,17 @@ impl Row {
     }
 }
 
-impl Case {
-    fn load(path: &Path, arguments: &SimArguments) -> Result<Self, String> {
-        if arguments.plans {
-            let mut plan = Plan::load(path)?;
-            if arguments.without_mutant {
-                plan = plan.without_mutant();
-            }
-            let seeds = plan.seed..plan.seed + 1;
-            return Ok(Self { path: path.to_owned(), workload: None, plan, seeds });
-        }
-        let workload = workload::load(path).map_err(|problem| problem.to_string())?;
-        let mut workload = if arguments.without_mutant { workload.without_mutant() } else { workload };
-        if let Some(limit) = arguments.time_limit {
-            workload.limit_time(limit);
-        }
-        let seeds = arguments.seeds.clone();
-        let plan = Plan::new(workload.clone(), seeds.start);
-        Ok(Self { path: path.to_owned(), workload: Some(workload), plan, seeds })
+fn load(path: &Path, arguments: &SimArguments) -> Result<Case, String> {
+    let case = if arguments.plans {
+        Case::of_plan(path)?
+    } else {
+        Case::of_workload(path, arguments.seeds.clone())?
+    };
+    let mut case = if arguments.without_mutant { case.without_mutant() } else { case };
+    if let Some(limit) = arguments.time_limit {
+        case.limit_time(limit);
     }
-
-    fn plan(&self, seed: u64) -> Plan {
-        self.workload.as_ref().map_or_else(|| self.plan.clone(), |workload| Plan::new(workload.clone(), seed))
-    }
-
-    fn again(&self, seed: u64) -> String {
-        let path = self.path.display();
-        match &self.workload {
-            Some(_) => format!("harness sim {path} --seeds {seed}..{} --tale", seed + 1),
-            None => format!("harness sim --plans {path} --tale"),
-        }
-    }
+    Ok(case)
 }
 
 fn simulate(case: &Case, arguments: &SimArguments) -> Row {
@@ -338,7 +308,7 @@ fn print_totals(totals: &Stats, runs: u64, nanos: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::CheckName;
+    use crate::workload::{self, CheckName};
 
     fn plan(mutant: &str, expect: &str) -> Plan {
         let text = format!(

@@ -16,6 +16,7 @@
 //! | `faults`, `phases` | the nemesis; boot to final reads, with bounds for progress |
 //! | `watch`, `verdict` | the invariants at every turn; the checks at the end |
 //! | `seeds`, `keep` | many runs side by side; what is kept of those that fail |
+//! | `case` | a workload with its seeds, or a plan |
 //! | `command` | the command line and what it prints |
 //!
 //! Where it departs from real runs: a killed node always loses what was not synced, whatever `lose_unsynced` says (as in a
@@ -23,6 +24,7 @@
 //! patience of the workload; a node that dies in its recovery has just started its core, and on a real disk is about
 //! to; and how a connection breaks (reset, closed, half open, silent) makes no difference to a node, which is not told.
 
+mod case;
 mod chance;
 mod client_links;
 mod clients;
@@ -43,6 +45,7 @@ mod verdict;
 mod watch;
 mod world;
 
+pub use case::Case;
 pub use command::{first_finding, found, processors};
 pub use keep::{keep, keep_shrunk};
 pub use seeds::{Outcome, history, repeat, run, run_seeds};

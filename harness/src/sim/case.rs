@@ -1,0 +1,101 @@
+//! What is simulated: a workload under many seeds, or one plan.
+
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    plan::Plan,
+    workload::{self, Time, Workload},
+};
+
+/// A workload under many seeds, or one plan.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Its file.
+    pub path: PathBuf,
+    /// A plan of it: whatever does not depend on the seed.
+    pub plan: Plan,
+    /// The seeds; of a plan its own.
+    pub seeds: Range<u64>,
+    /// None: the file is a plan.
+    workload: Option<Workload>,
+}
+
+impl Case {
+    /// Reads a workload, which is run under these seeds.
+    pub fn of_workload(path: &Path, seeds: Range<u64>) -> Result<Self, String> {
+        let workload = workload::load(path).map_err(|problem| problem.to_string())?;
+        let plan = Plan::new(workload.clone(), seeds.start);
+        Ok(Self { path: path.to_owned(), plan, seeds, workload: Some(workload) })
+    }
+
+    /// Reads a plan, as results hold it.
+    pub fn of_plan(path: &Path) -> Result<Self, String> {
+        let plan = Plan::load(path)?;
+        let seeds = plan.seed..plan.seed + 1;
+        Ok(Self { path: path.to_owned(), plan, seeds, workload: None })
+    }
+
+    /// Reads a file that is a plan or a workload: plans name their workload, workload files do not.
+    pub fn load(path: &Path, seeds: Range<u64>) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("error: {} cannot be read: {error}", path.display()))?;
+        let is_plan = text.lines().any(|line| line.starts_with("workload = "));
+        if is_plan { Self::of_plan(path) } else { Self::of_workload(path, seeds) }
+    }
+
+    /// The same without its planted bug.
+    #[must_use]
+    pub fn without_mutant(self) -> Self {
+        let workload = self.workload.map(Workload::without_mutant);
+        Self { plan: self.plan.without_mutant(), workload, ..self }
+    }
+
+    /// Warm-up and faults of the workload together take this long.
+    pub fn limit_time(&mut self, limit: Time) {
+        if let Some(workload) = &mut self.workload {
+            workload.limit_time(limit);
+            self.plan = Plan::new(workload.clone(), self.seeds.start);
+        }
+    }
+
+    /// The plan of a seed.
+    pub fn plan(&self, seed: u64) -> Plan {
+        self.workload.as_ref().map_or_else(|| self.plan.clone(), |workload| Plan::new(workload.clone(), seed))
+    }
+
+    /// The command that tells what happens under a seed.
+    pub fn again(&self, seed: u64) -> String {
+        let path = self.path.display();
+        match &self.workload {
+            Some(_) => format!("harness sim {path} --seeds {seed}..{} --tale", seed + 1),
+            None => format!("harness sim --plans {path} --tale"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_a_plan_or_a_workload() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let text = "[cluster]\nnodes = 3\npartitions = [{}]\nlease = 'off'\n";
+        std::fs::write(path("w.toml"), text).expect("written");
+        let workload = Case::load(&path("w.toml"), 4..9).expect("a workload");
+        assert_eq!((workload.seeds.clone(), workload.plan(7).seed), (4..9, 7));
+        assert!(workload.again(7).ends_with("w.toml --seeds 7..8 --tale"));
+        let plan = toml::to_string(&workload.plan(6)).expect("TOML");
+        std::fs::write(path("p.toml"), plan).expect("written");
+        let plan = Case::load(&path("p.toml"), 0..100).expect("a plan");
+        assert_eq!((plan.seeds.clone(), plan.plan(6)), (6..7, workload.plan(6)));
+        assert!(plan.again(6).contains("--plans"));
+        assert!(
+            Case::load(&path("none.toml"), 0..1).is_err_and(|told| told.contains("none.toml cannot be read"))
+        );
+    }
+}
