@@ -81,7 +81,7 @@ impl Driver {
         for output in out {
             match output {
                 Output::Persist { number, records } => {
-                    self.storage.write(&[Batch { number, records }]).expect("it is written");
+                    self.storage.write(vec![Batch { number, records }]).expect("it is written");
                     self.storage.sync().expect("it is synced");
                     durable = Some(number);
                 }

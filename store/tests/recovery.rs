@@ -134,19 +134,19 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     runtime.block_on(limited).expect("done in time")
 }
 
-/// A node that was killed after ten writes: its folder, and the journal in it.
+/// A node that was killed after ten writes: its folder, and the log in it.
 fn written() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let node = Node::start(folder.path()).unwrap_or_else(|(_, log)| panic!("{log}"));
     assert_eq!(block_on(node.write(1, 10, "value")), 10);
     node.kill();
-    let journal = folder.path().join("node-1/0.jnl");
-    (folder, journal)
+    let log = folder.path().join("node-1/log/1.seg");
+    (folder, log)
 }
 
 #[test]
 fn a_torn_tail_is_cut_off_and_the_log_says_how_much() {
-    let (folder, journal) = written();
+    let (folder, segment) = written();
     tear_log(&folder.path().join("node-1")).expect("torn");
     let node = Node::start(folder.path()).unwrap_or_else(|(_, log)| panic!("{log}"));
     for key in 1..=10 {
@@ -154,34 +154,34 @@ fn a_torn_tail_is_cut_off_and_the_log_says_how_much() {
     }
     let log = node.kill();
     assert!(log.contains("was torn by a crash and never acknowledged: cut off"), "{log}");
-    assert!(log.contains(&format!("file={}", journal.display())) && log.contains("bytes=12"), "{log}");
+    assert!(log.contains(&format!("file={}", segment.display())) && log.contains("bytes=64"), "{log}");
 }
 
 #[test]
 fn damage_in_the_middle_stops_the_node_and_it_says_what_and_where() {
-    let (folder, journal) = written();
-    let mut bytes = std::fs::read(&journal).expect("the journal");
+    let (folder, segment) = written();
+    let mut bytes = std::fs::read(&segment).expect("the segment");
     let at = bytes.windows(7).position(|window| window == b"value 5").expect("the fifth write");
     bytes[at] ^= 1;
-    std::fs::write(&journal, &bytes).expect("damaged");
+    std::fs::write(&segment, &bytes).expect("damaged");
     let Err((status, log)) = Node::start(folder.path()) else { panic!("it starts") };
     assert_eq!(status.code(), Some(4), "{log}");
-    assert!(log.contains(&format!("{} is damaged: write ", journal.display())), "{log}");
+    assert!(log.contains(&format!("{} is damaged: write ", segment.display())), "{log}");
     assert!(log.contains("is not whole, and whole ones follow from byte"), "{log}");
     assert!(log.contains("Otherwise leave this node off"), "{log}");
-    assert_eq!(std::fs::read(&journal).expect("the journal"), bytes, "nothing was changed");
+    assert_eq!(std::fs::read(&segment).expect("the segment"), bytes, "nothing was changed");
     bytes[at] ^= 1;
-    std::fs::write(&journal, &bytes).expect("put back");
+    std::fs::write(&segment, &bytes).expect("put back");
     let node = Node::start(folder.path()).unwrap_or_else(|(_, log)| panic!("{log}"));
     assert_eq!(block_on(node.read(10)), "value 10");
 }
 
-#[test]
-fn a_full_disk_stops_the_node_and_what_it_acknowledged_is_there_when_there_is_space_again() {
-    let (folder, journal) = written();
-    let bytes = std::fs::read(&journal).expect("the journal");
+/// A disk on which files may be that many blocks long; no more than what is acknowledged before it is full is there again.
+fn fills_up(blocks: impl Fn(u64) -> u64) {
+    let (folder, segment) = written();
+    let bytes = std::fs::read(&segment).expect("the segment");
     let used = bytes.iter().rposition(|byte| *byte != 0).expect("it is not empty") as u64;
-    let node = Node::start_within(folder.path(), used / 512 + 128);
+    let node = Node::start_within(folder.path(), blocks(used));
     let value = "x".repeat(1000);
     let acknowledged = block_on(node.write(11, 10_000, &value));
     assert!(acknowledged > 10, "{acknowledged} were acknowledged");
@@ -194,4 +194,15 @@ fn a_full_disk_stops_the_node_and_what_it_acknowledged_is_there_when_there_is_sp
     }
     assert_eq!(block_on(node.read(1)), "value 1");
     assert_eq!(block_on(node.write(1, 1, "again")), 1, "and it serves on");
+}
+
+#[test]
+fn a_full_disk_stops_the_node_and_what_it_acknowledged_is_there_when_there_is_space_again() {
+    fills_up(|used| used / 512 + 128);
+}
+
+#[test]
+fn a_node_for_whose_next_segment_there_is_no_space_stops_like_that_too() {
+    // the first has one mebibyte, the next has two
+    fills_up(|_| 3 << 10);
 }

@@ -6,7 +6,7 @@ use super::{ddmin::minimize, trial::Trials};
 use crate::{
     generator::Ask,
     plan::{Cause, Plan, PlannedAsk},
-    workload::{CheckName, Delays, Require, Time},
+    workload::{Action, CheckName, Delays, OperationStep, Require, Time, Who},
 };
 
 /// No fault is made shorter than this.
@@ -98,9 +98,45 @@ impl Reduction<'_> {
 
     fn steps(&mut self) {
         self.shorten(self.plan.steps.clone(), |plan, kept| plan.steps = kept.to_vec());
+        for index in 0..self.plan.steps.len() {
+            self.operations_of_step(index);
+        }
     }
 
+    /// Fewer clients, keys and times, for a shorter time.
+    fn operations_of_step(&mut self, index: usize) {
+        let Action::Operation(step) = self.plan.steps[index].action.clone() else { return };
+        let clients = match step.client {
+            Who::All => (1..=self.plan.script_clients).collect(),
+            Who::Only(clients) => clients,
+        };
+        self.shorten(clients, |plan, kept| {
+            change_step(plan, index, |step| step.client = Who::Only(kept.to_vec()));
+        });
+        self.shorten(step.keys, |plan, kept| change_step(plan, index, |step| step.keys = kept.to_vec()));
+        self.change(|plan| change_step(plan, index, |step| (step.lasts, step.times) = (None, 1)));
+        while self.change(|plan| change_step(plan, index, |step| step.times = (step.times / 2).max(1))) {}
+        let halve = |step: &mut OperationStep| {
+            step.lasts =
+                step.lasts.map(|lasts| if lasts.0 / 2 < SHORTEST { lasts } else { Time(lasts.0 / 2) });
+        };
+        while self.change(|plan| change_step(plan, index, halve)) {}
+    }
+
+    /// All of a client's operations at once, then all of a key's, then single ones.
     fn operations(&mut self) {
+        let all = asks(&self.plan);
+        let clients: BTreeSet<usize> = all.iter().map(|(client, _)| *client).collect();
+        self.shorten(clients.into_iter().collect(), |plan, kept| {
+            let asks: Vec<_> = asks(plan).into_iter().filter(|(client, _)| kept.contains(client)).collect();
+            set_asks(plan, &asks);
+        });
+        let keys: BTreeSet<_> = all.iter().map(|(_, ask)| key_of(&ask.ask).clone()).collect();
+        self.shorten(keys.into_iter().collect(), |plan, kept| {
+            let on = |(_, ask): &(usize, PlannedAsk)| kept.contains(key_of(&ask.ask));
+            let asks: Vec<_> = asks(plan).into_iter().filter(on).collect();
+            set_asks(plan, &asks);
+        });
         self.shorten(asks(&self.plan), set_asks);
     }
 
@@ -172,6 +208,12 @@ impl Reduction<'_> {
     /// The last node goes.
     fn nodes(&mut self) {
         while self.plan.nodes > 1 && self.change(without_last_node) {}
+    }
+}
+
+fn change_step(plan: &mut Plan, index: usize, change: impl FnOnce(&mut OperationStep)) {
+    if let Some(Action::Operation(step)) = plan.steps.get_mut(index).map(|step| &mut step.action) {
+        change(step);
     }
 }
 

@@ -6,11 +6,19 @@
 //!
 //! A node that starts first looks whether its disk is whole ([`Durable::open`]): a write that a crash has torn is cut off, any
 //! other damage stops it before anything is changed.
+//!
+//! Files: [`durable`] is the storage; [`frame`] one write of the log, [`segments`] its files, [`mark`] what was acknowledged; [`keys`]
+//! the tree of the snapshots' keys, [`trees`] the check of its files; [`keeper`] the thread behind both.
 
 mod durable;
-mod journal;
+mod frame;
+mod keeper;
+mod keys;
 mod log_thread;
 mod mark;
+#[cfg(test)]
+mod power;
+mod segments;
 mod trees;
 
 use std::{
@@ -21,8 +29,8 @@ use std::{
 use rustix::process::{Signal, getpid, kill_process};
 
 pub use durable::Durable;
-pub use journal::tear_log;
 pub use log_thread::{DiskControl, LogThread};
+pub use segments::tear_log;
 
 use crate::core::durable::{DurableState, Record};
 
@@ -35,10 +43,17 @@ pub struct Batch {
     pub records: Vec<Record>,
 }
 
+impl Batch {
+    /// Whether nothing waits for it: what is decided is known from others, too.
+    fn rides_along(&self) -> bool {
+        self.records.iter().all(|record| matches!(record, Record::Decided { .. }))
+    }
+}
+
 /// A place that keeps records.
 pub trait Storage: Send {
-    /// Takes batches, in order; they may still be lost.
-    fn write(&mut self, batches: &[Batch]) -> Result<(), StorageError>;
+    /// Takes batches, in order; they may still be lost. What was taken before is synced.
+    fn write(&mut self, batches: Vec<Batch>) -> Result<(), StorageError>;
     /// Makes all that was written durable.
     fn sync(&mut self) -> Result<(), StorageError>;
 }
@@ -46,9 +61,18 @@ pub trait Storage: Send {
 /// Why a storage cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// The engine failed.
-    #[error("the storage engine failed: {}", in_words(.0))]
-    Engine(#[from] fjall::Error),
+    /// The tree of the snapshots' keys failed.
+    #[error("the tree of the snapshots' keys failed: {0}")]
+    Tree(#[from] lsm_tree::Error),
+    /// Two would cut off each other's writes.
+    #[error("{}: another process has opened the folder", .folder.display())]
+    Locked {
+        /// Which.
+        folder: PathBuf,
+    },
+    /// The thread that makes segments has ended.
+    #[error("no further segment of the log is made")]
+    KeeperEnded,
     /// A file cannot be read or written.
     #[error("{}: {source}", .file.display())]
     File {
@@ -78,18 +102,6 @@ pub enum StorageError {
         /// What is wrong with it.
         why: String,
     },
-}
-
-/// What the engine says for people.
-fn in_words(error: &fjall::Error) -> String {
-    match error {
-        fjall::Error::Io(error) => error.to_string(),
-        fjall::Error::Poisoned => {
-            "it could not write in the background before; is the disk full or broken?".to_owned()
-        }
-        fjall::Error::Locked => "another process has opened the folder".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 /// Names the file that an error is about.
@@ -122,16 +134,13 @@ impl<S> LosesUnsynced<S> {
 }
 
 impl<S: Storage> Storage for LosesUnsynced<S> {
-    fn write(&mut self, batches: &[Batch]) -> Result<(), StorageError> {
-        let copies =
-            batches.iter().map(|batch| Batch { number: batch.number, records: batch.records.clone() });
-        self.unsynced.extend(copies);
+    fn write(&mut self, batches: Vec<Batch>) -> Result<(), StorageError> {
+        self.unsynced.extend(batches);
         Ok(())
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
-        self.inner.write(&self.unsynced)?;
-        self.unsynced.clear();
+        self.inner.write(std::mem::take(&mut self.unsynced))?;
         self.inner.sync()
     }
 }

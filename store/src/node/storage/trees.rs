@@ -1,54 +1,26 @@
-//! Checks the engine's files of sorted records before the engine reads them.
+//! Checks the files of the tree before it is opened.
 //!
-//! A keyspace has a folder, and in it: `current` names the version of the list of tables, with the checksum of that list; the list
-//! `vN` names the tables, with the checksum of each; `tables/N`. The engine itself verifies blocks of tables when it reads
-//! them, but neither the list nor the name of it, and removes what they do not name. Here all of it is followed from `current` on,
-//! so that one wrong byte anywhere is found before anything is changed.
+//! `current` names the version of the list of tables, with the checksum of that list; the list `vN` names the tables, with the
+//! checksum of each; `tables/N`. The tree itself verifies blocks of tables when it reads them, but neither the list nor the name
+//! of it, and removes what they do not name. Here all of it is followed from `current` on, so that one wrong byte anywhere is
+//! found before anything is changed.
 
 use std::{
     fs::{self, File},
     io::{self, Read},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::{StorageError, in_file};
 
-/// What the engine writes into its file `version`.
-const ENGINE: &[u8] = &[b'F', b'J', b'L', 3];
-
-/// Whether the engine has made its files in `folder`; checks that they are of the version that it reads.
-pub fn exist(folder: &Path) -> Result<bool, StorageError> {
-    let file = folder.join("version");
-    match fs::read(&file) {
-        Ok(version) if version == ENGINE => Ok(true),
-        Ok(_) => {
-            Err(StorageError::Damaged { file, why: "it does not name the engine's version 3".to_owned() })
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(in_file(&file)(error)),
-    }
-}
-
-/// Checks all keyspaces.
-pub fn check(folder: &Path) -> Result<(), StorageError> {
-    let keyspaces = folder.join("keyspaces");
-    let entries = fs::read_dir(&keyspaces).map_err(in_file(&keyspaces))?;
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for entry in entries {
-        paths.push(entry.map_err(in_file(&keyspaces))?.path());
-    }
-    paths.sort_unstable();
-    paths.iter().filter(|path| path.is_dir()).try_for_each(|path| check_keyspace(path))
-}
-
-fn check_keyspace(folder: &Path) -> Result<(), StorageError> {
+/// Checks the tree in `folder`; whether there is one.
+pub fn check(folder: &Path) -> Result<bool, StorageError> {
     let current = folder.join("current");
     let named = match fs::read(&current) {
         Ok(bytes) => bytes,
-        // a crash came before its first list was there
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(in_file(&current)(error)),
     };
     let damaged =
@@ -70,7 +42,7 @@ fn check_keyspace(folder: &Path) -> Result<(), StorageError> {
             return Err(damaged(&path, &format!("its checksum is not the one in `v{version}`")));
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// A file that another one names is damaged if it is not there.

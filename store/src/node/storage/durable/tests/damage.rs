@@ -1,44 +1,37 @@
 //! One wrong byte anywhere in the files of a closed folder: either all that was acknowledged is there, or the node refuses and says
 //! which file is wrong.
 
-use std::{fs::File, path::PathBuf};
-
-use tempfile::TempDir;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use super::*;
+use crate::node::storage::frame::Frame;
 
 /// A closed folder, and what was acknowledged in it.
 struct Closed {
     folder: TempDir,
     state: DurableState,
     boots: u64,
+    /// The segment that was written last.
+    segment: PathBuf,
 }
 
-/// On a disk without syncs where there is one: thousands of folders are opened.
-fn temporary() -> TempDir {
-    let shared = Path::new("/dev/shm");
-    let folder = if shared.is_dir() { tempfile::tempdir_in(shared) } else { tempfile::tempdir() };
-    folder.expect("a temporary folder")
-}
-
-/// Some records in sorted files, the others in a journal; a node has started twice.
+/// Earlier snapshots are in the tree only, later ones in the log; a node has started twice.
 fn closed() -> Closed {
     let folder = temporary();
     let mut state = DurableState::default();
-    let records = records();
-    let (early, late) = records.split_at(6);
+    let records: Vec<Record> = records().into_iter().chain(rounds(8)).collect();
+    let (early, late) = records.split_at(records.len() / 2);
+    let mut segment = PathBuf::new();
     for part in [early, late] {
-        let (mut storage, _) = Durable::open(folder.path(), 7, false).expect("opens");
+        let (mut storage, _) = open(folder.path());
         for record in part {
             state.apply(record);
-            storage.write(&[Batch { number: 1, records: vec![record.clone()] }]).expect("writes");
-            storage.sync().expect("syncs");
+            write(&mut storage, vec![record.clone()]);
         }
-        if part == early {
-            storage.keys.rotate_memtable_and_wait().expect("sorts");
-        }
+        storage.settle();
+        segment = folder.path().join(format!("log/{}.seg", storage.segment.number));
     }
-    Closed { folder, state, boots: 2 }
+    Closed { folder, state, boots: 2, segment }
 }
 
 /// All files of a folder with what was written to them.
@@ -49,11 +42,16 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         if path.is_dir() {
             files.extend(self::files(&path));
         } else {
-            let content = journal::content(&path).expect("a file");
+            let content = fs::read(&path).expect("a file");
             files.insert(path, content);
         }
     }
     files
+}
+
+/// A copy of a folder.
+pub fn copy_of(folder: &Path) -> TempDir {
+    copy(&files(folder), folder)
 }
 
 fn copy(files: &BTreeMap<PathBuf, Vec<u8>>, from: &Path) -> TempDir {
@@ -71,7 +69,8 @@ fn change_bytes(closed: &Closed, step: usize, mask: impl Fn(usize) -> u8) -> (u6
     let root = closed.folder.path();
     let files = files(root);
     let names: Vec<String> = files.keys().map(|path| path.display().to_string()).collect();
-    for kind in ["0.jnl", "mark", "version", "current", "tables/"] {
+    assert!(!root.join("log/1.seg").exists(), "the log has lost its beginning");
+    for kind in [".seg", "mark", "current", "tables/"] {
         assert!(names.iter().any(|name| name.contains(kind)), "{kind} is among {names:?}");
     }
     let (mut harmless, mut refused) = (0, 0);
@@ -81,7 +80,7 @@ fn change_bytes(closed: &Closed, step: usize, mask: impl Fn(usize) -> u8) -> (u6
             changed.get_mut(path).expect("the file")[at] ^= mask(at);
             let copy = copy(&changed, root);
             let place = format!("{} byte {at} of {}", path.display(), bytes.len());
-            match Durable::open(copy.path(), 8, false) {
+            match try_open(copy.path()) {
                 Ok((_, found)) => {
                     assert_eq!((found.disk, found.boot), (7, closed.boots + 1), "{place}");
                     assert_eq!(found.state, closed.state, "{place}");
@@ -118,11 +117,12 @@ fn every_wrong_byte_is_harmless_or_refused() {
     }
 }
 
-/// Where the writes of the folder's journal begin, and where the last one ends.
-fn writes(bytes: &[u8]) -> Vec<usize> {
+/// Where the writes of a segment begin, and where the last one ends.
+fn writes(path: &Path, bytes: &[u8]) -> Vec<usize> {
+    let segment = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok()).expect("its number");
     let mut ends = vec![0];
-    while let Some(length) = journal::whole(&bytes[ends[ends.len() - 1]..]) {
-        ends.push(ends[ends.len() - 1] + length);
+    while let Some(frame) = Frame::read(&bytes[ends[ends.len() - 1]..], 7, segment) {
+        ends.push(ends[ends.len() - 1] + frame.length);
     }
     ends
 }
@@ -132,11 +132,14 @@ fn before_the_last_sync(closed: &Closed) -> (BTreeMap<PathBuf, Vec<u8>>, Durable
     let mut files = files(closed.folder.path());
     let mark = closed.folder.path().join("mark");
     let folder = copy(&files, closed.folder.path());
-    let mut older = Mark::open(folder.path()).expect("a mark");
+    let mut older = Mark::open(folder.path(), 7).expect("a mark");
     older.set(older.acknowledged - 1).expect("written");
     files.insert(mark, fs::read(folder.path().join("mark")).expect("a mark"));
     let mut state = DurableState::default();
-    records()[..records().len() - 1].iter().for_each(|record| state.apply(record));
+    let all: Vec<Record> = records().into_iter().chain(rounds(8)).collect();
+    for record in &all[..all.len() - 1] {
+        state.apply(record);
+    }
     (files, state)
 }
 
@@ -145,55 +148,51 @@ fn a_write_that_is_torn_anywhere_is_cut_off_and_all_before_it_is_there() {
     let closed = closed();
     let (files, before) = before_the_last_sync(&closed);
     let root = closed.folder.path();
-    let journal = root.join("0.jnl");
-    let whole = &files[&journal];
-    let ends = writes(whole);
+    let whole = &files[&closed.segment];
+    let ends = writes(&closed.segment, whole);
     let (from, to) = (ends[ends.len() - 2], ends[ends.len() - 1]);
-    let torn = |bytes: Vec<u8>, what: String, may_be_whole: bool| {
+    let torn = |bytes: Vec<u8>, what: String| {
         let mut files = files.clone();
-        files.insert(journal.clone(), bytes);
+        files.insert(closed.segment.clone(), bytes);
         let copy = copy(&files, root);
-        let (mut storage, found) =
-            Durable::open(copy.path(), 8, false).unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert!(found.state == before || may_be_whole && found.state == closed.state, "{what}");
+        let (mut storage, found) = try_open(copy.path()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(found.state == before, "{what}");
         // and it goes on
-        storage
-            .write(&[Batch { number: 1, records: vec![records().pop().expect("a record")] }])
-            .expect("writes");
-        storage.sync().expect("syncs");
+        write(&mut storage, vec![rounds(8).pop().expect("a record")]);
         drop(storage);
-        let (_, found) = Durable::open(copy.path(), 8, false).expect("opens again");
+        let (_, found) = open(copy.path());
         assert_eq!(found.state, closed.state, "{what}");
     };
     for at in (from..to).step_by(3) {
-        torn(whole[..at].to_vec(), format!("ends at byte {at}"), false);
+        torn(whole[..at].to_vec(), format!("the file ends at byte {at}"));
+        let mut beginning = whole.clone();
+        beginning[at..].fill(0);
+        torn(beginning, format!("nothing was written from byte {at} on"));
         // later pieces were written before earlier ones
         let mut wrong = whole.clone();
         wrong[at] ^= 0x20;
-        // the engine's number of a write may be another one, as long as their order stays
-        torn(wrong, format!("byte {at} is wrong"), (from + 5..from + 13).contains(&at));
+        torn(wrong, format!("byte {at} is wrong"));
         let mut hole = whole.clone();
         hole[from..=at].fill(0);
-        torn(hole, format!("nothing was written up to byte {at}"), false);
+        torn(hole, format!("nothing was written up to byte {at}"));
     }
 }
 
-/// After a failure of the machine the mark may be older than the journal.
+/// After a failure of the machine the mark may be older than the log.
 #[test]
 fn a_damaged_write_that_others_follow_is_found_without_the_mark() {
     let closed = closed();
     let root = closed.folder.path();
     let mut files = files(root);
     let unused = temporary();
-    drop(Mark::open(unused.path()).expect("a mark"));
+    drop(Mark::open(unused.path(), 7).expect("a mark"));
     files.insert(root.join("mark"), fs::read(unused.path().join("mark")).expect("a mark"));
-    let journal = root.join("0.jnl");
-    let ends = writes(&files[&journal]);
+    let ends = writes(&closed.segment, &files[&closed.segment]);
     let mut refused = 0;
-    for at in (0..ends[ends.len() - 2]).step_by(5) {
+    for at in 0..ends[ends.len() - 2] {
         let mut changed = files.clone();
-        changed.get_mut(&journal).expect("the journal")[at] ^= 1 << (at % 8);
-        match Durable::open(copy(&changed, root).path(), 8, false) {
+        changed.get_mut(&closed.segment).expect("the segment")[at] ^= 1 << (at % 8);
+        match try_open(copy(&changed, root).path()) {
             Ok((_, found)) => assert_eq!(found.state, closed.state, "byte {at}"),
             Err(StorageError::Damaged { .. }) => refused += 1,
             Err(error) => panic!("byte {at}: not a clear error: {error}"),
@@ -206,85 +205,77 @@ fn a_damaged_write_that_others_follow_is_found_without_the_mark() {
 fn damage_says_where_it_is() {
     let closed = closed();
     let root = closed.folder.path();
-    let journal = root.join("0.jnl");
     let all = files(root);
-    let ends = writes(&all[&journal]);
+    let name = closed.segment.strip_prefix(root).expect("a file of the folder").display().to_string();
+    let ends = writes(&closed.segment, &all[&closed.segment]);
+    assert!(ends.len() > 4, "there are some writes: {ends:?}");
     let refused = |files: &BTreeMap<PathBuf, Vec<u8>>| {
         let copy = copy(files, root);
-        let error = Durable::open(copy.path(), 8, false).err().expect("it is refused");
+        let error = try_open(copy.path()).err().expect("it is refused");
         error.to_string().replace(&copy.path().display().to_string(), "")
     };
     let changed = |at: usize| {
         let mut files = all.clone();
-        files.get_mut(&journal).expect("the journal")[at] ^= 1;
+        files.get_mut(&closed.segment).expect("the segment")[at] ^= 1;
         refused(&files)
     };
-    let (middle, last) = (ends[2], ends[ends.len() - 2]);
+    let (middle, next, last) = (ends[1], ends[2], ends[ends.len() - 2]);
     let words = changed(middle);
-    let next = ends[3];
-    assert!(words.starts_with("/0.jnl is damaged: write 3 at byte "), "{words}");
+    assert!(words.starts_with(&format!("/{name} is damaged: write ")), "{words}");
     assert!(
         words.contains(&format!("at byte {middle} is not whole, and whole ones follow from byte {next} on")),
         "{words}"
     );
     assert!(words.contains("Nothing was changed"), "{words}");
     let words = changed(last);
-    assert!(
-        words
-            .contains(&format!("at byte {last} is not whole, and write {} was acknowledged", ends.len() - 1)),
-        "{words}"
-    );
-    // a journal that is not the newest one was synced
+    let mark = Mark::open(copy_of(root).path(), 7).expect("a mark").acknowledged;
+    let expected = format!("write {mark} at byte {last} is not whole, and write {mark} was acknowledged");
+    assert!(words.contains(&expected), "{words}");
+    // one that is whole, and was written before
     let mut files = all.clone();
-    let bytes = files.remove(&journal).expect("the journal");
-    let mut sealed = bytes[..middle].to_vec();
-    files.insert(root.join("1.jnl"), bytes[middle..].to_vec());
-    files.insert(journal.clone(), sealed.clone());
-    let (_, found) = Durable::open(copy(&files, root).path(), 8, false).expect("whole ones are read");
-    assert_eq!(found.state, closed.state);
-    let second = ends[1];
-    sealed[second] ^= 1;
-    files.insert(journal.clone(), sealed);
+    let bytes = files.get_mut(&closed.segment).expect("the segment");
+    bytes[last..].fill(0);
     let words = refused(&files);
-    assert!(
-        words.contains(&format!("write 2 at byte {second} is not whole, and there is a later journal")),
-        "{words}"
-    );
-    files.insert(journal, bytes[..second].to_vec());
+    assert!(words.contains(&format!("it ends with write {}, and write {mark} was ack", mark - 1)), "{words}");
+    // a segment between two
+    let mut files = all.clone();
+    files.insert(root.join("log/900.seg"), vec![0; 64]);
     let words = refused(&files);
-    assert!(words.contains("/1.jnl is damaged: write 2 at byte 0"), "{words}");
+    assert!(words.contains("it is not there, but segments") && words.contains("and 900 are"), "{words}");
 }
 
-/// The last write of a journal is not whole, and only its checksum shows it.
+/// Two segments with writes are there when a crash comes before the older one is removed.
 #[test]
-fn the_engine_alone_does_not_open_after_some_crashes() {
-    let closed = closed();
-    let (mut files, _) = before_the_last_sync(&closed);
-    let journal = files.get_mut(&closed.folder.path().join("0.jnl")).expect("the journal");
-    let last = writes(journal).pop().expect("its end");
-    // of the last item's value
-    journal[last - 20] ^= 1;
-    let opened = Database::builder(copy(&files, closed.folder.path()).path()).open();
-    assert!(matches!(opened, Err(fjall::Error::JournalRecovery(_))), "{:?}", opened.err());
-}
-
-/// Why the journals are read before the engine reads them.
-#[test]
-fn the_engine_alone_drops_what_follows_a_wrong_byte() {
-    let closed = closed();
-    let mut files = files(closed.folder.path());
-    let journal = files.get_mut(&closed.folder.path().join("0.jnl")).expect("the journal");
-    let ends = writes(journal);
-    // behind what is in the sorted files
-    let at = ends[ends.len() - 3];
-    journal[at] ^= 0x40;
-    let copy = copy(&files, closed.folder.path());
-    let database = Database::builder(copy.path()).open().expect("it does not say a word");
-    let keys = database.keyspace("node", KeyspaceCreateOptions::default).expect("a keyspace");
-    let number = keys.get(journal::NUMBER).expect("read").expect("a number");
-    assert_eq!(journal::number_in(&number), Some(ends.len() as u64 - 3), "two writes are gone");
-    let left = File::open(copy.path().join("0.jnl")).and_then(|file| file.metadata()).expect("the journal");
-    assert_eq!(left.len(), at as u64, "also on the disk");
+fn damage_in_an_older_segment_is_found() {
+    let folder = temporary();
+    let removed = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let watch = {
+        let (root, removed) = (folder.path().to_owned(), std::sync::Arc::clone(&removed));
+        Box::new(move |step: Step| {
+            if step == Step::Flushed {
+                removed.lock().expect("the copy").get_or_insert_with(|| copy_of(&root));
+            }
+        })
+    };
+    let (mut storage, _) = Durable::open_with(folder.path(), 7, false, SHORT, watch).expect("opens");
+    for record in records().into_iter().chain(rounds(8)) {
+        write(&mut storage, vec![record]);
+        storage.settle();
+    }
+    let two = removed.lock().expect("the copy").take().expect("a segment was removed");
+    let path = two.path().join("log/1.seg");
+    let whole = fs::read(&path).expect("the older segment");
+    let ends = writes(&path, &whole);
+    let last = ends[ends.len() - 2];
+    for at in [ends[1] + 40, last, last + 33, ends[ends.len() - 1] + 1] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(&path, &bytes).expect("damaged");
+        let words = try_open(two.path()).err().expect("it is refused").to_string();
+        assert!(words.contains("1.seg is damaged: write ") && words.contains("whole ones follow"), "{words}");
+    }
+    fs::write(&path, &whole).expect("put back");
+    open(two.path());
 }
 
 #[test]
@@ -292,31 +283,70 @@ fn a_file_that_is_gone_is_missed() {
     let closed = closed();
     let root = closed.folder.path();
     let all = files(root);
-    for path in all.keys().filter(|path| !path.ends_with("lock")) {
+    let mut missed = 0;
+    for path in all.keys() {
         let mut files = all.clone();
         files.remove(path);
-        let copy = copy(&files, root);
-        let opened = Durable::open(copy.path(), 8, false);
-        assert!(opened.is_err(), "{} is gone, and nobody missed it", path.display());
+        match try_open(copy(&files, root).path()) {
+            // the next segment, which was not written to, or a list of tables that is not the last one
+            Ok((_, found)) => {
+                assert_eq!(found.state, closed.state, "{} is gone", path.display());
+                let name = path.display().to_string();
+                assert!(name.contains("/keys/v") || name.contains("/log/"), "{name} was not missed");
+                assert_ne!(path, &closed.segment, "nobody missed it");
+            }
+            Err(StorageError::Damaged { .. }) => missed += 1,
+            Err(error) => panic!("{} is gone: {error}", path.display()),
+        }
     }
+    assert!(missed >= 5, "{missed} of {:?}", all.keys());
+}
+
+#[test]
+fn an_older_copy_of_the_tree_is_refused() {
+    let folder = temporary();
+    let root = folder.path();
+    let (mut storage, _) = open(root);
+    let mut older = BTreeMap::new();
+    for record in records().into_iter().chain(rounds(20)) {
+        write(&mut storage, vec![record]);
+        storage.settle();
+        if older.is_empty() && storage.segment.number == 3 {
+            older = files(&root.join("keys"));
+        }
+    }
+    drop(storage);
+    let mut mixed = files(root);
+    mixed.retain(|path, _| !path.starts_with(root.join("keys")));
+    let refused = |files: &BTreeMap<PathBuf, Vec<u8>>| match try_open(copy(files, root).path()) {
+        Err(StorageError::Damaged { why, .. }) => why,
+        Err(error) => panic!("not a clear error: {error}"),
+        Ok(_) => panic!("it opens"),
+    };
+    let why = refused(&mixed);
+    assert!(why.contains("it is not there, and the log begins after the snapshots of write"), "{why}");
+    mixed.extend(older);
+    let why = refused(&mixed);
+    assert!(why.contains("it ends with write") && why.contains("the log begins after"), "{why}");
 }
 
 #[test]
 fn a_crash_in_the_first_start_leaves_nothing_that_is_in_the_way() {
     let folder = temporary();
     fs::write(folder.path().join("mark.new"), "ma").expect("a piece of a mark");
-    drop(Mark::open(folder.path()).expect("a mark"));
-    fs::write(folder.path().join("lock"), "").expect("a lock");
-    fs::write(folder.path().join("0.jnl"), "").expect("a journal");
-    fs::create_dir(folder.path().join("keyspaces")).expect("a folder");
-    let (_, found) = Durable::open(folder.path(), 7, false).expect("it starts");
+    drop(Mark::open(folder.path(), 7).expect("a mark"));
+    fs::create_dir_all(folder.path().join("keys/tables")).expect("a folder");
+    fs::create_dir(folder.path().join("log")).expect("a folder");
+    fs::write(folder.path().join("log/next.new"), "").expect("a piece of a segment");
+    fs::write(folder.path().join("log/1.seg"), [0; 300]).expect("a segment");
+    let (_, found) = open(folder.path());
     assert_eq!((found.disk, found.boot, found.state), (7, 1, DurableState::default()));
 }
 
 #[test]
 fn a_folder_is_opened_by_one_at_a_time() {
     let folder = temporary();
-    let (_storage, _) = Durable::open(folder.path(), 7, false).expect("opens");
-    let refused = Durable::open(folder.path(), 7, false).err().expect("it is refused").to_string();
+    let (_storage, _) = open(folder.path());
+    let refused = try_open(folder.path()).err().expect("it is refused").to_string();
     assert!(refused.contains("another process has opened the folder"), "{refused}");
 }
