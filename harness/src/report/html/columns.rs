@@ -164,9 +164,8 @@ mod tests {
                 ""
             };
             let value = format!("{number}-é{}", "x".repeat(2000));
-            format!(
-                r#"{{"record":"op","time":{number},"process":1,"client":1,"node":1,"type":"{kind}","f":"put","key":1,"value":"{value}"{answer}}}"#
-            )
+            let who = format!(r#""process":1,"client":1,"node":1,"type":"{kind}","f":"put""#);
+            format!(r#"{{"record":"op","time":{number},{who},"key":1,"value":"{value}"{answer}}}"#)
         };
         let lines: Vec<String> =
             (0..1000).flat_map(|number| [put(number, "invoke"), put(number, "ok")]).collect();

@@ -249,9 +249,10 @@ mod tests {
         let until = |micros: u64| format!(r#""kind":"hold",{of},"until":{}"#, 1000 + micros * 1000);
         // the node's clock runs at half the rate of the common one from 1000 µs on
         let slow = r#""kind":"clock","base_common":1001000,"base_local":1001000,"rate_ppm":-500000"#;
+        let kill = r#""fault":1,"begins":true,"action":"kill","target":"node 1","nodes":[1]"#;
         let run = traced(
             &[
-                r#"{"record":"nemesis","time":6000000,"requested":6000000,"fault":1,"begins":true,"action":"kill","target":"node 1","nodes":[1]}"#.to_owned(),
+                format!(r#"{{"record":"nemesis","time":6000000,"requested":6000000,{kill}}}"#),
                 r#"{"record":"phase","time":10000000,"name":"end"}"#.to_owned(),
             ],
             &[

@@ -96,10 +96,8 @@ mod tests {
     fn line(at: usize, process: u64, kind: &str, rest: &str) -> String {
         let answer =
             if kind == "ok" { r#","version":1,"leader":1,"ballot":"0.1.0@n1","fast":false"# } else { "" };
-        format!(
-            r#"{{"record":"op","time":{},"process":{process},"client":{process},"node":1,"type":"{kind}","key":1,{rest}{answer}}}"#,
-            at * 1000
-        )
+        let who = format!(r#""process":{process},"client":{process},"node":1,"type":"{kind}""#);
+        format!(r#"{{"record":"op","time":{},{who},"key":1,{rest}{answer}}}"#, at * 1000)
     }
 
     #[test]
