@@ -27,6 +27,7 @@ use std::path::Path;
 
 use crate::history::{History, HistoryError};
 
+pub use clock::{Clocks, Common, FOREVER};
 pub use report::{Evidence, Exercise, Invariant, LeaseReport, Violation};
 pub use traces::{NodeTrace, TraceError, Traces};
 

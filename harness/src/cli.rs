@@ -12,10 +12,12 @@ use clap::{Args, Parser, Subcommand};
 use store::config::NodeConfig;
 
 use crate::{
+    campaign::{self, command::CampaignArguments},
     plan::Plan,
-    report::{FAILED, Report, render, severity, verdict_line},
+    report::{FAILED, Report, html, render, severity, verdict_line},
     run::{self, Ended},
     selftest::{self, SelftestArguments},
+    shrink::{self, command::ShrinkArguments},
     sim::{self, command::SimArguments},
     workload::{self, Time, Workload},
 };
@@ -40,6 +42,16 @@ enum Command {
     Run(RunArguments),
     /// Runs workloads in simulated time, many seeds a second.
     Sim(SimArguments),
+    /// Goes through all workloads of folders in simulated time: what fails, and whether every planted bug is found.
+    Campaign(CampaignArguments),
+    /// Makes a plan that fails in simulation as small as it goes: the same violation with fewer faults, operations, nodes.
+    Shrink(ShrinkArguments),
+    /// Writes `report.html` in the folders of old runs anew, from what they have recorded.
+    Report {
+        /// Folders of runs, such as results/latest.
+        #[arg(required = true, value_name = "RUN_DIR")]
+        folders: Vec<PathBuf>,
+    },
     /// Prints a workload with every key, its meaning and its default.
     ExplainWorkload,
     /// Prints the JSON schema of workload files, for editors.
@@ -64,6 +76,7 @@ enum Command {
 
 /// What to run.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct RunArguments {
     /// Workload files.
     #[arg(required = true, value_name = "WORKLOAD.toml")]
@@ -77,6 +90,9 @@ struct RunArguments {
     /// Warm-up and faults together take this long, such as 30s.
     #[arg(long, value_name = "TIME", value_parser = time)]
     time_limit: Option<Time>,
+    /// The files are plans, as results hold them: each is run once, with its own seed.
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "time_limit"])]
+    plans: bool,
     /// Where results go.
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
@@ -103,6 +119,9 @@ pub fn main() -> ExitCode {
         Some(Command::Selftest(arguments)) => selftest::main(&arguments),
         Some(Command::Run(arguments)) => run_all(&arguments),
         Some(Command::Sim(arguments)) => sim::command::main(&arguments),
+        Some(Command::Campaign(arguments)) => campaign::command::main(&arguments),
+        Some(Command::Shrink(arguments)) => shrink::command::main(&arguments),
+        Some(Command::Report { folders }) => draw(&folders),
         Some(Command::ExplainWorkload) => shown(&workload::reference::explain()),
         Some(Command::Schema) => shown(&format!("{:#}\n", workload::reference::schema())),
         None => run_all(&cli.run),
@@ -112,6 +131,20 @@ pub fn main() -> ExitCode {
 /// Prints a text; whoever reads it may stop in the middle.
 fn shown(text: &str) -> ExitCode {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+/// Draws runs that are over.
+fn draw(folders: &[PathBuf]) -> ExitCode {
+    for folder in folders {
+        match html::write(folder) {
+            Ok(path) => say!("report          {}", path.display()),
+            Err(error) => {
+                eprintln!("error: {}: {error:#}", folder.display());
+                return ExitCode::from(2);
+            }
+        }
+    }
     ExitCode::SUCCESS
 }
 
@@ -130,16 +163,15 @@ fn node(path: &Path) -> ExitCode {
 }
 
 fn run_all(arguments: &RunArguments) -> ExitCode {
-    let mut workloads = Vec::new();
-    for path in &arguments.workloads {
-        match workload::load(path) {
-            Ok(workload) => workloads.push(adapted(workload, arguments)),
-            Err(problem) => {
-                eprintln!("{problem}");
-                return ExitCode::from(2);
-            }
+    let plans: Result<Vec<Vec<(Plan, String)>>, String> =
+        arguments.workloads.iter().map(|path| plans(path, arguments)).collect();
+    let plans = match plans {
+        Ok(plans) => plans.concat(),
+        Err(problem) => {
+            eprintln!("{problem}");
+            return ExitCode::from(2);
         }
-    }
+    };
     let options = match options(arguments) {
         Ok(options) => options,
         Err(error) => {
@@ -154,21 +186,16 @@ fn run_all(arguments: &RunArguments) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let seeds = arguments.seeds.clone().unwrap_or(arguments.seed..arguments.seed + 1);
-    let plans: Vec<Plan> = workloads
-        .iter()
-        .flat_map(|workload| seeds.clone().map(|seed| Plan::new(workload.clone(), seed)))
-        .collect();
     runtime.block_on(run_plans(plans, &options, arguments.json))
 }
 
 /// One run after the other; the last line is that of the worst.
-async fn run_plans(plans: Vec<Plan>, options: &run::Options, json: bool) -> ExitCode {
+async fn run_plans(plans: Vec<(Plan, String)>, options: &run::Options, json: bool) -> ExitCode {
     let several = plans.len() > 1;
     let mut rows: Vec<Row> = Vec::new();
-    for plan in plans {
+    for (plan, again) in plans {
         let (workload, seed) = (plan.workload.clone(), plan.seed);
-        let row = match run::run(plan, options).await {
+        let row = match run::run(plan, again, options).await {
             Ok(Ended::Checked(report)) => {
                 show(&report, json);
                 Row::of(&report)
@@ -248,12 +275,33 @@ fn show(report: &Report, json: bool) {
     }
 }
 
+/// What is run of a file: a plan, or a workload's plan for each seed; each with the command line that runs it again.
+fn plans(path: &Path, arguments: &RunArguments) -> Result<Vec<(Plan, String)>, String> {
+    let again = again(path, arguments);
+    if arguments.plans {
+        let plan = Plan::load(path)?;
+        return Ok(vec![(if arguments.without_mutant { plan.without_mutant() } else { plan }, again)]);
+    }
+    let workload = workload::load(path).map_err(|problem| problem.to_string())?;
+    let workload = adapted(workload, arguments);
+    let seeds = arguments.seeds.clone().unwrap_or(arguments.seed..arguments.seed + 1);
+    Ok(seeds.map(|seed| (Plan::new(workload.clone(), seed), format!("{again} --seed {seed}"))).collect())
+}
+
 fn adapted(workload: Workload, arguments: &RunArguments) -> Workload {
     let mut workload = if arguments.without_mutant { workload.without_mutant() } else { workload };
     if let Some(limit) = arguments.time_limit {
         workload.limit_time(limit);
     }
     workload
+}
+
+/// The command that runs a workload in the same way, but for the seed.
+fn again(path: &Path, arguments: &RunArguments) -> String {
+    let limit = arguments.time_limit.map(|limit| format!(" --time-limit {limit}")).unwrap_or_default();
+    let without = if arguments.without_mutant { " --without-mutant" } else { "" };
+    let plans = if arguments.plans { " --plans" } else { "" };
+    format!("cargo run --release -p harness -- {}{plans}{limit}{without}", path.display())
 }
 
 fn options(arguments: &RunArguments) -> anyhow::Result<run::Options> {

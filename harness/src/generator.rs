@@ -1,18 +1,20 @@
-//! What a client asks next: a stream that its seed fixes, endless unless the workload says how much is asked in all.
+//! What a client asks next: a stream that its seed fixes, endless unless the workload says how much is asked in all; or what
+//! the plan lists one by one.
 //!
 //! Every draw is made whatever the answers were, so that the stream depends on the seed alone. Only two things wait for the
 //! run: which value a compare-and-swap expects (what this client last saw of the key, nothing if it saw nothing) and who
 //! leads a partition.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use checker::history::{Function, Key, Kind, OpResult};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 use store::api::NodeId;
 
 use crate::{
-    plan::{PlannedClient, PlannedEntry},
+    plan::{PlannedAsk, PlannedClient, PlannedEntry},
     workload::{Distribution, Operations},
 };
 
@@ -28,6 +30,8 @@ pub struct Generator {
     written: u64,
     /// What is left of the client's share; none: there is no end.
     left: Option<u64>,
+    /// What is left of its list, if it has one.
+    listed: Option<std::vec::IntoIter<PlannedAsk>>,
 }
 
 /// One operation of a stream.
@@ -40,7 +44,8 @@ pub struct Choice {
 }
 
 /// What is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Ask {
     /// Read.
     Get(Key),
@@ -58,15 +63,24 @@ pub struct Knowledge(BTreeMap<Key, Option<String>>);
 
 impl Generator {
     /// The stream of a client.
-    pub fn new(client: PlannedClient, nodes: u64, operations: Arc<Operations>) -> Self {
+    pub fn new(mut client: PlannedClient, nodes: u64, operations: Arc<Operations>) -> Self {
+        let listed = client.asks.take().map(Vec::into_iter);
         let rng = ChaCha8Rng::seed_from_u64(client.seed);
         let weights = cumulative_weights(&operations);
         let left = client.operations;
-        Self { rng, client, nodes, operations, weights, written: 0, left }
+        Self { rng, client, nodes, operations, weights, written: 0, left, listed }
+    }
+
+    /// When the next operation is asked, from the moment at which the clients begin; none: the plan lists none, and the rate says.
+    pub fn due(&self) -> Option<Duration> {
+        self.listed.as_ref()?.as_slice().first().map(|planned| planned.at.0)
     }
 
     /// The next operation, unless the client has asked its share.
     pub fn choose(&mut self) -> Option<Choice> {
+        if let Some(listed) = &mut self.listed {
+            return listed.next().map(|PlannedAsk { ask, node, .. }| Choice { ask, node });
+        }
         if let Some(left) = &mut self.left {
             *left = left.checked_sub(1)?;
         }
@@ -158,7 +172,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::workload::Mix;
+    use crate::workload::{Mix, Time};
 
     fn operations(distribution: Distribution, skew: f64) -> Arc<Operations> {
         Arc::new(Operations {
@@ -173,7 +187,10 @@ mod tests {
     }
 
     fn stream(client: u64, seed: u64, operations: &Arc<Operations>) -> Vec<Choice> {
-        stream_of(PlannedClient { client, seed, entry: PlannedEntry::Any, operations: None }, operations)
+        stream_of(
+            PlannedClient { client, seed, entry: PlannedEntry::Any, operations: None, asks: None },
+            operations,
+        )
     }
 
     fn stream_of(client: PlannedClient, operations: &Arc<Operations>) -> Vec<Choice> {
@@ -184,10 +201,30 @@ mod tests {
     #[test]
     fn a_share_ends_the_stream_and_changes_nothing_before() {
         let operations = operations(Distribution::Uniform, 1.0);
-        let shared =
-            |share| PlannedClient { client: 1, seed: 42, entry: PlannedEntry::Any, operations: share };
+        let shared = |share| PlannedClient {
+            client: 1,
+            seed: 42,
+            entry: PlannedEntry::Any,
+            operations: share,
+            asks: None,
+        };
         assert_eq!(stream_of(shared(Some(7)), &operations), stream(1, 42, &operations)[..7]);
         assert_eq!(stream_of(shared(Some(0)), &operations), []);
+    }
+
+    #[test]
+    fn a_list_is_asked_instead_of_the_stream() {
+        let ask = |at: u64, ask: Ask| PlannedAsk { at: Time(Duration::from_millis(at)), ask, node: Some(2) };
+        let (put, get) = (Ask::Put(Key::Integer(3), "three".to_owned()), Ask::Get(Key::Integer(3)));
+        let asks = Some(vec![ask(5, put.clone()), ask(9, get.clone())]);
+        let client =
+            PlannedClient { client: 1, seed: 1, entry: PlannedEntry::Leader, operations: None, asks };
+        let mut generator = Generator::new(client, 5, operations(Distribution::Uniform, 1.0));
+        assert_eq!(generator.due(), Some(Duration::from_millis(5)));
+        assert_eq!(generator.choose(), Some(Choice { ask: put, node: Some(2) }));
+        assert_eq!(generator.due(), Some(Duration::from_millis(9)));
+        assert_eq!(generator.choose(), Some(Choice { ask: get, node: Some(2) }));
+        assert_eq!((generator.due(), generator.choose()), (None, None));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #[macro_use]
 mod terminal;
 
+pub mod campaign;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
@@ -18,6 +19,7 @@ pub mod results;
 pub mod run;
 pub mod script;
 pub mod selftest;
+pub mod shrink;
 pub mod sim;
 pub mod stall;
 pub mod statements;

@@ -5,7 +5,7 @@
 //! `ChaCha8` stream, and with `operations` that is all that [`crate::generator::Generator`] needs to repeat them exactly.
 //! What a plan cannot fix is how the processes interleave.
 
-use std::time::Duration;
+use std::{fmt::Display, path::Path, time::Duration};
 
 use checker::history::{Header, Partitioning, Range};
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
@@ -16,6 +16,7 @@ use store::{
     config::{ClusterConfig, PartitionConfig, TestOptions},
 };
 
+use crate::generator::Ask;
 use crate::workload::{
     Checks, Delays, Entry, Expect, ExpectedVerdict, FaultSpec, NodeClock, Operations, Phases, Require, Step,
     Time, Trigger, When, Workload, history_key,
@@ -90,6 +91,22 @@ pub struct PlannedClient {
     /// Its share of the run's `total`, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operations: Option<u64>,
+    /// What it asks, one by one, instead of its stream: in plans that were shrunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks: Option<Vec<PlannedAsk>>,
+}
+
+/// One operation that is listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedAsk {
+    /// When, from the moment at which the clients begin; later if the one before is not answered by then.
+    pub at: Time,
+    /// What.
+    pub ask: Ask,
+    /// The node that is asked first; none: the leader of the key's partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
 }
 
 /// Where a client's operations enter the cluster.
@@ -171,6 +188,13 @@ impl Plan {
             faults,
             steps: workload.steps,
         }
+    }
+
+    /// Reads a plan, as results hold it; the error names the file, and the place in it.
+    pub fn load(path: &Path) -> Result<Self, String> {
+        let unreadable = |error: &dyn Display| format!("error: {} is no plan: {error}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
+        toml::from_str(&text).map_err(|error| unreadable(&error))
     }
 
     /// The plan without its planted bug, if it has one: it should be valid then.
@@ -260,6 +284,7 @@ fn clients(workload: &Workload, seed: u64) -> Vec<PlannedClient> {
             seed: sub_seed(seed, CLIENTS, client),
             entry: entry(client),
             operations: share(client),
+            asks: None,
         })
         .collect()
 }

@@ -36,9 +36,9 @@ impl ResultsFolder {
         Ok(folder)
     }
 
-    /// The folder of a simulated run, with its plan in it; the same plan has the same folder every time.
-    pub fn of_simulated(results: &Path, plan: &Plan) -> Result<Self> {
-        let path = results.join(&plan.workload).join(format!("sim-{}", plan.seed));
+    /// The folder of a simulated run, with its plan in it; the same name means the same folder every time.
+    pub fn of_simulated(results: &Path, name: &str, plan: &Plan) -> Result<Self> {
+        let path = results.join(&plan.workload).join(name);
         fs::create_dir_all(path.join("trace"))
             .with_context(|| format!("cannot make the folder {}", path.display()))?;
         let folder = Self { path };

@@ -115,12 +115,20 @@ impl Worker {
     /// when nobody could say stop.
     pub async fn run(mut self, first: Duration, mut stop: watch::Receiver<bool>) {
         let mut knowledge = Knowledge::default();
-        let mut ticks = self.interval.map(|interval| {
+        let began = Instant::now();
+        let mut ticks = self.interval.filter(|_| self.generator.due().is_none()).map(|interval| {
             let mut ticks = time::interval_at(Instant::now() + first, interval);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         });
         loop {
+            if let Some(due) = self.generator.due() {
+                tokio::select! {
+                    biased;
+                    _ = stop.wait_for(|stop| *stop) => return,
+                    () = time::sleep_until(began + due) => {}
+                }
+            }
             match &mut ticks {
                 None if *stop.borrow() || stop.has_changed().is_err() => return,
                 None => {}

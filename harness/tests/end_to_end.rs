@@ -156,7 +156,13 @@ fn a_run_with_a_kill_is_valid_and_tampered_copies_of_its_record_are_not() {
     assert!(last_line(&output).starts_with("VERDICT valid short seed 5"), "{shown}");
     assert!(shown.contains("kill leader(1) -> node"), "{shown}");
     let run = place.latest();
-    for file in ["plan.toml", "history.jsonl", "verdict.json", "logs/node-1.log", "trace/node-1.jsonl"] {
+    assert!(
+        shown.lines().any(|line| line.starts_with("report ") && line.ends_with("/report.html")),
+        "{shown}"
+    );
+    for file in
+        ["plan.toml", "history.jsonl", "verdict.json", "report.html", "logs/node-1.log", "trace/node-1.jsonl"]
+    {
         assert!(run.join(file).is_file(), "{file} is missing");
     }
 
@@ -292,6 +298,8 @@ fn ctrl_c_kills_every_node_and_keeps_the_history() {
         assert!(!Path::new(&format!("/proc/{}", node.as_raw_nonzero())).exists(), "an orphan");
     }
     assert!(history(&place.latest()).len() > 10, "the history so far is whole");
+    let report = fs::read_to_string(place.latest().join("report.html")).expect("a report");
+    assert!(report.contains("the run has left no verdict"), "what was recorded is drawn, and is not valid");
 }
 
 /// A node that nobody had asked to die: the run has failed, and says so everywhere.

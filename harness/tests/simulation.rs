@@ -101,11 +101,13 @@ fn a_kept_seed_does_the_same_again_and_is_judged_the_same_from_its_files() {
     let plan = Plan::new(workload, 0);
     let outcome = run(&plan, &Options::default());
     let results = tempfile::tempdir().expect("a folder");
-    let folder = keep(results.path(), &plan).expect("kept");
+    let folder = keep(results.path(), &plan, &outcome).expect("kept");
     assert!(folder.ends_with("lease-without-drift-margin/sim-0"), "{}", folder.display());
     let text = std::fs::read_to_string(folder.join("plan.toml")).expect("a plan");
     let again = run(&toml::from_str(&text).expect("a plan"), &Options::default());
     assert_eq!((again.stats, again.findings), (outcome.stats, outcome.findings));
+    let watched = run(&plan, &Options { messages: true, ..Options::default() });
+    assert_eq!(watched.stats, outcome.stats, "to record messages changes nothing");
     let history = checker::history::History::read(&folder.join("history.jsonl")).expect("a history");
     let report = checker::linearizability::check(&history, checker::linearizability::Budget::default());
     assert!(matches!(report.verdict(), checker::linearizability::Verdict::Violation(_)));

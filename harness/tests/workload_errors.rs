@@ -226,6 +226,13 @@ fn what_contradicts_itself_is_refused() {
     golden("no-weights", &with("{ get = 6, put = 3, cas = 1 }", "{ get = 0 }"));
     golden("restart-in-memory", &with("nodes = 3", "nodes = 3\nstorage = \"memory\""));
     golden("two-verbs", &format!("{RIGHT}get = {{ key = 1 }}\n"));
+    let require = |what: &str, source: &str| format!("{source}\n[require]\noperations = 10\n{what}\n");
+    golden("asked-again-without-sessions", &require("asked_again = 1", RIGHT));
+    golden("session-too-short", &with("nodes = 3", "nodes = 3\nsession_idle_ms = 3"));
+    golden("local-reads-of-leaders", &require("local_reads = 1", RIGHT));
+    let unleased = with("lease = { duration_ms = 300, drift_ppm = 50000 }", "lease = \"off\"");
+    golden("fast-reads-without-leases", &require("fast_reads = 1", &unleased));
+    golden("fast-reads-near-no-expiry", &require("fast_read_near_expiry = true", &unleased));
     golden("no-verb", &with("put = { key = 1, value = \"a\" }", ""));
 }
 

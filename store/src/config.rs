@@ -562,6 +562,17 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_idles_too_short_is_refused() {
+        assert_eq!(
+            refusal(|config| config.cluster.session_idle_ms = 3),
+            "session_idle_ms is 3: it must be 4 or more, since it is looked at four times in it"
+        );
+        let mut config = good();
+        config.cluster.session_idle_ms = 4;
+        config.check().expect("four is enough");
+    }
+
+    #[test]
     fn impossible_replicas_are_refused() {
         let replicas = |replicas: &[NodeId]| {
             let replicas = replicas.to_vec();

@@ -81,6 +81,9 @@ enum Command {
     Repl {
         #[command(flatten)]
         to: Destination,
+        /// Use a session of the cluster: a write whose answer is lost is asked for again, and happens once.
+        #[arg(long)]
+        exactly_once: bool,
     },
     /// Measure a cluster of three nodes on this machine: fast reads, reads through the log, writes.
     Bench(bench::Arguments),
@@ -113,7 +116,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Delete { to, key } => operate(&to, &key, |key| Operation::Delete { key }),
         Command::Status { to, json } => status(&to, json),
         Command::TransferLeader { to, partition, successor } => transfer_leader(&to, partition, successor),
-        Command::Repl { to } => repl::run(&to),
+        Command::Repl { to, exactly_once } => repl::run(&to, exactly_once),
         Command::Bench(arguments) => bench::run(&arguments),
     }
 }

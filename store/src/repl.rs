@@ -26,14 +26,15 @@ quit                    leave; so does the end of input
 Keys and values with spaces in them stand in double quotes, in which \\\" is a quote and \\\\ a backslash.";
 
 /// Serves lines of standard input until they end or one says `quit`.
-pub fn run(to: &Destination) -> anyhow::Result<ExitCode> {
+pub fn run(to: &Destination, exactly_once: bool) -> anyhow::Result<ExitCode> {
     // connections live on while nobody types, so that a node that goes is noticed before it is asked again
-    runtime()?.block_on(serve(to))
+    runtime()?.block_on(serve(to, exactly_once))
 }
 
-async fn serve(to: &Destination) -> anyhow::Result<ExitCode> {
+async fn serve(to: &Destination, exactly_once: bool) -> anyhow::Result<ExitCode> {
     let session = Session { to, terminal: std::io::stdin().is_terminal() };
     let mut cluster = match Cluster::join(&to.cluster, &to.address, to.limit(), tell).await {
+        Ok(cluster) if exactly_once => cluster.exactly_once(),
         Ok(cluster) => cluster,
         Err(error) => {
             writeln!(std::io::stdout(), "no node of the cluster answers: {error}")?;

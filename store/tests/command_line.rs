@@ -5,10 +5,11 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
+    process::{Child, ChildStdin, Command, Output, Stdio},
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     thread::JoinHandle,
     time::Duration,
@@ -258,42 +259,62 @@ fn one_address_is_enough_to_find_the_leader_and_stderr_tells_how() {
 struct Repl {
     child: Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    lines: mpsc::Receiver<String>,
     said: String,
 }
 
 impl Repl {
-    fn start(cluster: &Cluster, node: NodeId) -> Self {
+    fn start(cluster: &Cluster, node: NodeId, flags: &[&str]) -> Self {
         let address = &cluster.addresses[&node];
         let mut child = store(&["repl", "--cluster", NAME, "--address", address, "--timeout-ms", "15000"])
+            .args(flags)
             .stdin(Stdio::piped())
             .spawn()
             .expect("it starts");
-        let (input, output) = (child.stdin.take(), child.stdout.take());
-        let mut output = BufReader::new(output.expect("its output"));
-        let mut said = String::new();
-        output.read_line(&mut said).expect("a greeting");
-        Self { child, input: input.expect("its input"), output, said }
+        let input = child.stdin.take().expect("its input");
+        let output = BufReader::new(child.stdout.take().expect("its output"));
+        let (give, lines) = mpsc::channel();
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| give.send(line)));
+        let mut repl = Self { child, input, lines, said: String::new() };
+        repl.read_until("cluster ");
+        repl
     }
 
     /// Asks, and reads until a line begins so.
     fn ask(&mut self, line: &str, last: &str) {
         writeln!(self.input, "{line}").expect("it reads");
+        self.read_until(last);
+    }
+
+    /// Reads until a line begins so.
+    fn read_until(&mut self, last: &str) {
+        let deadline = Instant::now() + Duration::from_secs(50);
         loop {
-            let mut line = String::new();
-            assert!(self.output.read_line(&mut line).expect("it answers") > 0, "it ended: {}", self.said);
-            self.said.push_str(&line);
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            let line =
+                line.unwrap_or_else(|end| panic!("no line begins with {last:?} ({end}): {}", self.said));
+            self.said.extend([line.as_str(), "\n"]);
             if line.starts_with(last) {
                 return;
             }
         }
     }
 
+    /// Leaves; all that was said.
     fn quit(mut self) -> String {
         writeln!(self.input, "quit").expect("it reads");
-        self.output.read_to_string(&mut self.said).expect("it says the rest");
+        self.said.extend(self.lines.iter().map(|line| line + "\n"));
         assert!(self.child.wait().expect("it ends").success());
-        self.said
+        std::mem::take(&mut self.said)
+    }
+}
+
+impl Drop for Repl {
+    fn drop(&mut self) {
+        // it has ended by itself unless the test fails
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -303,7 +324,7 @@ fn a_session_tells_its_user_what_happens() {
     let leader = cluster.leader(1);
     let follower = leader % 3 + 1;
     cluster.hands_next(follower, follower);
-    let mut repl = Repl::start(&cluster, follower);
+    let mut repl = Repl::start(&cluster, follower, &[]);
     let answered = "  version";
     for line in ["get 1", "put 1 \"one and only\"", "cas 1 absent two", "cas 1 \"one and only\" two", "get 1"]
     {
@@ -376,6 +397,30 @@ Keys and values with spaces in them stand in double quotes, in which \\\" is a q
     }
     let rest: Vec<_> = lines.collect();
     assert_eq!(rest[1..], ["> get 2", "three", rest[3], "> quit"], "the new leader is remembered");
+}
+
+/// The answer to the swap is lost with the majority: it is asked for again, and is not taken for somebody else's.
+#[test]
+fn a_swap_of_a_repl_with_a_session_happens_once() {
+    let mut cluster = Cluster::from_file("heartbeat_ms = 50\nrequest_timeout_ms = 300\nlease = \"off\"\n");
+    let leader = cluster.leader(1);
+    let mut repl = Repl::start(&cluster, leader, &["--exactly-once"]);
+    repl.ask("put 1 one", "  version ");
+    let others: Vec<_> = (1..=3).filter(|node| *node != leader).collect();
+    for node in &others {
+        cluster.kill(*node);
+    }
+    let before = repl.said.len();
+    repl.ask("cas 1 one two", "  it may have happened at ");
+    let file = cluster.folder.path().join("cluster.toml");
+    for node in others {
+        cluster.start(node, &["--file", file.to_str().expect("text")]).expect("it comes back");
+    }
+    repl.read_until("  version ");
+    repl.ask("get 1", "  version ");
+    let said = repl.quit();
+    let after = &said[before..];
+    assert!(after.contains("\nwritten\n") && after.contains("\ntwo\n"), "{said}");
 }
 
 /// Without leases a leader that is alone goes on taking writes, and cannot tell what becomes of them.

@@ -13,17 +13,17 @@ use crate::trace::TraceEvent;
 const MILLION: i128 = 1_000_000;
 
 /// A moment on the machine's clock, in nanoseconds; [`FOREVER`] when a clock never gets there.
-pub(super) type Common = i128;
+pub type Common = i128;
 /// Later than every event.
-pub(super) const FOREVER: Common = i128::MAX;
+pub const FOREVER: Common = i128::MAX;
 
 /// The clocks of all nodes.
-#[derive(Default)]
-pub(super) struct Clocks {
+#[derive(Debug, Default)]
+pub struct Clocks {
     boots: FxHashMap<(u64, u64), Vec<Piece>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Piece {
     /// In force from here on.
     from: Common,
@@ -35,7 +35,7 @@ struct Piece {
 impl Clocks {
     /// Collects the `clock` events. A boot that has none before its first other event is anchored at that event's
     /// readings, at the rate of the machine's clock.
-    pub(super) fn collect(traces: &Traces) -> Self {
+    pub fn collect(traces: &Traces) -> Self {
         let mut clocks = Self::default();
         for (_, line) in traces.lines() {
             let pieces = clocks.boots.entry((line.node, line.boot)).or_default();
@@ -57,7 +57,7 @@ impl Clocks {
     }
 
     /// The first moment, not before `since`, at which the clock of this boot shows `local` or later.
-    pub(super) fn reaches(&self, node: u64, boot: u64, since: Common, local: u64) -> Common {
+    pub fn reaches(&self, node: u64, boot: u64, since: Common, local: u64) -> Common {
         let Some(pieces) = self.boots.get(&(node, boot)) else { return since };
         let first = pieces.partition_point(|piece| piece.from <= since).saturating_sub(1);
         for (index, piece) in pieces.iter().enumerate().skip(first) {

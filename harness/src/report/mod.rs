@@ -1,6 +1,7 @@
 //! What a run has shown: figures, verdicts and the words for them.
 
 mod figures;
+pub mod html;
 mod lacking;
 mod summary;
 mod verdict;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use checker::history::Trip;
 
-use super::{Figures, Report, Status, verdict::name_of};
+use super::{Figures, Report, Status, html, verdict::name_of};
 use crate::cluster::Cause;
 
 /// The most findings of a check that are shown; all are in verdict.json.
@@ -57,6 +57,7 @@ pub fn render(report: &Report) -> String {
         line(&mut text, &format!("missing         {lacking}"));
     }
     line(&mut text, &format!("results         {}", report.folder.display()));
+    line(&mut text, &format!("report          {}", report.folder.join(html::FILE).display()));
     text
 }
 
@@ -218,6 +219,7 @@ mod tests {
                 cause: Cause::Unknown("was killed by signal 6".to_owned()),
                 log: "first of the last words\nlast words".to_owned(),
             }],
+            again: "harness smoke.toml --seed 7".to_owned(),
             folder: PathBuf::from("results/smoke/x-7"),
         };
         let expected = "\
@@ -242,6 +244,7 @@ check           linearizable  VIOLATION: key 1
     of key 1
 missing         2 leader changes, 3 are required
 results         results/smoke/x-7
+report          results/smoke/x-7/report.html
 ";
         assert_eq!(render(&report), expected);
         assert_eq!(verdict_line(&report), "VERDICT violation smoke seed 7: linearizable: key 1");

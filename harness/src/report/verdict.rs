@@ -81,6 +81,8 @@ pub struct Report {
     pub mutant: Option<String>,
     /// Nodes that ended by themselves.
     pub deaths: Vec<Death>,
+    /// The command that does the same again, with the same plan; processes never interleave in the same way twice.
+    pub again: String,
     /// The results folder.
     pub folder: PathBuf,
 }
@@ -244,6 +246,7 @@ impl Report {
             figures,
             mutant,
             deaths,
+            again: String::new(),
             folder,
         }
     }

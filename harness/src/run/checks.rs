@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Checks a run that is over.
-pub async fn report(run: &Arc<Run>, carried: Carried, folder: PathBuf) -> Result<Report> {
+pub async fn report(run: &Arc<Run>, carried: Carried, folder: PathBuf, again: String) -> Result<Report> {
     let faults = run.history.faults();
     let mut figures =
         Figures::gather(&run.history.completed_since(0), &faults, carried.healed, carried.ended);
@@ -55,6 +55,7 @@ pub async fn report(run: &Arc<Run>, carried: Carried, folder: PathBuf) -> Result
         }
         hear_assertions(&mut checks, &deaths);
         let mut report = Report::new(&plan, folder, checks, facts, figures, &faults, deaths);
+        report.again = again;
         report.missing.extend(carried.cut_short.map(|why| format!("the end of the run: {why}")));
         Ok(report)
     })

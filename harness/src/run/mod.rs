@@ -40,7 +40,7 @@ use crate::{
     nemesis::{Effects, Nemesis, OBSERVER, Roles},
     plan::Plan,
     proxy::{Network, Protocol},
-    report::Report,
+    report::{Report, html},
     results::ResultsFolder,
     script::ScriptReport,
     stall::Stalls,
@@ -109,16 +109,45 @@ struct Carried {
     cut_short: Option<String>,
 }
 
-/// Carries out a plan and checks what came of it. A node that died by itself is a part of the report, and decides its verdict
-/// (see [`judge`](crate::report::judge)).
-pub async fn run(plan: Plan, options: &Options) -> Result<Ended> {
+/// Carries out a plan and checks what came of it; `again` is the command that does so. A node that died by itself is a part of
+/// the report, and decides its verdict (see [`judge`](crate::report::judge)). However the run ends, what it has recorded is
+/// drawn in its folder.
+pub async fn run(plan: Plan, again: String, options: &Options) -> Result<Ended> {
     let mut interrupt = Interrupt::listen()?;
     let folder = ResultsFolder::create(&options.results, &plan)?;
+    let ended = carry_out(plan, again, &folder, options, &mut interrupt).await;
+    tokio::select! {
+        biased;
+        () = interrupt.came() => {}
+        () = draw(folder.path().to_owned()) => {}
+    }
+    ended
+}
+
+/// Writes `report.html`. That it cannot be written changes no verdict.
+async fn draw(folder: PathBuf) {
+    if !folder.join("history.jsonl").exists() {
+        return;
+    }
+    let written = tokio::task::spawn_blocking(move || html::write(&folder)).await;
+    match written.map_err(anyhow::Error::from) {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) | Err(error) => eprintln!("error: there is no {}: {error:#}", html::FILE),
+    }
+}
+
+async fn carry_out(
+    plan: Plan,
+    again: String,
+    folder: &ResultsFolder,
+    options: &Options,
+    interrupt: &mut Interrupt,
+) -> Result<Ended> {
     let plan = Arc::new(plan);
     let booted = tokio::select! {
         biased;
         () = interrupt.came() => return Ok(Ended::Interrupted(folder.path().to_owned())),
-        booted = boot(Arc::clone(&plan), &folder, options) => booted,
+        booted = boot(Arc::clone(&plan), folder, options) => booted,
     };
     let run = Arc::new(
         booted.with_context(|| format!("the cluster did not start (see {})", folder.path().display()))?,
@@ -153,7 +182,7 @@ pub async fn run(plan: Plan, options: &Options) -> Result<Ended> {
     let report = tokio::select! {
         biased;
         () = interrupt.came() => return Ok(Ended::Interrupted(folder.path().to_owned())),
-        report = checks::report(&run, carried, folder.path().to_owned()) => report?,
+        report = checks::report(&run, carried, folder.path().to_owned(), again) => report?,
     };
     folder.write("verdict.json", &serde_json::to_string_pretty(&report)?)?;
     Ok(Ended::Checked(Box::new(report)))

@@ -100,6 +100,8 @@ struct Worker {
     knowledge: Knowledge,
     interval: Option<u64>,
     last: u64,
+    /// When the workers began: times of a list count from here.
+    began: u64,
 }
 
 /// A final reader: the keys that it has yet to read, the last one first.
@@ -159,6 +161,13 @@ impl Clients {
     }
 }
 
+impl Worker {
+    /// When the next operation is due, if the plan lists it.
+    fn listed(&self) -> Option<u64> {
+        self.generator.due().map(|due| self.began + due.as_nanos() as u64)
+    }
+}
+
 impl World<'_> {
     /// The workers begin, one after the other within one interval.
     pub(super) fn start_workers(&mut self) {
@@ -168,9 +177,11 @@ impl World<'_> {
         for (index, client) in self.plan.clients.iter().enumerate() {
             let first = self.now + interval.unwrap_or_default() * index as u64 / clients;
             let generator = Generator::new(client.clone(), self.plan.nodes, Arc::clone(&operations));
-            let worker = Worker { generator, knowledge: Knowledge::default(), interval, last: first };
+            let worker =
+                Worker { generator, knowledge: Knowledge::default(), interval, last: first, began: self.now };
+            let due = worker.listed().unwrap_or(first);
             self.clients.workers.push(worker);
-            self.agenda.add(first, Event::Due(client.client));
+            self.agenda.add(due, Event::Due(client.client));
         }
     }
 
@@ -539,7 +550,8 @@ impl World<'_> {
         if let Some(worker) = self.clients.workers.get_mut(client as usize - 1) {
             worker.knowledge.learn(function, ended.kind(), ended.result());
             let pause = if matches!(ended, Ended::Fail(_)) { BACKOFF.as_nanos() as u64 } else { 0 };
-            let due = worker.interval.map_or(now, |interval| worker.last + interval);
+            let paced = worker.interval.map_or(now, |interval| worker.last + interval);
+            let due = worker.listed().unwrap_or(paced);
             self.agenda.add(due.max(now + pause), Event::Due(client));
         } else if let Some(reader) = self.clients.readers.iter_mut().find(|reader| reader.client == client) {
             if ended.result().is_some() {

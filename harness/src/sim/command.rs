@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Display,
     ops::Range,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -17,7 +16,7 @@ use super::{
 use crate::{
     clock::boottime_ns,
     plan::Plan,
-    report::{FAILED, NEVER_REACHED, name_of, severity},
+    report::{FAILED, NEVER_REACHED, html, name_of, severity},
     workload::{self, ExpectedVerdict, Time, Workload},
 };
 
@@ -124,9 +123,7 @@ impl Row {
 impl Case {
     fn load(path: &Path, arguments: &SimArguments) -> Result<Self, String> {
         if arguments.plans {
-            let unreadable = |error: &dyn Display| format!("error: {} is no plan: {error}", path.display());
-            let text = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
-            let mut plan: Plan = toml::from_str(&text).map_err(|error| unreadable(&error))?;
+            let mut plan = Plan::load(path)?;
             if arguments.without_mutant {
                 plan = plan.without_mutant();
             }
@@ -157,10 +154,8 @@ impl Case {
 }
 
 fn simulate(case: &Case, arguments: &SimArguments) -> Row {
-    let options = Options { tale: arguments.tale, planted: None };
-    let jobs = arguments
-        .jobs
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    let options = Options { tale: arguments.tale, ..Options::default() };
+    let jobs = arguments.jobs.unwrap_or_else(processors);
     let began = boottime_ns();
     let one = |seed: u64| {
         let plan = case.plan(seed);
@@ -181,8 +176,11 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Row {
         let found = if outcome.diverged { "two runs of this seed differ" } else { found };
         say!("seed {seed}: {}\n    again: {}", found.replace('\n', "\n    "), case.again(seed));
         if row.exit_code != 0 && place <= KEPT {
-            match keep(&arguments.out, &case.plan(seed)) {
-                Ok(folder) => say!("    kept: {}", folder.display()),
+            match keep(&arguments.out, &case.plan(seed), outcome) {
+                Ok(folder) => {
+                    say!("    kept: {}", folder.display());
+                    say!("    report: {}", folder.join(html::FILE).display());
+                }
                 Err(error) => {
                     eprintln!("error: {error:#}");
                     row.fail(&format!("seed {seed} could not be kept: {error:#}"));
@@ -205,6 +203,19 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Row {
         }
     }
     row
+}
+
+/// How many runs go on side by side unless the command line says so.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// What is wrong with a run: of a negative workload what it expects, of any other the first finding.
+pub fn first_finding<'a>(plan: &Plan, outcome: &'a Outcome) -> Option<&'a Finding> {
+    match plan.expect.verdict {
+        ExpectedVerdict::Violation => found(plan, outcome),
+        ExpectedVerdict::Valid => outcome.findings.first(),
+    }
 }
 
 /// What a negative workload expects of its seeds: a finding of the check that it names, in a run in which the planted bug,

@@ -1,4 +1,5 @@
-//! What is kept of a seed that fails: the same files as of a real run, and the tale, in `results/<workload>/sim-<seed>/`.
+//! What is kept of a seed that fails: the same files as of a real run, the tale and the messages between nodes, in
+//! `results/<workload>/sim-<seed>/`.
 //!
 //! The run is carried out once more for that; since the same plan does the same, nothing needs to be kept of those that pass.
 
@@ -11,20 +12,99 @@ use std::{
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::{Options, seeds::carry_out};
-use crate::{plan::Plan, results::ResultsFolder};
+use super::{
+    Finding, Options, Outcome,
+    seeds::{carry_out, run},
+};
+use crate::{
+    plan::Plan,
+    report::{Status, html},
+    results::ResultsFolder,
+    workload::CheckName,
+};
 
-/// Writes plan, history, traces and tale of a plan's run; the folder.
-pub fn keep(results: &Path, plan: &Plan) -> Result<PathBuf> {
-    let folder = ResultsFolder::of_simulated(results, plan)?;
-    let options = Options { tale: true, planted: None };
+/// What `verdict.json` says of a simulated run: as much as its report needs of that of a real one.
+#[derive(Serialize)]
+struct Verdict<'a> {
+    workload: &'a str,
+    seed: u64,
+    #[serde(rename = "verdict")]
+    status: Status,
+    words: String,
+    again: String,
+    missing: &'a [String],
+    checks: Vec<Findings<'a>>,
+    mutant: Option<String>,
+}
+
+/// What one check has found.
+#[derive(Serialize)]
+struct Findings<'a> {
+    name: CheckName,
+    status: Status,
+    words: String,
+    #[serde(rename = "findings")]
+    texts: Vec<&'a str>,
+}
+
+/// Writes plan, history, traces, messages, tale, verdict and report of a plan's run, which has come to `outcome`; the folder.
+pub fn keep(results: &Path, plan: &Plan, outcome: &Outcome) -> Result<PathBuf> {
+    keep_as(results, &format!("sim-{}", plan.seed), plan, outcome)
+}
+
+/// The same of a plan that was shrunk from the run of another seed, in `results/<workload>/shrunk-<that seed>/`.
+pub fn keep_shrunk(results: &Path, plan: &Plan, seed: u64) -> Result<PathBuf> {
+    keep_as(results, &format!("shrunk-{seed}"), plan, &run(plan, &Options::default()))
+}
+
+fn keep_as(results: &Path, name: &str, plan: &Plan, outcome: &Outcome) -> Result<PathBuf> {
+    let folder = ResultsFolder::of_simulated(results, name, plan)?;
+    let options = Options { tale: true, messages: true, ..Options::default() };
     let mut world = carry_out(plan, &options);
     folder.write("tale.txt", &world.tale.take().unwrap_or_default().join("\n"))?;
     write_lines(&folder.path().join("history.jsonl"), &world.watch.records)?;
     for (lines, node) in world.watch.trace_lines().iter().zip(1..) {
         write_lines(&folder.path().join(format!("trace/node-{node}.jsonl")), lines)?;
     }
+    let messages = world.post.take().unwrap_or_default().all();
+    folder.write(html::messages::FILE, &serde_json::to_string(&messages)?)?;
+    let verdict = verdict(plan, outcome, folder.path());
+    folder.write("verdict.json", &serde_json::to_string_pretty(&verdict)?)?;
+    html::write(folder.path())?;
     Ok(folder.path().to_owned())
+}
+
+fn verdict<'a>(plan: &'a Plan, outcome: &'a Outcome, folder: &Path) -> Verdict<'a> {
+    let mut checks: Vec<Findings<'a>> = Vec::new();
+    for Finding { by, text } in &outcome.findings {
+        match checks.iter_mut().find(|check| check.name == *by) {
+            Some(check) => check.texts.push(text),
+            None => checks.push(Findings {
+                name: *by,
+                status: Status::Violation,
+                words: text.lines().next().unwrap_or_default().trim_end_matches(':').to_owned(),
+                texts: vec![text],
+            }),
+        }
+    }
+    let first =
+        checks.first().map(|check| format!("{}: {}", crate::report::name_of(check.name), check.words));
+    let undecided = outcome.undecided.first().cloned();
+    let words =
+        if outcome.diverged { Some("two runs of this seed differ".to_owned()) } else { first.clone() };
+    Verdict {
+        workload: &plan.workload,
+        seed: plan.seed,
+        status: if first.is_some() { Status::Violation } else { Status::Unknown },
+        words: words.or(undecided).unwrap_or_else(|| "nothing was decided".to_owned()),
+        again: format!(
+            "cargo run --release -p harness -- sim --plans {} --tale",
+            folder.join("plan.toml").display()
+        ),
+        missing: &outcome.undecided,
+        checks,
+        mutant: plan.test.mutant.map(|mutant| format!("{mutant:?}")),
+    }
 }
 
 fn write_lines(path: &Path, lines: &[impl Serialize]) -> Result<()> {

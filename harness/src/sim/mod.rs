@@ -35,6 +35,7 @@ mod keep;
 mod machine;
 mod network;
 mod phases;
+mod post;
 mod script;
 mod seeds;
 mod turns;
@@ -42,9 +43,9 @@ mod verdict;
 mod watch;
 mod world;
 
-pub use command::found;
-pub use keep::keep;
-pub use seeds::{Outcome, repeat, run};
+pub use command::{first_finding, found, processors};
+pub use keep::{keep, keep_shrunk};
+pub use seeds::{Outcome, history, repeat, run, run_seeds};
 pub use watch::Finding;
 
 use crate::history_writer::{Ended, Finished};
@@ -54,6 +55,8 @@ use crate::history_writer::{Ended, Finished};
 pub struct Options {
     /// What happens is told in words.
     pub tale: bool,
+    /// The messages between nodes are recorded.
+    pub messages: bool,
     /// More delay for each turn, from a source that no seed fixes: a test shows with it that such a thing is found.
     pub planted: Option<fn() -> u64>,
 }

@@ -30,7 +30,16 @@ pub enum Parcel {
     /// A new connection.
     Session,
     /// A message on it.
-    Message(Message),
+    Message(Letter),
+}
+
+/// A message with its number among all that were sent, from 1.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// Its number.
+    pub number: u64,
+    /// The message.
+    pub message: Message,
 }
 
 /// All links.
@@ -41,7 +50,7 @@ pub struct Network {
     weather: Weather,
     seed: u64,
     /// Messages of severed connections that come late; none: it has come, or its receiver has died.
-    stragglers: Vec<Option<(u32, Message)>>,
+    stragglers: Vec<Option<(u32, Letter)>>,
     /// Messages that were handed to it.
     pub sent: u64,
     /// Messages that faults have struck, also those that have ended.
@@ -65,7 +74,7 @@ struct Link {
     /// How many messages each fault has met.
     met: BTreeMap<u64, u64>,
     /// Messages that faults keep, which pass when those end.
-    kept: Vec<(u64, Message)>,
+    kept: Vec<(u64, Letter)>,
 }
 
 impl Network {
@@ -120,8 +129,9 @@ impl Network {
             return;
         }
         link.sent += 1;
+        let letter = Letter { number: self.sent, message };
         if link.conditions == Conditions::default() {
-            return link.carry(index, due, Parcel::Message(message), agenda);
+            return link.carry(index, due, Parcel::Message(letter), agenda);
         }
         let draw = Draw {
             seed: self.seed,
@@ -130,25 +140,25 @@ impl Network {
             frame: link.sent,
             purpose: 0,
         };
-        let due = link.travel(&message, due, now, draw);
-        let struck = link.struck(&message, draw);
+        let due = link.travel(&letter.message, due, now, draw);
+        let struck = link.struck(&letter.message, draw);
         if let Some((fault, _)) = struck {
             *self.struck.entry(fault).or_default() += 1;
         }
         match struck {
-            None => link.carry(index, due, Parcel::Message(message), agenda),
+            None => link.carry(index, due, Parcel::Message(letter), agenda),
             Some((_, Deed::Drop)) => {}
             Some((_, Deed::Duplicate)) => {
-                link.carry(index, due, Parcel::Message(message.clone()), agenda);
-                link.carry(index, due, Parcel::Message(message), agenda);
+                link.carry(index, due, Parcel::Message(letter.clone()), agenda);
+                link.carry(index, due, Parcel::Message(letter), agenda);
             }
             Some((_, Deed::Reorder { at_most })) => {
                 // others pass it until then, or nobody does
                 let late = due + dice.below(at_most.as_nanos() as u64 + 1);
                 agenda.add(late, Event::Straggler(self.stragglers.len()));
-                self.stragglers.push(Some((index, message)));
+                self.stragglers.push(Some((index, letter)));
             }
-            Some((fault, Deed::Hold)) => link.kept.push((fault, message)),
+            Some((fault, Deed::Hold)) => link.kept.push((fault, letter)),
         }
     }
 
@@ -186,8 +196,8 @@ impl Network {
         let (kept, free) =
             std::mem::take(&mut link.kept).into_iter().partition(|(fault, _)| in_effect.contains(fault));
         link.kept = kept;
-        for (_, message) in free {
-            link.carry(index, now, Parcel::Message(message), agenda);
+        for (_, letter) in free {
+            link.carry(index, now, Parcel::Message(letter), agenda);
         }
         if ends_connections(link.conditions.rule) {
             self.reset(index, now, agenda, dice);
@@ -205,19 +215,19 @@ impl Network {
         link.connected = false;
         link.kept.clear();
         for (_, parcel) in link.carried.drain(..) {
-            if let Parcel::Message(message) = parcel
+            if let Parcel::Message(letter) = parcel
                 && dice.one_in(STRAGGLES)
             {
                 let due = now + dice.within(STRAGGLING);
                 agenda.add(due, Event::Straggler(self.stragglers.len()));
-                self.stragglers.push(Some((index, message)));
+                self.stragglers.push(Some((index, letter)));
             }
         }
         link.reschedule(index, now, agenda);
     }
 
     /// A message that comes late, with its link.
-    pub fn straggler(&mut self, index: usize) -> Option<(u32, Message)> {
+    pub fn straggler(&mut self, index: usize) -> Option<(u32, Letter)> {
         self.stragglers.get_mut(index)?.take()
     }
 
@@ -347,7 +357,11 @@ mod tests {
                 let Event::Arrive { link, epoch } = event else { panic!("{event:?}") };
                 match self.network.arrived(link, epoch) {
                     Some(Parcel::Session) => all.push("session".to_owned()),
-                    Some(Parcel::Message(Message::HeartbeatRequest { round })) => all.push(round.to_string()),
+                    Some(Parcel::Message(Letter {
+                        message: Message::HeartbeatRequest { round }, ..
+                    })) => {
+                        all.push(round.to_string());
+                    }
                     Some(other) => panic!("{other:?}"),
                     None => {}
                 }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use checker::history::History;
+use checker::history::{History, Record};
 use store::assertions;
 
 use super::{Options, Stats, verdict::Judgement, watch::Finding, world::World};
@@ -77,6 +77,11 @@ pub fn run(plan: &Plan, options: &Options) -> Outcome {
         stats: world.stats,
         tale: world.tale.take().unwrap_or_default(),
     }
+}
+
+/// The history of a plan's run.
+pub fn history(plan: &Plan) -> Vec<Record> {
+    std::mem::take(&mut carry_out(plan, &Options::default()).watch.records)
 }
 
 /// Carries a plan out; the world at its end, before the checks.

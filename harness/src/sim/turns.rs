@@ -9,7 +9,7 @@ use store::{
 use super::{
     events::Event,
     machine::{Doom, Incoming, Process},
-    network::Parcel,
+    network::{Letter, Parcel},
     world::World,
 };
 
@@ -223,6 +223,9 @@ impl World<'_> {
                 if let Message::HeartbeatReply { groups, .. } = &message {
                     self.watch.told(node, groups);
                 }
+                if let Some(post) = &mut self.post {
+                    post.sent(self.now, (node, to), &message);
+                }
                 self.network.send((node, to), message, self.now, &mut self.agenda, &mut self.dice);
             }
             Output::Reply { client, response, .. } => self.replied(client, response),
@@ -259,22 +262,32 @@ impl World<'_> {
     pub(super) fn arrive(&mut self, link: u32, epoch: u32) {
         let Some(parcel) = self.network.arrived(link, epoch) else { return };
         let (from, to) = self.network.ends(link);
+        if self.machine(to).node().is_none() {
+            return;
+        }
         let input = match parcel {
             Parcel::Session => Input::Session { from },
-            Parcel::Message(message) => Input::Message { from, message },
+            Parcel::Message(letter) => self.received(from, letter),
         };
-        if self.machine(to).node().is_some() {
-            self.deliver(to, Incoming::Input(input));
-        }
+        self.deliver(to, Incoming::Input(input));
     }
 
     /// A message of an earlier connection comes late.
     pub(super) fn straggles(&mut self, index: usize) {
-        let Some((link, message)) = self.network.straggler(index) else { return };
+        let Some((link, letter)) = self.network.straggler(index) else { return };
         let (from, to) = self.network.ends(link);
         if self.machine(to).node().is_some() {
-            self.deliver(to, Incoming::Input(Input::Message { from, message }));
+            let input = self.received(from, letter);
+            self.deliver(to, Incoming::Input(input));
         }
+    }
+
+    /// A message has arrived at a node that lives.
+    fn received(&mut self, from: NodeId, Letter { number, message }: Letter) -> Input {
+        if let Some(post) = &mut self.post {
+            post.arrived(self.now, number);
+        }
+        Input::Message { from, message }
     }
 
     /// The link's sender will dial.

@@ -14,6 +14,7 @@ use super::{
     machine::Machine,
     network::Network,
     phases::Phases,
+    post::Post,
     script::{Script, expects_still_weather},
     watch::{Finding, Watch},
 };
@@ -54,6 +55,8 @@ pub struct World<'a> {
     pub(super) over: bool,
     /// What happened, in words, if anyone wants to read it.
     pub(super) tale: Option<Vec<String>>,
+    /// The messages between nodes, if anyone wants to see them.
+    pub(super) post: Option<Post>,
     pub(super) freed: Vec<Output>,
     pub(super) out: Vec<Output>,
 }
@@ -90,6 +93,7 @@ impl<'a> World<'a> {
             stats: Stats::default(),
             over: false,
             tale: options.tale.then(Vec::new),
+            post: options.messages.then(Post::default),
             freed: Vec::new(),
             out: Vec::new(),
         };

@@ -5,17 +5,17 @@ use std::{collections::BTreeSet, ops::Range};
 use store::{
     api::{Key, KeyType, NodeId, PartitionId},
     config::{
-        ClockSkew, ClusterConfig, LeaseConfig, MOST_LOG_BYTES, PartitionConfig, Partitioning, ReadMode,
-        SESSION_IDLE_MS, StorageKind, TestOptions, TrimConfig,
+        ClockSkew, ClusterConfig, LeaseConfig, MOST_LOG_BYTES, Mutant, PartitionConfig, Partitioning,
+        ReadMode, SESSION_IDLE_MS, StorageKind, TestOptions, TrimConfig,
     },
 };
 use toml::Spanned;
 
 use super::{
-    Action, Clients, Consistency, Delays, Distribution, Entry, Expect, ExpectedVerdict, Fault, FaultSpec,
-    LinkDelay, Mix, NemesisEntry, NodeClock, Operations, Word, Workload,
+    Action, Checks, Clients, Consistency, Delays, Distribution, Entry, Expect, ExpectedVerdict, Fault,
+    FaultSpec, LinkDelay, Mix, NemesisEntry, NodeClock, Operations, Word, Workload,
     faults::{self, distribution},
-    file, keys, permanent, random,
+    file, keys, permanent, random, require,
     scalar::{FileKey, Target},
     script, statement, store_key,
 };
@@ -73,25 +73,6 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
     });
     permanent::check_core(&scope, &faults.chain(in_steps).collect::<Vec<_>>())?;
     let nemesis: Vec<NemesisEntry> = nemesis.into_iter().map(|(_, entry)| entry).collect();
-    let mutant = file.mutant.map(|mutant| {
-        let control = mutant.get_ref().is_control();
-        if control && violation {
-            return Err(Fault::new(mutant.span(), "a control changes no behaviour", "nothing to find").help(
-                "remove `verdict = \"violation\"` from `[expect]`: a workload with a control must be valid",
-            ));
-        }
-        if !file.checks.lease_safety {
-            return Err(Fault::new(mutant.span(), "nothing would tell whether the bug was reached", "planted here")
-                .help("remove `lease_safety = false` from `[checks]`: the traces tell of it"));
-        }
-        if !negative || !violation && !control {
-            return Err(Fault::new(mutant.span(), "a planted bug outside a negative workload", "planted here").help(
-                "move the file into a folder named `negative` and add `[expect]` with `verdict = \"violation\"`, \
-                 or remove this line",
-            ));
-        }
-        Ok(mutant.into_inner())
-    });
     let lose_unsynced = file.lose_unsynced.map(|lose| {
         if *lose.get_ref() && cluster.storage == StorageKind::Memory {
             return Err(Fault::new(lose.span(), "nothing is synced in memory", "has no meaning here")
@@ -108,13 +89,17 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
     let loses = |fault: &FaultSpec| fault.word == Word::LoseUnsynced;
     let in_steps = steps.iter().any(|step| matches!(&step.action, Action::Fault(fault) if loses(fault)));
     let test = TestOptions {
-        mutant: mutant.transpose()?,
+        mutant: file
+            .mutant
+            .map(|mutant| check_mutant(mutant, &file.checks, negative, violation))
+            .transpose()?,
         lose_unsynced: lose_unsynced.transpose()?.unwrap_or_default()
             || in_steps
             || nemesis.iter().any(|entry| loses(&entry.fault))
             || random.iter().flat_map(|random| &random.choices).any(|choice| loses(&choice.fault)),
         ..TestOptions::default()
     };
+    let require = require::check(&cluster, &clients, file.require)?;
     Ok(Workload {
         name,
         about: file.about,
@@ -130,10 +115,39 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
         steps,
         phases: file.phases,
         checks: file.checks,
-        require: file.require,
+        require,
         expect: Expect { verdict: file.expect.verdict, by: file.expect.by, that },
         cluster,
     })
+}
+
+fn check_mutant(
+    mutant: Spanned<Mutant>,
+    checks: &Checks,
+    negative: bool,
+    violation: bool,
+) -> Result<Mutant, Fault> {
+    let control = mutant.get_ref().is_control();
+    if control && violation {
+        return Err(Fault::new(mutant.span(), "a control changes no behaviour", "nothing to find").help(
+            "remove `verdict = \"violation\"` from `[expect]`: a workload with a control must be valid",
+        ));
+    }
+    if !checks.lease_safety {
+        return Err(Fault::new(
+            mutant.span(),
+            "nothing would tell whether the bug was reached",
+            "planted here",
+        )
+        .help("remove `lease_safety = false` from `[checks]`: the traces tell of it"));
+    }
+    if !negative || !violation && !control {
+        return Err(Fault::new(mutant.span(), "a planted bug outside a negative workload", "planted here").help(
+            "move the file into a folder named `negative` and add `[expect]` with `verdict = \"violation\"`, \
+             or remove this line",
+        ));
+    }
+    Ok(mutant.into_inner())
 }
 
 fn check_cluster(name: &str, table: file::Cluster) -> Result<ClusterConfig, Fault> {

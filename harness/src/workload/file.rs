@@ -38,8 +38,7 @@ pub struct File {
     pub phases: Phases,
     #[serde(default)]
     pub checks: Checks,
-    #[serde(default)]
-    pub require: Require,
+    pub require: Option<Spanned<Require>>,
     #[serde(default)]
     pub expect: Expect,
 }

@@ -33,6 +33,7 @@ mod permanent;
 mod problem;
 mod random;
 pub mod reference;
+mod require;
 mod scalar;
 mod script;
 mod statement;

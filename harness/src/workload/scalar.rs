@@ -122,8 +122,14 @@ impl FromStr for Time {
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis();
-        if millis.is_multiple_of(1000) { write!(f, "{}s", millis / 1000) } else { write!(f, "{millis}ms") }
+        let nanos = self.0.as_nanos();
+        if nanos.is_multiple_of(1_000_000_000) {
+            write!(f, "{}s", nanos / 1_000_000_000)
+        } else if nanos.is_multiple_of(1_000_000) {
+            write!(f, "{}ms", nanos / 1_000_000)
+        } else {
+            write!(f, "{}.{:06}ms", nanos / 1_000_000, nanos % 1_000_000)
+        }
     }
 }
 
@@ -407,5 +413,27 @@ impl<'de> Deserialize<'de> for FileKey {
             }
         }
         deserializer.deserialize_any(AnyKey)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_to_the_nanosecond_and_read_again() {
+        let cases = [
+            (250_000_000, "250ms"),
+            (30_000_000_000, "30s"),
+            (0, "0s"),
+            (1_234_567_891, "1234.567891ms"),
+            (7, "0.000007ms"),
+            (86_399_999_999_999, "86399999.999999ms"),
+        ];
+        for (nanos, text) in cases {
+            let time = Time(Duration::from_nanos(nanos));
+            assert_eq!(time.to_string(), text);
+            assert_eq!(text.parse(), Ok(time));
+        }
     }
 }

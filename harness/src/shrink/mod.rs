@@ -1,0 +1,128 @@
+//! Shrinking: from a plan that fails to a small one that fails the same way.
+//!
+//! First the operations that clients drew from their streams are listed one by one; then faults, steps, operations, clients,
+//! keys, nodes, times and what else the plan has are left out, piece by piece, as long as simulated runs show the same kind
+//! of violation ([`Kind`]). The simulator repeats a plan exactly, so the result fails every time.
+//!
+//! | file | |
+//! |---|---|
+//! | `ddmin` | delta debugging over a list |
+//! | `listed` | operations as a list |
+//! | `trial` | whether a candidate fails the same way |
+//! | `reduce` | what is left out |
+//! | `command` | the command line |
+
+pub mod command;
+mod ddmin;
+mod listed;
+mod reduce;
+mod trial;
+
+use std::{fmt, time::Duration};
+
+pub use trial::Kind;
+
+use crate::{
+    clock::boottime_ns,
+    plan::Plan,
+    sim,
+    workload::{Action, OperationStep, Who},
+};
+use reduce::Reduction;
+use trial::Trials;
+
+/// What a plan was shrunk to.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// The plan.
+    pub plan: Plan,
+    /// Simulated runs that it took.
+    pub runs: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// The time was up before nothing more could be left out.
+    pub unfinished: bool,
+}
+
+/// Shrinks a plan that shows this kind of violation in simulation; none: it shows none.
+pub fn shrink(plan: &Plan, kind: &Kind, jobs: usize, budget: Duration) -> Option<Shrunk> {
+    let began = boottime_ns();
+    let mut trials = Trials::new(kind.clone(), jobs, budget);
+    let plan = trials.fails_within(plan, 1)?;
+    let mut reduction = Reduction { plan, trials: &mut trials };
+    reduction.end();
+    if reduction.plan.clients.iter().any(|client| client.asks.is_none()) {
+        let listed = listed::listed(&reduction.plan, &sim::history(&reduction.plan));
+        if let Some(plan) = reduction.trials.fails(&listed) {
+            reduction.plan = plan;
+        }
+    }
+    reduction.run(kind.by);
+    let plan = reduction.plan;
+    Some(Shrunk {
+        plan,
+        runs: trials.runs,
+        took: Duration::from_nanos(boottime_ns() - began),
+        unfinished: trials.is_over(),
+    })
+}
+
+/// How large a plan is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Faults, those of steps included.
+    pub faults: u64,
+    /// Operations that are listed or stand in steps; none: clients ask as much as there is time for.
+    pub operations: Option<u64>,
+    /// Clients.
+    pub clients: u64,
+    /// Keys.
+    pub keys: u64,
+    /// Nodes.
+    pub nodes: u64,
+    /// Warm-up and faults.
+    pub lasts: Duration,
+}
+
+impl Size {
+    /// The size of a plan.
+    pub fn of(plan: &Plan) -> Self {
+        let in_steps = plan.steps.iter().filter(|step| matches!(step.action, Action::Fault(_)));
+        let asked = plan.steps.iter().filter_map(|step| match &step.action {
+            Action::Operation(operation) => Some(operations_of(operation, plan.script_clients)),
+            _ => None,
+        });
+        let listed = plan.clients.iter().map(|client| match &client.asks {
+            Some(asks) => Some(asks.len() as u64),
+            None => client.operations,
+        });
+        Self {
+            faults: plan.faults.len() as u64 + in_steps.count() as u64,
+            operations: listed.chain(asked).sum(),
+            clients: plan.last_client(),
+            keys: plan.operations.as_ref().map_or(0, |operations| operations.keys.len() as u64),
+            nodes: plan.nodes,
+            lasts: plan.phases.warm_up.0 + plan.phases.faults.0,
+        }
+    }
+}
+
+fn operations_of(step: &OperationStep, clients: u64) -> Option<u64> {
+    let clients = match &step.client {
+        Who::All => clients,
+        Who::Only(clients) => clients.len() as u64,
+    };
+    step.lasts.is_none().then_some(clients * step.keys.len() as u64 * step.times)
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { faults, operations, clients, keys, nodes, lasts } = self;
+        let operations = operations.map_or_else(|| "endless".to_owned(), |operations| operations.to_string());
+        write!(
+            f,
+            "{faults} faults, {operations} operations, {clients} clients, {keys} keys, {nodes} nodes, {:.1} s",
+            lasts.as_secs_f64()
+        )
+    }
+}

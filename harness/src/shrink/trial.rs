@@ -1,0 +1,134 @@
+//! Whether a smaller plan still shows the same: by carrying it out in simulated time.
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Once,
+    time::Duration,
+};
+
+use store::assertions;
+
+use crate::{
+    clock::boottime_ns,
+    plan::Plan,
+    report::name_of,
+    sim::{self, Finding, Options, Outcome},
+    workload::CheckName,
+};
+
+/// What kind of violation a run shows. A smaller plan counts only if it shows the same kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// The check that found it.
+    pub by: CheckName,
+    /// The invariant that it names (`L4`, `SP2`), if it names one.
+    pub invariant: Option<String>,
+}
+
+impl Kind {
+    /// The kind of a finding.
+    pub fn of(finding: &Finding) -> Self {
+        let name = finding.text.split(':').next().unwrap_or_default();
+        let letters = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let named = letters.len() < name.len()
+            && !letters.is_empty()
+            && letters.chars().all(|c| c.is_ascii_uppercase());
+        Self { by: finding.by, invariant: named.then(|| name.to_owned()) }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name_of(self.by))?;
+        self.invariant.as_ref().map_or(Ok(()), |invariant| write!(f, " {invariant}"))
+    }
+}
+
+/// Events of simulated runs that one candidate may cost, all its seeds together.
+const EVENTS: u64 = 400_000;
+
+/// Carries candidates out.
+pub struct Trials {
+    kind: Kind,
+    jobs: usize,
+    /// When the time is up, by the one clock.
+    end: u64,
+    /// Events of the last run that failed: what the next candidate will cost, about.
+    events: u64,
+    /// Runs so far.
+    pub runs: u64,
+}
+
+impl Trials {
+    /// Looks for this kind of violation, for so long.
+    pub fn new(kind: Kind, jobs: usize, budget: Duration) -> Self {
+        silence();
+        Self { kind, jobs, end: boottime_ns() + budget.as_nanos() as u64, events: EVENTS, runs: 0 }
+    }
+
+    /// Whether the time is up.
+    pub fn is_over(&self) -> bool {
+        boottime_ns() >= self.end
+    }
+
+    /// The candidate, under the first seed with which it shows the violation. To leave anything out changes what chance does to
+    /// all that follows, so a candidate is tried with several seeds: the more, the less its runs cost.
+    pub fn fails(&mut self, candidate: &Plan) -> Option<Plan> {
+        let tries = (EVENTS / self.events.max(1)).clamp(3, 100);
+        self.fails_within(candidate, tries)
+    }
+
+    /// The same with a given number of seeds.
+    pub fn fails_within(&mut self, candidate: &Plan, tries: u64) -> Option<Plan> {
+        if self.is_over() {
+            return None;
+        }
+        let plan = |seed: u64| Plan { seed, ..candidate.clone() };
+        let one = |seed: u64| {
+            // what makes no sense (a fault of a node that is left out) shows nothing
+            let run = catch_unwind(AssertUnwindSafe(|| sim::run(&plan(seed), &Options::default())));
+            run.unwrap_or_default()
+        };
+        let shows = |outcome: &Outcome| self.shows(candidate, outcome);
+        let seeds = candidate.seed..candidate.seed + tries;
+        let outcomes = sim::run_seeds(seeds.clone(), self.jobs, |seed| Outcome { seed, ..one(seed) }, shows);
+        self.runs += outcomes.len() as u64;
+        let last = outcomes.last().filter(|outcome| self.shows(candidate, outcome))?;
+        let (seed, events) = (last.seed, last.stats.events);
+        self.events = events;
+        Some(plan(seed))
+    }
+
+    fn shows(&self, plan: &Plan, outcome: &Outcome) -> bool {
+        let reached = plan.test.mutant.is_none() || outcome.stats.mutant_reached > 0;
+        reached && outcome.findings.iter().any(|finding| Kind::of(finding) == self.kind)
+    }
+}
+
+/// Runs that make no sense are expected here, and not told.
+fn silence() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !assertions::heed(panic) && std::thread::current().name() == Some("main") {
+                print(panic);
+            }
+        }));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_of_a_violation_is_its_check_and_its_invariant() {
+        let kind = |by, text: &str| Kind::of(&Finding { by, text: text.to_owned() }).to_string();
+        assert_eq!(kind(CheckName::LeaseSafety, "L4: a fast read at 3 s"), "lease-safety L4");
+        assert_eq!(kind(CheckName::LeaseSafety, "a node's core gave up: L1"), "lease-safety");
+        assert_eq!(kind(CheckName::Progress, "SP4: keys could not be read"), "progress SP4");
+        assert_eq!(kind(CheckName::Linearizable, "process 7 read 3"), "linearizable");
+    }
+}
