@@ -7,8 +7,8 @@
 //! A node that starts first looks whether its disk is whole ([`Durable::open`]): a write that a crash has torn is cut off, any
 //! other damage stops it before anything is changed.
 //!
-//! Files: [`durable`] is the storage; [`frame`] one write of the log, [`segments`] its files, [`mark`] what was acknowledged; [`keys`]
-//! the tree of the snapshots' keys, [`trees`] the check of its files; [`keeper`] the thread behind both.
+//! Files: `durable` is the storage; `frame` one write of the log, `segments` its files, `mark` what was acknowledged; `keys` the
+//! tree of the snapshots' keys, `trees` the check of its files; `keeper` the thread behind both.
 
 mod durable;
 mod frame;
