@@ -4,8 +4,12 @@
 //! formats, so that the oracle is independent of what it judges.
 
 pub mod budget;
+pub mod compact;
 mod explain;
+pub mod formats;
+pub mod general;
 pub mod history;
+pub mod judge;
 pub mod lease_safety;
 pub mod linearizability;
 pub mod model;
