@@ -1,16 +1,18 @@
 //! The compact form of a history of keys: small, and read in one pass that does nothing but count. For histories of millions of
 //! operations.
 //!
-//! Numbers are written seven bits a byte, the lowest first. Values of a key are numbered from 1 in the order of appearance; 0 is absent.
+//! Numbers are written seven bits a byte, the lowest first. Values of a key are numbered from 1 in the order of appearance;
+//! 0 is absent.
 //!
 //! | part | contents |
 //! |---|---|
 //! | mark | `LINHIST1` |
-//! | keys | operations; keys; for each key its JSON text, the number of its values, the number that it holds at first |
-//! | events | for each a byte that says which, lines and nanoseconds since the event before, a slot, and what `event` lists; 255 ends them |
+//! | keys | operations; keys; for each its JSON text, the number of its values, the value that it holds at first |
+//! | events | for each its kind, lines and nanoseconds since the one before, a slot, and what `event` lists; 255 ends them |
 //! | values | for each key its values |
 //!
-//! A slot stands for an operation in progress, and is free again when it returned. Operations that certainly did not happen are left
+//! A slot stands for an operation in progress, and is free again when it returned. Operations that certainly did not happen
+//! are left
 //! out, as are completions that leave an operation unknown.
 
 mod bytes;
@@ -115,7 +117,7 @@ impl Compact {
 }
 
 impl Record for Compact {
-    fn operations(&self, indices: &[u32]) -> FxHashMap<u32, Operation> {
+    fn recorded(&self, indices: &[u32]) -> FxHashMap<u32, Operation> {
         // it was read a moment ago; whoever changes it meanwhile gets no words
         self.look_up(&indices.iter().copied().collect()).unwrap_or_default()
     }

@@ -8,14 +8,17 @@
 //! needs a value finds it as before, since the operation that left it stays, and only changes were taken away behind it.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::budget::{Limits, Stopwatch};
+use crate::general::{self, Recorded};
 use crate::history::{Function, Key, Moment, Operation};
-use crate::linearizability::problem::{Position, Problem, Step};
+use crate::linearizability::problem::{Action, Position, Problem, Step, Value};
 use crate::linearizability::search::{Answer, search};
 use crate::linearizability::{Record, Violation, has_order, unique};
+use crate::model::{Register, RegisterOp, RegisterRet};
 
 /// Most operations that the words name.
 const NAMED: usize = 12;
@@ -37,10 +40,38 @@ pub(crate) fn violation(
     let mut steps: Vec<Step> = core.completed.iter().chain(&core.unknown).copied().collect();
     steps.sort_unstable_by_key(|step| step.call);
     let indices: Vec<u32> = steps.iter().map(|step| step.operation).collect();
-    let told = Told { operations: record.operations(&indices), initial: record.initial(key) };
+    let told = Told { operations: record.recorded(&indices), initial: record.initial(key) };
     let text = words(&told, key, problem, &steps, line);
-    let operations = indices.iter().map(|&index| index as usize).collect();
-    Violation { key: key.clone(), operations, line: line as usize, text }
+    let operations: Vec<usize> = indices.iter().map(|&index| index as usize).collect();
+    let (stuck, placed) = furthest(&steps, problem.initial, own);
+    let (stuck, placed) = (stuck.map(|at| operations[at]), placed.iter().map(|&at| operations[at]).collect());
+    Violation { key: key.clone(), operations, stuck, placed, line: line as usize, text }
+}
+
+/// Which of these operations cannot be placed, and a longest order up to there: both by their places in the list. The
+/// general search
+/// finds it, and so agrees that there is no order; nothing where it takes too long.
+fn furthest(steps: &[Step], initial: Value, limits: Limits<'_>) -> (Option<usize>, Vec<usize>) {
+    let recorded = |step: &Step| {
+        let (op, answer) = match step.action {
+            Action::Read(value) => (RegisterOp::Get, RegisterRet::Value(Some(value))),
+            Action::Write(value) => (RegisterOp::Put(value), RegisterRet::Done),
+            Action::Swap { expected, new } => {
+                (RegisterOp::Cas { expected: Some(expected), new }, RegisterRet::Done)
+            }
+        };
+        let returned = (step.ret < Position::MAX).then_some((step.ret as usize, answer));
+        Recorded { called: step.call as usize, returned, op }
+    };
+    let history: Vec<_> = steps.iter().map(recorded).collect();
+    let limits = Limits { explain: Duration::ZERO, ..limits };
+    match general::within(&history, &Register(Some(initial)), limits).verdict {
+        general::Verdict::Violation(violation) => (Some(violation.stuck), violation.placed),
+        general::Verdict::Valid(order) => {
+            panic!("there is an order of what has none: {order:?} of {steps:?}")
+        }
+        general::Verdict::Unknown(_) => (None, Vec::new()),
+    }
 }
 
 /// A part of the problem that still fails and from which nothing more could be dropped, and the completion that no order

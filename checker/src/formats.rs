@@ -1,7 +1,9 @@
 //! Histories that others wrote: Jepsen's and Knossos's EDN, Jepsen's history.txt and the two formats of Porcupine's corpus.
 //!
-//! Whatever it is written in, a history is a sequence of events ([`Event`]): a process invokes an operation, and one later event of the
-//! same process may tell what became of it. [`read`] pairs them into operations ([`Call`]); what these mean to a model is the concern
+//! Whatever it is written in, a history is a sequence of events ([`Event`]): a process invokes an operation, and one later
+//! event of the
+//! same process may tell what became of it. [`read`] pairs them into operations ([`Call`]); what these mean to a model is
+//! the concern
 //! of [`crate::judge`].
 
 mod detect;

@@ -1,6 +1,7 @@
 //! Judges histories that others wrote, by the model that they are of.
 //!
-//! A history is split by keys where the model has them; each key is judged on its own (linearizability is local: Herlihy & Wing 1990,
+//! A history is split by keys where the model has them; each key is judged on its own (linearizability is local: Herlihy &
+//! Wing 1990,
 //! theorem 1), in parallel. The result does not depend on the number of threads unless the time is up.
 
 mod parallel;
@@ -181,9 +182,11 @@ impl Judged<'_> {
             general::Verdict::Violation(violation) => {
                 let outer = |inner: &[usize]| inner.iter().map(|&place| places[place]).collect::<Vec<_>>();
                 let (operations, stuck) = (outer(&violation.core), places[violation.stuck]);
+                let furthest = outer(&violation.placed);
                 let line = self.calls[stuck].lines.returned.unwrap_or_default();
                 let text = words::violation(self.calls, key, &operations, stuck, history.len());
-                Verdict::Violation(Violation { key: key.clone(), operations, line, text })
+                let (key, stuck) = (key.clone(), Some(stuck));
+                Verdict::Violation(Violation { key, operations, stuck, placed: furthest, line, text })
             }
             general::Verdict::Unknown(general::Undecided { reason, placed, completed }) => {
                 Verdict::Unknown(Undecided { key: key.clone(), reason: reason.words(), placed, completed })

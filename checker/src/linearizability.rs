@@ -40,6 +40,10 @@ pub struct Violation {
     pub key: Key,
     /// Indices in [`History::operations`] of operations that have no order even on their own, by invocation.
     pub operations: Vec<usize>,
+    /// The one of them that cannot be placed.
+    pub stuck: Option<usize>,
+    /// A longest order of them up to there.
+    pub placed: Vec<usize>,
     /// Line of the completion that no order gets beyond.
     pub line: usize,
     /// The same in words.
@@ -132,13 +136,13 @@ pub fn check_compact(history: &Compact, budget: Budget) -> Report {
 /// Where operations are looked up that are to be told about.
 pub(crate) trait Record: Sync {
     /// The operations with these indices.
-    fn operations(&self, indices: &[u32]) -> FxHashMap<u32, Operation>;
+    fn recorded(&self, indices: &[u32]) -> FxHashMap<u32, Operation>;
     /// What a key held at first.
     fn initial(&self, key: &Key) -> Option<String>;
 }
 
 impl Record for History {
-    fn operations(&self, indices: &[u32]) -> FxHashMap<u32, Operation> {
+    fn recorded(&self, indices: &[u32]) -> FxHashMap<u32, Operation> {
         indices.iter().map(|&index| (index, self.operations[index as usize].clone())).collect()
     }
 

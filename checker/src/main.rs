@@ -48,7 +48,8 @@ enum Command {
     Check {
         /// The history.
         file: PathBuf,
-        /// What the history is of; without it what is usual in its format: keys with get, put, cas and delete, keys with append, or
+        /// What the history is of; without it what is usual in its format: keys with get, put, cas and delete, keys with
+        /// append, or
         /// one register with cas.
         #[arg(long, value_enum)]
         model: Option<Model>,
@@ -263,9 +264,17 @@ fn tell_cost(report: &Report, all: Duration) {
         "judged_ns": report.elapsed,
         "steps": sum(|key| key.steps),
         "configurations": sum(|key| key.configurations as u64),
+        "processor_ns": processor_time(),
         "peak_kib": peak_memory(),
     });
     eprintln!("cost {cost}");
+}
+
+/// Time that the main thread has spent on a processor, in nanoseconds, where the system tells: what is left of the time that
+/// passed when
+/// others use the machine, too.
+fn processor_time() -> Option<u64> {
+    std::fs::read_to_string("/proc/self/schedstat").ok()?.split_whitespace().next()?.parse().ok()
 }
 
 /// Most memory that this process held at any moment, in KiB, where the system tells.

@@ -223,7 +223,8 @@ fn a_converted_history_is_judged_on_the_command_line() {
     assert!(told(small).contains("get read"));
 }
 
-/// Feeds a parser a text with pieces cut out, doubled and overwritten: it must come back, with a history or an error with its place.
+/// Feeds a parser a text with pieces cut out, doubled and overwritten: it must come back, with a history or an error with
+/// its place.
 fn survives(name: &str, text: &[u8], read: impl Fn(&[u8]) -> Result<(), String>) {
     let mut random = Random::new(5);
     let cases = std::env::var("CHECKER_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(2000);

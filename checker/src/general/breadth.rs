@@ -7,7 +7,8 @@
 //! - **Just in time.** If the last operation before the one that completes can change places with it, it is left for later;
 //!   of two others that can change places only the order by number is tried. For exchanging them in an order S moves the one that
 //!   completes to the front or mends an inversion, and ends.
-//! - **Dominance.** Of two configurations with the same state and the same operations linearised, the one that has used as many or
+//! - **Dominance.** Of two configurations with the same state and the same operations linearised, the one that has used as
+//!   many or
 //!   more of each kind of unknown operations can do nothing that the other cannot.
 
 use rustc_hash::FxHashMap;
@@ -40,7 +41,8 @@ struct Pending {
     rank: (bool, u32),
 }
 
-/// What tells nodes apart, but for the unknown operations used; and for each the ways to use them of which none is better than another.
+/// What tells nodes apart, but for the unknown operations used; and for each the ways to use them of which none is better
+/// than another.
 type Fronts = FxHashMap<Box<[u32]>, Vec<Vec<(u32, u32)>>>;
 
 /// The search, which can be interrupted.

@@ -1,7 +1,8 @@
 //! Finds a minimal core of a violation.
 //!
 //! An operation is *relaxed* by forgetting when it returned and with what: then it may have happened at any time after its
-//! invocation, or never. A history that has an order still has it when operations are relaxed, for any specification. So if a history
+//! invocation, or never. A history that has an order still has it when operations are relaxed, for any specification. So if
+//! a history
 //! fails with some of them relaxed, the others, the core, contradict each other, whatever became of the rest. Operations are
 //! relaxed as long as what remains still fails (delta debugging, Zeller & Hildebrandt 2002).
 
@@ -13,7 +14,8 @@ const TIMES: u64 = 8;
 const STEPS: (u64, u64) = (1000, 50_000);
 const BYTES: usize = 64 << 20;
 
-/// The core of a history in which no order gets beyond the completion of `stuck`, as so many transitions found, and the operation of it that cannot be placed.
+/// The core of a history in which no order gets beyond the completion of `stuck`, as so many transitions found, and the
+/// operation of it that cannot be placed.
 pub(super) fn shrink<M: Model>(
     history: &Recording<M>,
     model: &M,
