@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+/// Time for making a counterexample small, unless something else is said.
+const EXPLAIN: Duration = Duration::from_secs(2);
+
 /// What a check may spend. Whatever runs out first makes the verdict unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
@@ -13,6 +16,8 @@ pub struct Budget {
     pub steps: Option<u64>,
     /// Threads; `None`: one per processor.
     pub threads: Option<usize>,
+    /// Time for making the counterexample of a violation small, for each key; `None`: two seconds.
+    pub explain: Option<Duration>,
 }
 
 /// Measures the time that a check takes.
@@ -45,5 +50,58 @@ impl Stopwatch {
     /// The time left, at most `cap`.
     pub fn left(&self, cap: Duration) -> Duration {
         self.limit.map_or(cap, |limit| limit.saturating_sub(self.elapsed()).min(cap))
+    }
+}
+
+/// What one search may spend.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits<'a> {
+    /// Ends the search when it expires.
+    pub(crate) watch: &'a Stopwatch,
+    /// Bytes of search state.
+    pub(crate) memory: usize,
+    /// Transitions.
+    pub(crate) steps: u64,
+    /// Time for making a counterexample small.
+    pub(crate) explain: Duration,
+}
+
+impl<'a> Limits<'a> {
+    /// The share of a budget that one of so many threads has.
+    pub(crate) fn share(budget: Budget, threads: usize, watch: &'a Stopwatch) -> Self {
+        Self {
+            watch,
+            memory: budget.memory.unwrap_or(usize::MAX) / threads,
+            steps: budget.steps.unwrap_or(u64::MAX),
+            explain: watch.left(budget.explain.unwrap_or(EXPLAIN)),
+        }
+    }
+}
+
+/// Which part of the budget ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// Time.
+    Time,
+    /// Memory.
+    Memory,
+    /// Transitions.
+    Steps,
+}
+
+impl Spent {
+    /// The words for it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Time => "time limit",
+            Self::Memory => "memory limit",
+            Self::Steps => "step limit",
+        }
+    }
+}
+
+impl std::fmt::Display for Spent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.words())
     }
 }

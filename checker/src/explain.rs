@@ -10,51 +10,88 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::budget::Stopwatch;
-use crate::history::{Function, History, Key, Moment, Operation};
-use crate::linearizability::problem::{Problem, Step};
-use crate::linearizability::search::{Answer, Limits, search};
-use crate::linearizability::{Violation, has_order};
+use crate::budget::{Limits, Stopwatch};
+use crate::general::{self, Recorded};
+use crate::history::{Function, Key, Moment, Operation};
+use crate::linearizability::problem::{Action, Position, Problem, Step, Value};
+use crate::linearizability::search::{Answer, search};
+use crate::linearizability::{Record, Violation, has_order, unique};
+use crate::model::{Register, RegisterOp, RegisterRet};
 
 /// Most operations that the words name.
 const NAMED: usize = 12;
-/// Most time that dropping operations may take.
-const EFFORT: Duration = Duration::from_secs(2);
 /// Most transitions and bytes of one search while dropping.
 const STEPS: u64 = 200_000;
 const BYTES: usize = 64 << 20;
 
 /// Explains why `problem`, the part of `history` about `key`, has no order beyond the completion on line `position`.
 pub(crate) fn violation(
-    history: &History,
+    record: &impl Record,
     key: &Key,
     problem: &Problem,
-    position: usize,
-    watch: &Stopwatch,
+    position: Position,
+    limits: Limits<'_>,
 ) -> Violation {
-    let own = Stopwatch::start(Some(watch.left(EFFORT)));
-    let (core, line) = shrink(problem, position, &own);
+    let own = Stopwatch::start(Some(limits.watch.left(limits.explain)));
+    let own = Limits { watch: &own, memory: BYTES, steps: STEPS, ..limits };
+    let (core, line) = shrink(problem, position, own);
     let mut steps: Vec<Step> = core.completed.iter().chain(&core.unknown).copied().collect();
     steps.sort_unstable_by_key(|step| step.call);
-    let operations: Vec<usize> = steps.iter().map(|step| step.operation).collect();
-    let text = words(history, key, problem, &steps, line);
-    Violation { key: key.clone(), operations, line, text }
+    let indices: Vec<u32> = steps.iter().map(|step| step.operation).collect();
+    let told = Told { operations: record.recorded(&indices), initial: record.initial(key) };
+    let text = words(&told, key, problem, &steps, line);
+    let operations: Vec<usize> = indices.iter().map(|&index| index as usize).collect();
+    let (stuck, placed) = furthest(&steps, problem.initial, own);
+    let (stuck, placed) = (stuck.map(|at| operations[at]), placed.iter().map(|&at| operations[at]).collect());
+    Violation { key: key.clone(), operations, stuck, placed, line: line as usize, text }
+}
+
+/// Which of these operations cannot be placed, and a longest order up to there: both by their places in the list. The
+/// general search
+/// finds it, and so agrees that there is no order; nothing where it takes too long.
+fn furthest(steps: &[Step], initial: Value, limits: Limits<'_>) -> (Option<usize>, Vec<usize>) {
+    let recorded = |step: &Step| {
+        let (op, answer) = match step.action {
+            Action::Read(value) => (RegisterOp::Get, RegisterRet::Value(Some(value))),
+            Action::Write(value) => (RegisterOp::Put(value), RegisterRet::Done),
+            Action::Swap { expected, new } => {
+                (RegisterOp::Cas { expected: Some(expected), new }, RegisterRet::Done)
+            }
+        };
+        let returned = (step.ret < Position::MAX).then_some((step.ret as usize, answer));
+        Recorded { called: step.call as usize, returned, op }
+    };
+    let history: Vec<_> = steps.iter().map(recorded).collect();
+    let limits = Limits { explain: Duration::ZERO, ..limits };
+    match general::within(&history, &Register(Some(initial)), limits).verdict {
+        general::Verdict::Violation(violation) => (Some(violation.stuck), violation.placed),
+        general::Verdict::Valid(order) => {
+            panic!("there is an order of what has none: {order:?} of {steps:?}")
+        }
+        general::Verdict::Unknown(_) => (None, Vec::new()),
+    }
 }
 
 /// A part of the problem that still fails and from which nothing more could be dropped, and the completion that no order
 /// of it gets beyond.
-fn shrink(problem: &Problem, position: usize, watch: &Stopwatch) -> (Problem, usize) {
-    let limits = Limits { watch, memory: BYTES, steps: STEPS };
+fn shrink(problem: &Problem, position: Position, limits: Limits<'_>) -> (Problem, Position) {
     let fails = |candidate: &Problem| has_order(candidate, limits) == Some(false);
     let prefix = problem.prefix(position);
     let mut core = if fails(&prefix) { prefix } else { problem.clone() };
+    // where values are unique, two chains, or one, are enough
+    if let Some(few) = unique::contradiction(&core) {
+        let candidate = core.restricted(|step| few.contains(&step.operation));
+        if is_closed(&core, &candidate) && fails(&candidate) {
+            core = candidate;
+        }
+    }
     let mut chunk = (core.completed.len() + core.unknown.len()).div_ceil(2);
     while chunk > 0 {
         let mut begin = 0;
         let mut dropped = false;
-        while begin < core.completed.len() + core.unknown.len() && !watch.expired() {
+        while begin < core.completed.len() + core.unknown.len() && !limits.watch.expired() {
             match without(&core, begin, chunk).filter(fails) {
                 Some(smaller) => {
                     core = smaller;
@@ -95,11 +132,29 @@ fn without(problem: &Problem, begin: usize, count: usize) -> Option<Problem> {
             break;
         }
     }
-    let dropped: FxHashSet<usize> = dropped.iter().map(|step| step.operation).collect();
+    let dropped: FxHashSet<u32> = dropped.iter().map(|step| step.operation).collect();
     (!dropped.is_empty()).then(|| problem.restricted(|step| !dropped.contains(&step.operation)))
 }
 
-fn words(history: &History, key: &Key, problem: &Problem, steps: &[Step], line: usize) -> String {
+/// Whether every value that the part needs is left in it by whatever leaves it in the whole.
+fn is_closed(whole: &Problem, part: &Problem) -> bool {
+    let steps =
+        |problem: &'_ Problem| problem.completed.iter().chain(&problem.unknown).copied().collect::<Vec<_>>();
+    let kept: FxHashSet<u32> = steps(part).iter().map(|step| step.operation).collect();
+    let needed: FxHashSet<_> = steps(part).iter().filter_map(|step| step.action.needs()).collect();
+    steps(whole).iter().all(|step| {
+        kept.contains(&step.operation) || step.action.leaves().is_none_or(|value| !needed.contains(&value))
+    })
+}
+
+/// What the words are about.
+struct Told {
+    operations: FxHashMap<u32, Operation>,
+    /// What the key held at first.
+    initial: Option<String>,
+}
+
+fn words(told: &Told, key: &Key, problem: &Problem, steps: &[Step], line: Position) -> String {
     let total = problem.completed.len() + problem.unknown.len();
     let mut text = format!("key {key}: no order explains {} of its {total} operations:\n", steps.len());
     let last_named = steps.len().saturating_sub(NAMED);
@@ -107,17 +162,17 @@ fn words(history: &History, key: &Key, problem: &Problem, steps: &[Step], line: 
         let _ = writeln!(text, "  ({last_named} earlier operations on which these build)");
     }
     for step in &steps[last_named..] {
-        let _ = writeln!(text, "  {}", told(&history.operations[step.operation]));
+        let _ = writeln!(text, "  {}", in_words(&told.operations[&step.operation]));
     }
-    text + &reason(history, key, steps, line)
+    text + &reason(told, steps, line)
 }
 
 /// One sentence on the operation whose completion no order gets beyond.
-fn reason(history: &History, key: &Key, steps: &[Step], line: usize) -> String {
+fn reason(told: &Told, steps: &[Step], line: Position) -> String {
     let Some(culprit) = steps.iter().find(|step| step.ret == line) else {
         return format!("No order gets beyond line {line}.");
     };
-    let operation = &history.operations[culprit.operation];
+    let operation = &told.operations[&culprit.operation];
     let mut text = format!(
         "Up to line {} there is an order; {} leaves none",
         line - 1,
@@ -125,12 +180,11 @@ fn reason(history: &History, key: &Key, steps: &[Step], line: usize) -> String {
     );
     let Some(needed) = culprit.action.needs() else { return text + "." };
     let writers: Vec<&Step> = steps.iter().filter(|step| step.action.leaves() == Some(needed)).collect();
-    let at_first = history.header.initial.iter().find(|(initial, _)| initial == key).map(|(_, value)| value);
     let value = match (&operation.function, operation.result.as_ref()) {
         (Function::Cas { expected, .. }, Some(result)) if result.swapped == Some(true) => expected.as_ref(),
         (_, result) => result.and_then(|result| result.returned.as_ref()),
     };
-    if writers.is_empty() && at_first != value {
+    if writers.is_empty() && told.initial.as_ref() != value {
         let _ = write!(text, ": nobody wrote {}", shown(value));
     }
     // The value was overwritten by an operation that began after its writers had finished and ended before the culprit began.
@@ -140,14 +194,14 @@ fn reason(history: &History, key: &Key, steps: &[Step], line: usize) -> String {
         leaves && step.call > written && step.ret < culprit.call
     };
     if let Some(hiding) = steps.iter().find(between) {
-        let hiding = &history.operations[hiding.operation];
+        let hiding = &told.operations[&hiding.operation];
         let _ = write!(text, ": {} had finished before it began", brief(hiding, "although"));
     }
     text + "."
 }
 
 /// An operation in words, with its answer and its times.
-pub(crate) fn told(operation: &Operation) -> String {
+pub(crate) fn in_words(operation: &Operation) -> String {
     let Operation { process, node, .. } = operation;
     format!("process {process} at node {node}: {}, {}", asked_and_answered(operation), interval(operation))
 }

@@ -5,6 +5,7 @@
 //! on under a new process number. Times are nanoseconds since the run began, on one monotonic clock.
 
 mod operations;
+mod quick;
 mod read;
 
 pub use operations::{Moment, Operation};

@@ -7,20 +7,19 @@
 mod needs;
 pub(crate) mod problem;
 pub(crate) mod search;
-mod unique;
+pub(crate) mod unique;
 
-use std::num::NonZero;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 pub use crate::budget::Budget;
-use crate::budget::Stopwatch;
+use crate::budget::{Limits, Stopwatch};
+use crate::compact::Compact;
 use crate::explain;
-use crate::history::{History, Key};
-use problem::Problem;
-use search::{Answer, Limits, Outcome, Spent};
+use crate::history::{History, Key, Operation};
+use crate::judge::in_parallel;
+use problem::{Position, Problem};
+use search::{Answer, Outcome};
 
 /// The verdict of a key or of a history.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -41,6 +40,10 @@ pub struct Violation {
     pub key: Key,
     /// Indices in [`History::operations`] of operations that have no order even on their own, by invocation.
     pub operations: Vec<usize>,
+    /// The one of them that cannot be placed.
+    pub stuck: Option<usize>,
+    /// A longest order of them up to there.
+    pub placed: Vec<usize>,
     /// Line of the completion that no order gets beyond.
     pub line: usize,
     /// The same in words.
@@ -118,38 +121,51 @@ impl Report {
 /// Judges a history within a budget.
 pub fn check(history: &History, budget: Budget) -> Report {
     let watch = Stopwatch::start(budget.time);
-    let problems = problem::split(history);
-    let threads = budget.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get));
-    let threads = threads.clamp(1, problems.len().max(1));
-    let limits = Limits {
-        watch: &watch,
-        memory: budget.memory.unwrap_or(usize::MAX) / threads,
-        steps: budget.steps.unwrap_or(u64::MAX),
-    };
-    // The largest first, so that no thread is left alone with it at the end.
-    let mut order: Vec<usize> = (0..problems.len()).collect();
-    order.sort_by_key(|&index| std::cmp::Reverse(problems[index].1.completed.len()));
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let (key, problem) = &problems[index];
-            done.push((index, judge(history, key, problem, limits)));
-        }
-        done
-    };
-    let mut keys: Vec<(usize, KeyReport)> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("a worker does not panic")).collect()
-    });
-    keys.sort_by_key(|(index, _)| *index);
-    Report {
-        keys: keys.into_iter().map(|(_, report)| report).collect(),
-        operations: history.operations.len(),
-        failed: history.refused.len(),
-        elapsed: watch.elapsed().as_nanos() as u64,
+    let keys = judge_all(history, &problem::split(history), budget, &watch);
+    let (operations, failed) = (history.operations.len(), history.refused.len());
+    Report { keys, operations, failed, elapsed: watch.elapsed().as_nanos() as u64 }
+}
+
+/// Judges a history in the compact form within a budget.
+pub fn check_compact(history: &Compact, budget: Budget) -> Report {
+    let watch = Stopwatch::start(budget.time);
+    let keys = judge_all(history, &history.keys, budget, &watch);
+    Report { keys, operations: history.operations, failed: 0, elapsed: watch.elapsed().as_nanos() as u64 }
+}
+
+/// Where operations are looked up that are to be told about.
+pub(crate) trait Record: Sync {
+    /// The operations with these indices.
+    fn recorded(&self, indices: &[u32]) -> FxHashMap<u32, Operation>;
+    /// What a key held at first.
+    fn initial(&self, key: &Key) -> Option<String>;
+}
+
+impl Record for History {
+    fn recorded(&self, indices: &[u32]) -> FxHashMap<u32, Operation> {
+        indices.iter().map(|&index| (index, self.operations[index as usize].clone())).collect()
+    }
+
+    fn initial(&self, key: &Key) -> Option<String> {
+        let initial = self.header.initial.iter().find(|(initial, _)| initial == key);
+        initial.map(|(_, value)| value.clone())
     }
 }
+
+fn judge_all(
+    record: &impl Record,
+    problems: &[(Key, Problem)],
+    budget: Budget,
+    watch: &Stopwatch,
+) -> Vec<KeyReport> {
+    let size = |(_, problem): &(Key, Problem)| problem.completed.len();
+    in_parallel(problems, budget.threads, size, |(key, problem), threads| {
+        judge(record, key, problem, Limits::share(budget, threads, watch))
+    })
+}
+
+/// Where a key has more operations, halving takes too long: the words are about the whole then.
+const HALVED: usize = 30_000;
 
 /// Decides one key.
 fn decide(problem: &Problem, limits: Limits<'_>) -> (Method, Outcome) {
@@ -172,27 +188,26 @@ pub(crate) fn has_order(problem: &Problem, limits: Limits<'_>) -> Option<bool> {
 
 /// The first completion that no order gets beyond, of a key with unique values that has no order. A prefix of a
 /// linearizable history is linearizable, so it is found by halving.
-fn first_failure(problem: &Problem) -> usize {
-    let mut ends: Vec<usize> = problem.completed.iter().map(|step| step.ret).collect();
+fn first_failure(problem: &Problem) -> Position {
+    if problem.completed.len() > HALVED {
+        return Position::MAX - 1;
+    }
+    let mut ends: Vec<Position> = problem.completed.iter().map(|step| step.ret).collect();
     ends.sort_unstable();
     let sound = ends.partition_point(|&end| unique::linearizable(&problem.prefix(end)) == Some(true));
     ends.get(sound).or(ends.last()).copied().unwrap_or_default()
 }
 
-fn judge(history: &History, key: &Key, problem: &Problem, limits: Limits<'_>) -> KeyReport {
+fn judge(record: &impl Record, key: &Key, problem: &Problem, limits: Limits<'_>) -> KeyReport {
     let (method, outcome) = decide(problem, limits);
     let verdict = match outcome.answer {
         Answer::Linearizable => Verdict::Valid,
         Answer::Stuck { position } => {
-            Verdict::Violation(explain::violation(history, key, problem, position, limits.watch))
+            Verdict::Violation(explain::violation(record, key, problem, position, limits))
         }
         Answer::Spent(spent) => Verdict::Unknown(Undecided {
             key: key.clone(),
-            reason: match spent {
-                Spent::Time => "time limit",
-                Spent::Memory => "memory limit",
-                Spent::Steps => "step limit",
-            },
+            reason: spent.words(),
             placed: outcome.furthest,
             completed: problem.completed.len(),
         }),

@@ -1,9 +1,26 @@
-//! What one key does when it is used by one client at a time: a register with get, put, compare-and-swap and delete.
+//! What objects do that are used by one client at a time.
 //!
-//! It implements stateright's [`SequentialSpec`], so that stateright's tester and the search of this crate judge by the
-//! same definition; the tests compare them.
+//! They implement stateright's [`SequentialSpec`], so that stateright's tester and the searches of this crate judge by the
+//! same definitions; the tests compare them. The register with its compare-and-swap stands here: the store's keys are registers
+//! (`kv`), and so are Jepsen's `register` and `cas-register`.
+
+mod append;
+mod collections;
+mod keyed;
+mod multi_register;
+mod mutex;
+
+pub use append::{Append, AppendOp, Text};
+pub use collections::{Counter, CounterOp, Queue, QueueOp, QueueRet, Set, SetOp, SetRet};
+pub use keyed::Keyed;
+pub use multi_register::{Access, MultiRegister};
+pub use mutex::{Mutex, MutexOp};
+
+use std::hash::Hash;
 
 use stateright::semantics::SequentialSpec;
+
+use crate::general::Model;
 
 /// A register: the value of one key, `None` when the key is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -36,6 +53,8 @@ pub enum RegisterRet<V> {
     Done,
     /// Not swapped, since it held this.
     Differs(Option<V>),
+    /// Not swapped, since it held something else; what, nobody said. Only recorded, never answered.
+    Refused,
 }
 
 impl<V: Clone + PartialEq> SequentialSpec for Register<V> {
@@ -52,6 +71,26 @@ impl<V: Clone + PartialEq> SequentialSpec for Register<V> {
             RegisterOp::Delete => self.0 = None,
         }
         RegisterRet::Done
+    }
+
+    fn is_valid_step(&mut self, op: &Self::Op, ret: &Self::Ret) -> bool {
+        let answered = self.invoke(op);
+        match ret {
+            RegisterRet::Refused => matches!(answered, RegisterRet::Differs(_)),
+            _ => answered == *ret,
+        }
+    }
+}
+
+impl<V: Clone + Eq + Hash> Model for Register<V> {
+    fn is_read(op: &RegisterOp<V>, answer: &RegisterRet<V>) -> bool {
+        match op {
+            RegisterOp::Get => true,
+            RegisterOp::Cas { expected, new } => {
+                *answer != RegisterRet::Done || expected.as_ref() == Some(new)
+            }
+            RegisterOp::Put(_) | RegisterOp::Delete => false,
+        }
     }
 }
 
@@ -74,6 +113,9 @@ mod tests {
             (RegisterOp::Get, RegisterRet::Value(Some(4))),
         ];
         assert!(Register(None).is_valid_history(steps.clone()));
+        let refused = [(cas(Some(3), 4), RegisterRet::Refused)];
+        assert!(Register(Some(1)).is_valid_history(refused.clone()));
+        assert!(!Register(Some(3)).is_valid_history(refused));
         let mut wrong = steps;
         wrong[4].1 = RegisterRet::Value(Some(1));
         assert!(!Register(None).is_valid_history(wrong));

@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use crate::explain::told;
+use crate::explain::in_words;
 use crate::history::{Function, History, Operation};
 use replay::replay;
 
@@ -116,7 +116,7 @@ pub fn check(history: &History) -> Report {
     for asked in partitions.values_mut() {
         let missing = asked.iter().find(|asked| asked.operation.result.is_some() && asked.index().is_none());
         if let Some(missing) = missing {
-            findings.undecided(format!("no index is recorded: {}", told(missing.operation)));
+            findings.undecided(format!("no index is recorded: {}", in_words(missing.operation)));
             continue;
         }
         stale_reads += in_real_time(asked, &mut findings);
@@ -186,7 +186,7 @@ struct Findings {
 impl Findings {
     fn violation(&mut self, rule: Rule, asked: &Asked<'_>, what: &str) {
         let line = asked.line();
-        let text = format!("{what}: {}", told(asked.operation));
+        let text = format!("{what}: {}", in_words(asked.operation));
         self.violations.push(Violation { rule, line, text });
     }
 
@@ -260,7 +260,7 @@ fn once_in_the_log(asked: &[Asked<'_>], findings: &mut Findings) -> BTreeSet<u64
             continue;
         }
         if let Some(other) = entries.insert(index, now) {
-            let what = format!("entry {index} is also that of {}", told(other.operation));
+            let what = format!("entry {index} is also that of {}", in_words(other.operation));
             findings.violation(Rule::Log, now, &what);
         }
     }

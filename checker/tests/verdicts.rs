@@ -129,6 +129,9 @@ fn violations_are_found_and_explained() {
         let Verdict::Violation(violation) = verdict(initial, lines) else { panic!("{name}: not found") };
         assert_eq!(violation.operations, core, "{name}: {}", violation.text);
         assert!(violation.text.contains(words), "{name}: {}", violation.text);
+        let stuck = violation.stuck.unwrap();
+        assert!(core.contains(&stuck) && !violation.placed.contains(&stuck), "{name}: {violation:?}");
+        assert!(violation.placed.iter().all(|placed| core.contains(placed)), "{name}: {violation:?}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use super::operations::{Operation, Pairing};
-use super::{Header, Nemesis, Phase, Record};
+use super::{Header, Nemesis, Phase, Record, quick};
 
 /// A well-formed history.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,6 +114,9 @@ impl Assembly {
         };
         if body.trim_ascii().is_empty() {
             return Ok(());
+        }
+        if let Some(op) = quick::op(body) {
+            return self.record(Record::Op(op)).map_err(|message| self.malformed(1, message));
         }
         match serde_json::from_slice(body) {
             Ok(record) => {

@@ -226,7 +226,7 @@ fn version(operation: &Operation) -> u64 {
 fn returned(operation: &Operation) -> Evidence {
     let text = format!(
         "{}; invoked on line {}, version {}",
-        crate::explain::told(operation),
+        crate::explain::in_words(operation),
         operation.invoked.position,
         version(operation)
     );

@@ -17,6 +17,8 @@
 
 use std::collections::BinaryHeap;
 
+use rustc_hash::FxHashMap;
+
 use super::problem::{Action, Problem, Value};
 
 /// For each value the number of completed operations up to and including the last that needs it; 0: none does.
@@ -31,17 +33,17 @@ impl Needs {
                 *place = index as u32 + 1;
             }
         }
-        let mut sources: Vec<Vec<Value>> = vec![Vec::new(); problem.values];
+        let mut sources: FxHashMap<Value, Vec<Value>> = FxHashMap::default();
         for step in &problem.unknown {
             if let Action::Swap { expected, new } = step.action {
-                sources[new as usize].push(expected);
+                sources.entry(new).or_default().push(expected);
             }
         }
         // From the latest need downwards, so that each value is raised at most once.
-        let mut heap: BinaryHeap<(u32, Value)> =
-            last.iter().enumerate().map(|(value, &need)| (need, value as Value)).collect();
+        let targets = sources.iter().map(|(&target, _)| (last[target as usize], target));
+        let mut heap: BinaryHeap<(u32, Value)> = targets.collect();
         while let Some((need, value)) = heap.pop() {
-            for source in std::mem::take(&mut sources[value as usize]) {
+            for source in sources.remove(&value).unwrap_or_default() {
                 if last[source as usize] < need {
                     last[source as usize] = need;
                     heap.push((need, source));

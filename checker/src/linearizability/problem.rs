@@ -4,6 +4,9 @@ use rustc_hash::FxHashMap;
 
 use crate::history::{Function, History, Key, Operation};
 
+/// A place of an event in the history: its line. No two events share one.
+pub(crate) type Position = u32;
+
 /// A value of the key, interned. Two are special.
 pub(crate) type Value = u32;
 /// The key is absent.
@@ -49,13 +52,13 @@ impl Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
     /// Position of the invocation in the history.
-    pub(crate) call: usize,
-    /// Position of the completion; `usize::MAX`: unknown.
-    pub(crate) ret: usize,
+    pub(crate) call: Position,
+    /// Position of the completion; `Position::MAX`: unknown.
+    pub(crate) ret: Position,
     /// What it does.
     pub(crate) action: Action,
     /// Index in [`History::operations`].
-    pub(crate) operation: usize,
+    pub(crate) operation: u32,
 }
 
 /// One key's history.
@@ -97,9 +100,10 @@ impl Problem {
             Self { initial: values.intern(initial), completed: Vec::new(), unknown: Vec::new(), values: 0 };
         for &index in members {
             let operation = &operations[index];
-            let ret = operation.returned.map_or(usize::MAX, |moment| moment.position);
+            let ret = operation.returned.map_or(Position::MAX, |moment| position(moment.position));
             let Some(action) = values.action(operation) else { continue };
-            let step = Step { call: operation.invoked.position, ret, action, operation: index };
+            let call = position(operation.invoked.position);
+            let step = Step { call, ret, action, operation: index as u32 };
             if operation.returned.is_some() {
                 problem.completed.push(step);
             } else {
@@ -117,16 +121,21 @@ impl Problem {
     }
 
     /// The part of the history up to and including position `end`: what had not returned by then is unknown.
-    pub(crate) fn prefix(&self, end: usize) -> Self {
+    pub(crate) fn prefix(&self, end: Position) -> Self {
         let mut prefix = self.restricted(|step| step.call <= end);
         let (completed, open): (Vec<_>, Vec<_>) =
             prefix.completed.into_iter().partition(|step| step.ret <= end);
         let open = open.into_iter().filter(|step| step.action.leaves().is_some());
-        prefix.unknown.extend(open.map(|step| Step { ret: usize::MAX, ..step }));
+        prefix.unknown.extend(open.map(|step| Step { ret: Position::MAX, ..step }));
         prefix.unknown.sort_unstable_by_key(|step| step.call);
         prefix.completed = completed;
         prefix
     }
+}
+
+/// Four bytes are enough for a place in a file that anybody could read.
+fn position(line: usize) -> Position {
+    Position::try_from(line).expect("a history has fewer than four billion lines")
 }
 
 /// Gives values small numbers in the order of appearance, for one key.

@@ -23,8 +23,8 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::needs::Needs;
-use super::problem::{Action, Problem, Step, Value};
-use crate::budget::Stopwatch;
+use super::problem::{Action, Position, Problem, Step, Value};
+use crate::budget::{Limits, Spent};
 
 /// State: the register holds a value that no remaining operation needs.
 const DEAD: Value = u32::MAX - 1;
@@ -32,17 +32,6 @@ const DEAD: Value = u32::MAX - 1;
 const ENTRY_OVERHEAD: usize = 64;
 /// Transitions between two looks at the clock.
 const STEPS_PER_LOOK: u64 = 256;
-
-/// What one search may spend.
-#[derive(Clone, Copy)]
-pub(crate) struct Limits<'a> {
-    /// Ends the search when it expires.
-    pub(crate) watch: &'a Stopwatch,
-    /// Bytes of memo and stack.
-    pub(crate) memory: usize,
-    /// Transitions.
-    pub(crate) steps: u64,
-}
 
 /// What a search found, and what it cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,21 +54,10 @@ pub(crate) enum Answer {
     /// There is none; no order gets beyond the completion at this position.
     Stuck {
         /// Position of that completion.
-        position: usize,
+        position: Position,
     },
     /// The budget ran out.
     Spent(Spent),
-}
-
-/// Which part of the budget ran out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spent {
-    /// Time.
-    Time,
-    /// Memory.
-    Memory,
-    /// Transitions.
-    Steps,
 }
 
 /// Searches for an order of the key's operations.
@@ -128,7 +106,7 @@ struct Search<'a> {
     trail: Vec<u32>,
     bytes: usize,
     steps: u64,
-    blocked: usize,
+    blocked: Position,
     furthest: usize,
 }
 
@@ -298,9 +276,9 @@ impl<'a> Search<'a> {
     }
 
     /// Makes `open` hold all minimal operations; tells the earliest completion among them.
-    fn extend(&self, at: &mut Configuration) -> usize {
+    fn extend(&self, at: &mut Configuration) -> Position {
         let mut earliest =
-            at.open.iter().map(|&index| self.completed[index as usize].ret).min().unwrap_or(usize::MAX);
+            at.open.iter().map(|&index| self.completed[index as usize].ret).min().unwrap_or(Position::MAX);
         while let Some(step) = self.completed.get(at.high as usize).filter(|step| step.call < earliest) {
             earliest = earliest.min(step.ret);
             at.open.push(at.high);
@@ -334,7 +312,7 @@ impl<'a> Search<'a> {
         let urgent_action = self.completed[urgent as usize].action;
         let wanted = urgent_action.needs().or(urgent_action.leaves());
         let low = at.low();
-        let mut found: Vec<((bool, usize), Choice)> = Vec::new();
+        let mut found: Vec<((bool, Position), Choice)> = Vec::new();
         let mut twins: Vec<(Action, usize)> = Vec::new();
         let mut dead = None;
         for &index in &at.open {
@@ -371,7 +349,7 @@ impl<'a> Search<'a> {
         &self,
         at: &Configuration,
         wanted: Option<Value>,
-        found: &mut Vec<((bool, usize), Choice)>,
+        found: &mut Vec<((bool, Position), Choice)>,
     ) {
         let mut targets: Vec<Value> = Vec::new();
         let aim = |value: Value, targets: &mut Vec<Value>| {
@@ -385,7 +363,7 @@ impl<'a> Search<'a> {
             }
         }
         let earliest =
-            at.open.iter().map(|&index| self.completed[index as usize].ret).min().unwrap_or(usize::MAX);
+            at.open.iter().map(|&index| self.completed[index as usize].ret).min().unwrap_or(Position::MAX);
         let mut next = 0;
         while let Some(&target) = targets.get(next) {
             next += 1;
@@ -401,7 +379,7 @@ impl<'a> Search<'a> {
                 seen.push(step.action);
                 match step.action {
                     Action::Swap { expected, .. } if expected != at.state => aim(expected, &mut targets),
-                    _ => found.push(((Some(target) != wanted, usize::MAX), Choice::Unknown(index))),
+                    _ => found.push(((Some(target) != wanted, Position::MAX), Choice::Unknown(index))),
                 }
             }
         }

@@ -17,30 +17,67 @@
 //! - With zones [first return, last call], *forward* when not reversed, two chains must precede each other exactly when
 //!   both are forward and overlap, or a reversed one lies inside a forward one.
 
+use rustc_hash::{FxHashMap, FxHashSet};
+
 use super::needs::Needs;
-use super::problem::{Action, Problem, Step};
+use super::problem::{Action, Position, Problem, Step};
 
 /// Whether the key's history is linearizable; `None`: a needed value was written twice, so this cannot tell.
 pub(crate) fn linearizable(problem: &Problem) -> Option<bool> {
-    let mut clusters = Clusters::new(problem);
+    let clusters = Clusters::of(problem)?;
+    Some(!clusters.impossible && clusters.zones().is_some_and(orderable))
+}
+
+/// Operations that contradict each other, by their indices, of a problem that [`linearizable`] says has no order: those of
+/// one chain or
+/// of two, and of each cluster's readers only the first to return and the last to be invoked. `None`: the contradiction is of
+/// another kind.
+pub(crate) fn contradiction(problem: &Problem) -> Option<FxHashSet<u32>> {
+    let clusters = Clusters::of(problem)?;
+    let of_chains: FxHashSet<usize> =
+        clusters.clashing_chains()?.into_iter().flat_map(|start| clusters.chain(start)).collect();
     let needs = Needs::of(problem);
+    let mut nameless = problem.values;
+    let mut found = FxHashSet::default();
+    let mut readers: FxHashMap<usize, [Step; 2]> = FxHashMap::default();
     let happened =
         problem.unknown.iter().filter(|step| step.action.leaves().is_some_and(|value| needs.alive(value, 0)));
     for step in problem.completed.iter().chain(happened) {
-        clusters.add(step, &needs)?;
+        // as `add` numbers them
+        let written = step.action.leaves().map(|value| {
+            if needs.alive(value, 0) {
+                return value as usize;
+            }
+            nameless += 1;
+            nameless - 1
+        });
+        if let Some(written) = written {
+            found.extend(of_chains.contains(&written).then_some(step.operation));
+        } else if let Some(read) = step.action.needs().map(|value| value as usize)
+            && of_chains.contains(&read)
+        {
+            let [first, last] = readers.entry(read).or_insert([*step; 2]);
+            if step.ret < first.ret {
+                *first = *step;
+            }
+            if step.call > last.call {
+                *last = *step;
+            }
+        }
     }
-    Some(!clusters.impossible && clusters.zones().is_some_and(orderable))
+    found.extend(readers.into_values().flatten().map(|step| step.operation));
+    Some(found)
 }
 
 /// When a set of operations first returned and was last invoked.
 #[derive(Clone, Copy)]
 struct Zone {
-    first_return: usize,
-    last_call: usize,
+    first_return: Position,
+    last_call: Position,
 }
 
 impl Zone {
-    const EMPTY: Self = Self { first_return: usize::MAX, last_call: 0 };
+    const EMPTY: Self = Self { first_return: Position::MAX, last_call: 0 };
 
     fn of(step: &Step) -> Self {
         Self { first_return: step.ret, last_call: step.call }
@@ -52,6 +89,9 @@ impl Zone {
     }
 }
 
+/// No cluster.
+const NONE: u32 = u32::MAX;
+
 #[derive(Clone)]
 struct Cluster {
     writer: Option<Zone>,
@@ -59,12 +99,12 @@ struct Cluster {
     swapped: bool,
     readers: Zone,
     needed: bool,
-    /// The cluster that a swap put behind it.
-    next: Option<usize>,
+    /// The cluster that a swap put behind it; or [`NONE`].
+    next: u32,
 }
 
 impl Cluster {
-    const NEW: Self = Self { writer: None, swapped: false, readers: Zone::EMPTY, needed: false, next: None };
+    const NEW: Self = Self { writer: None, swapped: false, readers: Zone::EMPTY, needed: false, next: NONE };
 }
 
 struct Clusters {
@@ -74,6 +114,20 @@ struct Clusters {
 }
 
 impl Clusters {
+    /// Sorts the operations into clusters; `None`: a needed value was written twice.
+    fn of(problem: &Problem) -> Option<Self> {
+        let mut clusters = Self::new(problem);
+        let needs = Needs::of(problem);
+        let happened = problem
+            .unknown
+            .iter()
+            .filter(|step| step.action.leaves().is_some_and(|value| needs.alive(value, 0)));
+        for step in problem.completed.iter().chain(happened) {
+            clusters.add(step, &needs)?;
+        }
+        Some(clusters)
+    }
+
     fn new(problem: &Problem) -> Self {
         let mut all = vec![Cluster::NEW; problem.values];
         // The initial value was written before everything.
@@ -106,10 +160,48 @@ impl Clusters {
         cluster.needed = true;
         match written {
             // If two swaps consume one value, no chain reaches the cluster of the other.
-            Some(next) => cluster.next = Some(next),
+            Some(next) => cluster.next = next as u32,
             None => cluster.readers.add(Zone::of(step)),
         }
         Some(())
+    }
+
+    /// The clusters of a chain that begins here.
+    fn chain(&self, start: usize) -> impl Iterator<Item = usize> {
+        let next = |&at: &usize| Some(self.all[at].next as usize).filter(|&next| next < self.all.len());
+        // two swaps that consume one value, or a cycle, must not keep it going for ever
+        std::iter::successors(Some(start), next).take(self.all.len())
+    }
+
+    /// Where the chains begin that have no order: one in itself, or two that must precede each other.
+    fn clashing_chains(&self) -> Option<Vec<usize>> {
+        let mut zones: Vec<(Zone, usize)> = Vec::new();
+        for (start, cluster) in self.all.iter().enumerate() {
+            if cluster.writer.is_none() || cluster.swapped {
+                continue;
+            }
+            let mut zone = Zone::EMPTY;
+            for at in self.chain(start) {
+                for stage in [self.all[at].writer.unwrap_or(Zone::EMPTY), self.all[at].readers] {
+                    if stage.first_return < zone.last_call {
+                        return Some(vec![start]);
+                    }
+                    zone.add(stage);
+                }
+            }
+            zones.push((zone, start));
+        }
+        let (mut forward, reversed): (Vec<_>, Vec<_>) =
+            zones.into_iter().partition(|(zone, _)| zone.first_return < zone.last_call);
+        forward.sort_unstable_by_key(|(zone, _)| zone.first_return);
+        if let Some(pair) = forward.windows(2).find(|pair| pair[1].0.first_return < pair[0].0.last_call) {
+            return Some(vec![pair[0].1, pair[1].1]);
+        }
+        reversed.iter().find_map(|(inner, start)| {
+            let behind = forward.partition_point(|(zone, _)| zone.first_return < inner.last_call);
+            let (outer, other) = forward.get(behind.checked_sub(1)?)?;
+            (outer.last_call > inner.first_return).then(|| vec![*start, *other])
+        })
     }
 
     /// The zones of all chains; `None`: one of them has no order in itself.
@@ -130,7 +222,7 @@ impl Clusters {
                     }
                     zone.add(stage);
                 }
-                at = cluster.next.map(|next| &self.all[next]);
+                at = self.all.get(cluster.next as usize);
             }
             zones.push(zone);
         }
@@ -159,9 +251,9 @@ mod tests {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
 
-    use super::super::search::{Answer, Limits, search};
+    use super::super::search::{Answer, search};
     use super::*;
-    use crate::budget::Stopwatch;
+    use crate::budget::{Budget, Limits, Stopwatch};
 
     /// Turns random bytes into a problem in which every value but 0 is written at most once, and 0 is the initial one.
     /// Calls and returns are shuffled by the bytes; a swap or read needs any value.
@@ -179,13 +271,13 @@ mod tests {
                 _ => Action::Swap { expected: near, new },
             };
             // Positions are unique: calls are multiples of 64, returns lie between them.
-            let call = (index + 1) * 64;
-            let ret = call + usize::from(length % 5) * 64 + 1 + index;
-            let step = Step { call, ret, action, operation: index };
+            let call = (index as Position + 1) * 64;
+            let ret = call + Position::from(length % 5) * 64 + 1 + index as Position;
+            let step = Step { call, ret, action, operation: index as u32 };
             if fate % 6 > 0 {
                 completed.push(step);
             } else if action.leaves().is_some() {
-                unknown.push(Step { ret: usize::MAX, ..step });
+                unknown.push(Step { ret: Position::MAX, ..step });
             }
         }
         Problem { initial: 0, completed, unknown, values: values as usize }
@@ -213,7 +305,7 @@ mod tests {
         fn agrees_with_the_search(raw in raw()) {
             let problem = problem(&raw);
             let watch = Stopwatch::start(None);
-            let limits = Limits { watch: &watch, memory: usize::MAX, steps: u64::MAX };
+            let limits = Limits::share(Budget::default(), 1, &watch);
             let expected = search(&problem, limits).answer == Answer::Linearizable;
             prop_assert_eq!(linearizable(&problem), Some(expected));
         }

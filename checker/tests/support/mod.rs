@@ -1,13 +1,33 @@
 //! Builds histories for tests.
 
+pub mod runs;
+
 use checker::history::{Function, Header, Key, Kind, Op, OpResult, Partitioning, Record, Trip};
 
+/// A small generator of its own, so that the histories stay the same for ever.
+#[allow(dead_code, reason = "not every test draws")]
+pub struct Random(u64);
+
+#[allow(dead_code, reason = "not every test draws")]
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
 /// A register that answers as a store would, and the records of what clients saw.
+#[allow(dead_code, reason = "not every test records")]
 pub struct Recorder {
     pub records: Vec<Record>,
     time: u64,
 }
 
+#[allow(dead_code, reason = "not every test records")]
 impl Recorder {
     pub fn new(initial: Vec<(Key, String)>) -> Self {
         let (workload, partitions) = ("test".to_owned(), Vec::new());
@@ -17,7 +37,6 @@ impl Recorder {
     }
 
     /// Gives the last event its time.
-    #[allow(dead_code, reason = "not every test tells times")]
     pub fn time(&mut self, time: u64) {
         self.time = time;
         if let Some(Record::Op(op)) = self.records.last_mut() {
@@ -43,6 +62,7 @@ impl Recorder {
     }
 }
 
+#[allow(dead_code, reason = "not every test records")]
 pub fn result(returned: Option<String>, swapped: Option<bool>) -> OpResult {
     let (version, index, leader, ballot) = (0, None, 1, "1".to_owned());
     OpResult { returned, swapped, version, index, leader, ballot, fast: false, local: false }

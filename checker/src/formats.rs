@@ -1,0 +1,122 @@
+//! Histories that others wrote: Jepsen's and Knossos's EDN, Jepsen's history.txt and the two formats of Porcupine's corpus.
+//!
+//! Whatever it is written in, a history is a sequence of events ([`Event`]): a process invokes an operation, and one later
+//! event of the
+//! same process may tell what became of it. [`read`] pairs them into operations ([`Call`]); what these mean to a model is
+//! the concern
+//! of [`crate::judge`].
+
+mod detect;
+mod edn;
+mod events;
+mod lines;
+mod source;
+
+use std::io::BufRead;
+
+pub use detect::detect;
+pub use edn::Edn;
+pub use events::{Answer, Call, Event, Lines};
+
+use crate::history::Kind;
+use events::Pairing;
+use source::Source;
+
+/// How a history is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// This project's JSON lines.
+    Jsonl,
+    /// Maps of Jepsen and Knossos, in a vector, a list, or bare.
+    Edn,
+    /// Jepsen's history.txt: process, type, function and value in columns.
+    JepsenText,
+    /// Jepsen's log as in Porcupine's corpus: the same columns behind `INFO jepsen.util -`. A cas that fails did not match.
+    PorcupineLog,
+    /// One EDN map a line with string keys: Porcupine's key-value stores.
+    PorcupineKv,
+    /// This project's compact form.
+    Compact,
+}
+
+/// Why a history cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Malformed {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// Something does not fit.
+    #[error("line {line}, column {column}: {message}")]
+    At {
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1, in bytes.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// Reads a value from the command line.
+pub fn parse_value(text: &str) -> Result<Edn, Malformed> {
+    let mut source = Source::new(text.as_bytes());
+    edn::value(&mut source)?.ok_or_else(|| source.malformed("expected a value".to_owned()))
+}
+
+/// Reads the operations of a history, by invocation. Those that certainly did not happen are not among them.
+pub fn read(bytes: impl BufRead, format: Format) -> Result<Vec<Call>, Malformed> {
+    let mut source = Source::new(bytes);
+    let mut pairing = Pairing::new(format);
+    match format {
+        Format::JepsenText | Format::PorcupineLog => loop {
+            let place = source.here();
+            let Some(line) = source.line()? else { break };
+            if let Some(event) = lines::event(&line, place)? {
+                pairing.take(event).map_err(|message| place.malformed(message))?;
+            }
+        },
+        Format::Edn | Format::PorcupineKv | Format::Jsonl | Format::Compact => {
+            maps(&mut source, &mut pairing)?;
+        }
+    }
+    Ok(pairing.finish())
+}
+
+/// Reads maps, bare or in one pair of brackets.
+fn maps(source: &mut Source<impl BufRead>, pairing: &mut Pairing) -> Result<(), Malformed> {
+    let open = edn::blank(source)?.filter(|byte| matches!(byte, b'[' | b'('));
+    let begun = source.here();
+    if open.is_some() {
+        source.skip();
+    }
+    loop {
+        edn::blank(source)?;
+        let place = source.here();
+        let Some(map) = edn::value(source)? else { break };
+        let event = Event::of_map(&map, place.line).map_err(|message| place.malformed(message))?;
+        if let Some(event) = event {
+            pairing.take(event).map_err(|message| place.malformed(message))?;
+        }
+    }
+    let close = match open {
+        Some(b'[') => Some(b']'),
+        Some(_) => Some(b')'),
+        None => None,
+    };
+    match (source.peek()?, close) {
+        (None, None) => Ok(()),
+        (None, Some(close)) => {
+            Err(begun.malformed(format!("the history is never closed with `{}`", char::from(close))))
+        }
+        (found, close) if found == close => {
+            source.skip();
+            match edn::blank(source)? {
+                None => Ok(()),
+                Some(_) => {
+                    Err(source.malformed("something follows behind the end of the history".to_owned()))
+                }
+            }
+        }
+        (Some(byte), _) => Err(source.malformed(format!("`{}` closes nothing here", char::from(byte)))),
+    }
+}

@@ -1,0 +1,180 @@
+//! What both searches share: the history in small numbers, and each state and each transition of the model computed once.
+
+use rustc_hash::FxHashMap;
+
+use super::{Model, Recording};
+use crate::budget::{Limits, Spent};
+
+/// A state of the model, numbered in the order of discovery.
+pub(super) type State = u32;
+/// What an operation asked, and what it was answered: operations of one class are alike but for their times.
+pub(super) type Class = u32;
+
+/// Rough bytes of an entry of a hash table beside what it holds.
+pub(super) const ENTRY: usize = 24;
+/// Transitions between two looks at the clock.
+const STEPS_PER_LOOK: u64 = 128;
+
+/// An operation that completed.
+#[derive(Clone, Copy)]
+pub(super) struct Done {
+    pub(super) call: usize,
+    pub(super) ret: usize,
+    pub(super) class: Class,
+    /// Its place in the history.
+    pub(super) place: usize,
+}
+
+/// Unknown operations that are alike. Of those that can have happened already it does not matter which one did, so they
+/// are used in the order of invocation.
+pub(super) struct Alike {
+    pub(super) class: Class,
+    /// Invocations and places in the history, by invocation.
+    pub(super) members: Vec<(usize, usize)>,
+}
+
+impl Alike {
+    /// How many were invoked before a moment.
+    pub(super) fn invoked_before(&self, moment: usize) -> u32 {
+        self.members.partition_point(|&(call, _)| call < moment) as u32
+    }
+}
+
+/// A history in small numbers.
+pub(super) struct Prepared {
+    /// By invocation.
+    pub(super) completed: Vec<Done>,
+    /// By first invocation.
+    pub(super) unknown: Vec<Alike>,
+}
+
+/// States and transitions.
+pub(super) struct Tables<'a, M: Model> {
+    limits: Limits<'a>,
+    /// What the classes stand for.
+    classes: Vec<(&'a M::Op, Option<&'a M::Ret>)>,
+    reads: Vec<bool>,
+    states: Vec<M>,
+    numbers: FxHashMap<M, State>,
+    /// By state and class; `None`: the answer does not fit.
+    transitions: FxHashMap<u64, Option<State>>,
+    pub(super) steps: u64,
+    bytes: usize,
+    pub(super) peak: usize,
+}
+
+/// Numbers what a history consists of.
+pub(super) fn prepare<'a, M: Model>(
+    history: &'a Recording<M>,
+    model: &M,
+    limits: Limits<'a>,
+) -> (Prepared, Tables<'a, M>) {
+    let mut numbers: FxHashMap<(&M::Op, Option<&M::Ret>), Class> = FxHashMap::default();
+    let (mut classes, mut reads) = (Vec::new(), Vec::new());
+    let mut completed = Vec::new();
+    let mut unknown: Vec<Alike> = Vec::new();
+    let mut alike: FxHashMap<Class, usize> = FxHashMap::default();
+    let mut places: Vec<usize> = (0..history.len()).collect();
+    places.sort_by_key(|&place| history[place].called);
+    for place in places {
+        let operation = &history[place];
+        let what = (&operation.op, operation.returned.as_ref().map(|(_, answer)| answer));
+        let class = *numbers.entry(what).or_insert_with(|| {
+            classes.push(what);
+            reads.push(what.1.is_some_and(|answer| M::is_read(what.0, answer)));
+            classes.len() as Class - 1
+        });
+        if let Some((ret, _)) = operation.returned {
+            completed.push(Done { call: operation.called, ret, class, place });
+        } else {
+            let slot = *alike.entry(class).or_insert_with(|| {
+                unknown.push(Alike { class, members: Vec::new() });
+                unknown.len() - 1
+            });
+            unknown[slot].members.push((operation.called, place));
+        }
+    }
+    let tables = Tables {
+        limits,
+        classes,
+        reads,
+        states: vec![model.clone()],
+        numbers: FxHashMap::from_iter([(model.clone(), 0)]),
+        transitions: FxHashMap::default(),
+        steps: 0,
+        bytes: 0,
+        peak: 0,
+    };
+    (Prepared { completed, unknown }, tables)
+}
+
+impl<M: Model> Tables<'_, M> {
+    /// The state after an operation of this class; `None`: the model would have answered something else.
+    pub(super) fn step(&mut self, state: State, class: Class) -> Option<State> {
+        let key = u64::from(state) << 32 | u64::from(class);
+        if let Some(&next) = self.transitions.get(&key) {
+            return next;
+        }
+        let (op, answer) = self.classes[class as usize];
+        let mut after = self.states[state as usize].clone();
+        let fits = if let Some(answer) = answer {
+            after.is_valid_step(op, answer)
+        } else {
+            after.invoke(op);
+            true
+        };
+        let next = fits.then(|| self.number(after));
+        let is_read = self.reads[class as usize];
+        assert!(!is_read || next.is_none_or(|next| next == state), "a read must not change the state");
+        self.transitions.insert(key, next);
+        self.charge(ENTRY);
+        next
+    }
+
+    /// Whether it is a read whose answer fits.
+    pub(super) fn reads(&mut self, state: State, class: Class) -> bool {
+        self.reads[class as usize] && self.step(state, class).is_some()
+    }
+
+    fn number(&mut self, state: M) -> State {
+        let fresh = self.states.len() as State;
+        if let Some(&number) = self.numbers.get(&state) {
+            return number;
+        }
+        self.charge(2 * size_of::<M>() + 2 * ENTRY);
+        self.states.push(state.clone());
+        self.numbers.insert(state, fresh);
+        fresh
+    }
+
+    /// Whether two operations can change places: `first` led from `before` to `between`, `second` would go on to `after`.
+    pub(super) fn commute(&mut self, before: State, first: Class, second: Class, after: State) -> bool {
+        let Some(other) = self.step(before, second) else { return false };
+        self.step(other, first) == Some(after)
+    }
+
+    /// Counts a transition of a search; the error says that the budget does not allow it.
+    pub(super) fn count(&mut self) -> Result<(), Spent> {
+        self.steps += 1;
+        if self.steps > self.limits.steps {
+            Err(Spent::Steps)
+        } else if self.bytes > self.limits.memory {
+            Err(Spent::Memory)
+        } else if self.steps.is_multiple_of(STEPS_PER_LOOK) && self.limits.watch.expired() {
+            Err(Spent::Time)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes note of memory taken.
+    pub(super) fn charge(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.peak = self.peak.max(self.bytes);
+    }
+
+    /// Takes note of memory given back.
+    pub(super) fn discharge(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}

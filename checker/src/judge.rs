@@ -1,0 +1,205 @@
+//! Judges histories that others wrote, by the model that they are of.
+//!
+//! A history is split by keys where the model has them; each key is judged on its own (linearizability is local: Herlihy &
+//! Wing 1990,
+//! theorem 1), in parallel. The result does not depend on the number of threads unless the time is up.
+
+mod parallel;
+mod translate;
+mod words;
+
+use stateright::semantics::SequentialSpec;
+
+use crate::budget::{Budget, Limits, Stopwatch};
+use crate::formats::{Call, Edn, Format, Malformed};
+use crate::general::{self, Finding, Model, Recorded, Refuted, verify};
+use crate::history::Key;
+use crate::linearizability::{KeyReport, Method, Report, Undecided, Verdict, Violation};
+use crate::model::{Append, Counter, Keyed, MultiRegister, Mutex, Queue, Register, Set};
+pub(crate) use parallel::in_parallel;
+use translate::Translate;
+
+/// What a history is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// Keys with get, put, cas and delete.
+    Kv,
+    /// A register with read and write.
+    Register,
+    /// A register with read, write and cas.
+    CasRegister,
+    /// Registers that are read and written several at a time.
+    MultiRegister,
+    /// Keys with get, put and append, which hold the empty text at first.
+    AppendKv,
+    /// A lock with acquire and release.
+    Mutex,
+    /// A number with add and read.
+    Counter,
+    /// A set with add, remove and read.
+    Set,
+    /// A queue with enqueue and dequeue.
+    Queue,
+}
+
+/// How to judge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// What the history is of.
+    pub object: Object,
+    /// How it was written: a few things mean something else in some formats.
+    pub format: Format,
+    /// What a register holds at first, or a number; `None`: what is usual in this format.
+    pub initial: Option<Edn>,
+    /// Judge all keys as one object.
+    pub whole: bool,
+    /// Have each verdict's certificate checked by other means.
+    pub verify: bool,
+    /// What it may cost.
+    pub budget: Budget,
+}
+
+/// Judges the operations of a history.
+pub fn judge(calls: &[Call], question: &Question) -> Result<Report, Malformed> {
+    let watch = Stopwatch::start(question.budget.time);
+    let translate = Translate::new(calls, question)?;
+    let judged = Judged { calls, question, watch: &watch };
+    let parts = || split(calls, &translate);
+    let keys = match question.object {
+        Object::Kv if question.whole => {
+            let registers = Keyed::<Key, Register<Edn>>::default();
+            judged.all(whole(calls), &registers, |call| {
+                Ok(translate.register(call)?.map(|recorded| with_key(translate.key(call), recorded)))
+            })
+        }
+        Object::AppendKv if question.whole => {
+            let texts = Keyed::<Key, Append>::default();
+            judged.all(whole(calls), &texts, |call| {
+                Ok(translate.append(call)?.map(|recorded| with_key(translate.key(call), recorded)))
+            })
+        }
+        Object::Kv | Object::Register | Object::CasRegister => {
+            judged.all(parts(), &Register(translate.initial()), |call| translate.register(call))
+        }
+        Object::AppendKv => judged.all(parts(), &Append::default(), |call| translate.append(call)),
+        Object::MultiRegister => {
+            judged.all(whole(calls), &MultiRegister::default(), |call| translate.registers(call))
+        }
+        Object::Mutex => judged.all(parts(), &Mutex::default(), |call| translate.mutex(call)),
+        Object::Counter => judged.all(parts(), &Counter(translate.number()?), |call| translate.counter(call)),
+        Object::Set => judged.all(parts(), &Set::default(), |call| translate.set(call)),
+        Object::Queue => judged.all(parts(), &Queue::default(), |call| translate.queue(call)),
+    }?;
+    let elapsed = watch.elapsed().as_nanos() as u64;
+    Ok(Report { keys, operations: calls.len(), failed: 0, elapsed })
+}
+
+/// What a call means to a model; `None`: it constrains nothing.
+type Meaning<M> = Option<Recorded<<M as SequentialSpec>::Op, <M as SequentialSpec>::Ret>>;
+
+/// An operation on a key, of the object that all keys are together.
+fn with_key<O, R>(key: Key, recorded: Recorded<O, R>) -> Recorded<(Key, O), R> {
+    let Recorded { called, returned, op } = recorded;
+    Recorded { called, returned, op: (key, op) }
+}
+
+/// The places of a key's calls.
+type Part = (Key, Vec<usize>);
+
+fn whole(calls: &[Call]) -> Vec<Part> {
+    vec![(Key::String(String::new()), (0..calls.len()).collect())]
+}
+
+fn split(calls: &[Call], translate: &Translate<'_>) -> Vec<Part> {
+    let mut parts = std::collections::BTreeMap::<Key, Vec<usize>>::new();
+    for (place, call) in calls.iter().enumerate() {
+        parts.entry(translate.key(call)).or_default().push(place);
+    }
+    parts.into_iter().collect()
+}
+
+struct Judged<'a> {
+    calls: &'a [Call],
+    question: &'a Question,
+    watch: &'a Stopwatch,
+}
+
+impl Judged<'_> {
+    /// Judges each part as an object that begins as `model`.
+    fn all<M>(
+        &self,
+        parts: Vec<Part>,
+        model: &M,
+        meaning: impl Fn(&Call) -> Result<Meaning<M>, Malformed>,
+    ) -> Result<Vec<KeyReport>, Malformed>
+    where
+        M: Model<Op: Send + Sync, Ret: Send + Sync> + Send + Sync,
+    {
+        let mut histories = Vec::new();
+        for (key, members) in parts {
+            let mut places = Vec::new();
+            let mut history = Vec::new();
+            for place in members {
+                if let Some(recorded) = meaning(&self.calls[place])? {
+                    places.push(place);
+                    history.push(recorded);
+                }
+            }
+            histories.push((key, places, history));
+        }
+        let budget = self.question.budget;
+        Ok(in_parallel(
+            &histories,
+            budget.threads,
+            |(_, places, _)| places.len(),
+            |(key, places, history), threads| {
+                let limits = Limits::share(budget, threads, self.watch);
+                let finding = general::within(history, model, limits);
+                if self.question.verify {
+                    match verify(history, model, &finding.verdict) {
+                        Ok(()) => {}
+                        Err(Refuted::TooMany) => {
+                            eprintln!("note: key {key}: its core has too many orders to try them all");
+                        }
+                        Err(refuted) => panic!("key {key}: a wrong certificate: {refuted}"),
+                    }
+                }
+                self.report(key, places, history, finding)
+            },
+        ))
+    }
+
+    fn report<O, R>(
+        &self,
+        key: &Key,
+        places: &[usize],
+        history: &[Recorded<O, R>],
+        finding: Finding,
+    ) -> KeyReport {
+        let completed = history.iter().filter(|operation| operation.returned.is_some()).count();
+        let verdict = match finding.verdict {
+            general::Verdict::Valid(_) => Verdict::Valid,
+            general::Verdict::Violation(violation) => {
+                let outer = |inner: &[usize]| inner.iter().map(|&place| places[place]).collect::<Vec<_>>();
+                let (operations, stuck) = (outer(&violation.core), places[violation.stuck]);
+                let furthest = outer(&violation.placed);
+                let line = self.calls[stuck].lines.returned.unwrap_or_default();
+                let text = words::violation(self.calls, key, &operations, stuck, history.len());
+                let (key, stuck) = (key.clone(), Some(stuck));
+                Verdict::Violation(Violation { key, operations, stuck, placed: furthest, line, text })
+            }
+            general::Verdict::Unknown(general::Undecided { reason, placed, completed }) => {
+                Verdict::Unknown(Undecided { key: key.clone(), reason: reason.words(), placed, completed })
+            }
+        };
+        KeyReport {
+            key: key.clone(),
+            method: Method::Search,
+            completed,
+            unknown: history.len() - completed,
+            steps: finding.steps,
+            configurations: finding.configurations,
+            verdict,
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Random small histories of every model: the general search must agree with stateright's tester and with trying every order,
+//! and every certificate must hold.
+//!
+//! `CHECKER_CASES` histories of each model, from `CHECKER_SEED`.
+
+mod support;
+
+use checker::budget::Budget;
+use checker::general::{Model, Recorded, Refuted, Verdict, check, verify};
+use checker::model::{
+    Access, Append, AppendOp, Counter, CounterOp, Keyed, MultiRegister, Mutex, MutexOp, Queue, QueueOp,
+    Register, RegisterOp, Set, SetOp, Text,
+};
+use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
+use support::Random;
+
+type History<M> = Vec<Recorded<<M as SequentialSpec>::Op, <M as SequentialSpec>::Ret>>;
+
+/// One operation in progress: where it is in the history, and the answer once it took effect.
+struct Open<R> {
+    place: usize,
+    answer: Option<R>,
+}
+
+/// Processes that run at random against an object; answers get lost, and now and then one is that of another moment.
+fn history<M: Model>(random: &mut Random, model: &M, ask: &impl Fn(&mut Random) -> M::Op) -> History<M> {
+    let processes = 1 + random.below(5) as usize;
+    let operations = 2 + random.below(15) as usize;
+    let (unknown, lies) = (random.below(4), random.below(3));
+    let mut open: Vec<Option<Open<M::Ret>>> = (0..processes).map(|_| None).collect();
+    let mut history: History<M> = Vec::new();
+    let (mut object, mut earlier) = (model.clone(), model.clone());
+    let (mut moment, mut lost) = (0, 0);
+    while history.len() < operations || open.iter().any(Option::is_some) {
+        let slot = &mut open[random.below(processes as u64) as usize];
+        moment += 1;
+        *slot = match slot.take() {
+            None if history.len() < operations => {
+                history.push(Recorded::unknown(ask(random), moment));
+                Some(Open { place: history.len() - 1, answer: None })
+            }
+            None => None,
+            // its outcome stays unknown, whether it took effect or not
+            Some(_) if lost < 4 && random.below(20) < unknown => {
+                lost += 1;
+                None
+            }
+            Some(Open { place, answer: None }) => {
+                if random.below(3) == 0 {
+                    earlier = object.clone();
+                }
+                Some(Open { place, answer: Some(object.invoke(&history[place].op)) })
+            }
+            Some(Open { place, answer: Some(answer) }) => {
+                let mut past = if random.below(2) == 0 { earlier.clone() } else { model.clone() };
+                let stale = past.invoke(&history[place].op);
+                let answer = if random.below(8) < lies { stale } else { answer };
+                history[place].returned = Some((moment, answer));
+                None
+            }
+        };
+    }
+    history
+}
+
+/// Trying every order.
+fn has_order<M: Model>(history: &History<M>, placed: u32, object: &M) -> bool {
+    let left = || (0..history.len()).filter(|place| placed & (1 << place) == 0);
+    let Some(end) = left().filter_map(|place| history[place].returned.as_ref().map(|(ret, _)| *ret)).min()
+    else {
+        return true;
+    };
+    left().filter(|&place| history[place].called < end).any(|place| {
+        let mut after = object.clone();
+        let fits = if let Some((_, answer)) = &history[place].returned {
+            after.is_valid_step(&history[place].op, answer)
+        } else {
+            after.invoke(&history[place].op);
+            after != *object
+        };
+        fits && has_order(history, placed | 1 << place, &after)
+    })
+}
+
+fn by_stateright<M>(history: &History<M>, model: &M) -> bool
+where
+    M: Model<Op: std::fmt::Debug, Ret: std::fmt::Debug>,
+{
+    let mut tester = LinearizabilityTester::new(model.clone());
+    let mut events: Vec<(usize, usize)> = Vec::new();
+    for (place, operation) in history.iter().enumerate() {
+        events.push((operation.called, place));
+        events.extend(operation.returned.as_ref().map(|(ret, _)| (*ret, place)));
+    }
+    events.sort_unstable();
+    for (moment, place) in events {
+        let operation = &history[place];
+        let done = match &operation.returned {
+            Some((ret, answer)) if *ret == moment => tester.on_return(place, answer.clone()),
+            _ => tester.on_invoke(place, operation.op.clone()),
+        };
+        done.expect("well-formed");
+    }
+    tester.is_consistent()
+}
+
+/// Judges random histories of one model; tells how many were valid and how many not.
+fn agree<M>(name: &str, model: &M, ask: impl Fn(&mut Random) -> M::Op)
+where
+    M: Model<Op: std::fmt::Debug, Ret: std::fmt::Debug>,
+{
+    let number =
+        |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let (cases, seed) = (number("CHECKER_CASES", 120), number("CHECKER_SEED", 1));
+    let mut random = Random::new(seed);
+    let (mut counts, mut unverified) = ([0_u64; 2], 0);
+    for case in 0..cases {
+        let history = history(&mut random, model, &ask);
+        let verdict = check(&history, model, Budget::default()).verdict;
+        let valid = match &verdict {
+            Verdict::Valid(_) => true,
+            Verdict::Violation(_) => false,
+            Verdict::Unknown(why) => panic!("{name} {case}: undecided: {why}"),
+        };
+        let told = || format!("{name} {case}: {verdict:?} of {history:?}");
+        assert_eq!(valid, has_order(&history, 0, model), "trying every order: {}", told());
+        assert_eq!(valid, by_stateright(&history, model), "stateright: {}", told());
+        // a core can have more orders than can be tried; it must not happen often
+        match verify(&history, model, &verdict) {
+            Err(Refuted::TooMany) => unverified += 1,
+            verified => verified.unwrap_or_else(|refuted| panic!("{refuted}: {}", told())),
+        }
+        counts[usize::from(valid)] += 1;
+    }
+    assert!(unverified <= cases / 100, "{name}: {unverified} cores were not verified");
+    println!("{name}: {} valid, {} violations", counts[1], counts[0]);
+    assert!(counts.iter().all(|&count| count > cases / 150), "{name}: violations and valid ones: {counts:?}");
+}
+
+fn register(values: u64) -> impl Fn(&mut Random) -> RegisterOp<u64> {
+    move |random| match random.below(8) {
+        0..3 => RegisterOp::Get,
+        3..5 => RegisterOp::Put(random.below(values)),
+        5 => RegisterOp::Delete,
+        _ => {
+            let expected = random.below(values + 1);
+            RegisterOp::Cas { expected: (expected > 0).then(|| expected - 1), new: random.below(values) }
+        }
+    }
+}
+
+#[test]
+fn registers() {
+    agree("register, 2 values", &Register(None), register(2));
+    agree("register, 3 values", &Register(Some(0)), register(3));
+    agree("register, 30 values", &Register(None), register(30));
+}
+
+#[test]
+fn registers_that_do_not_say_why_they_refuse() {
+    /// A register whose failed swaps do not tell what they saw.
+    #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+    struct Silent(Register<u64>);
+    impl SequentialSpec for Silent {
+        type Op = RegisterOp<u64>;
+        type Ret = checker::model::RegisterRet<u64>;
+        fn invoke(&mut self, op: &Self::Op) -> Self::Ret {
+            use checker::model::RegisterRet;
+            match self.0.invoke(op) {
+                RegisterRet::Differs(_) => RegisterRet::Refused,
+                answer => answer,
+            }
+        }
+    }
+    impl Model for Silent {
+        fn is_read(op: &Self::Op, answer: &Self::Ret) -> bool {
+            Register::is_read(op, answer)
+        }
+    }
+    agree("silent register", &Silent(Register(Some(0))), register(3));
+}
+
+#[test]
+fn many_registers() {
+    let ask = |random: &mut Random| (random.below(3), register(2)(random));
+    agree("keyed registers", &Keyed::<u64, Register<u64>>::default(), ask);
+    let ask = |random: &mut Random| {
+        let parts = 1 + random.below(2);
+        let part = |random: &mut Random| match (random.below(2), random.below(3)) {
+            (0, key) => Access::Read(key),
+            (_, key) => Access::Write(key, random.below(2)),
+        };
+        (0..parts).map(|_| part(random)).collect()
+    };
+    agree("multi-register", &MultiRegister::<u64, u64>::default(), ask);
+}
+
+#[test]
+fn texts_counters_and_locks() {
+    let ask = |random: &mut Random| match random.below(6) {
+        0..3 => AppendOp::Get,
+        3 => AppendOp::Put(Text::from(["a", "b"][random.below(2) as usize])),
+        _ => AppendOp::Append(Text::from(["a", "b"][random.below(2) as usize])),
+    };
+    agree("append", &Append::default(), ask);
+    let ask = |random: &mut Random| match random.below(2) {
+        0 => CounterOp::Read,
+        _ => CounterOp::Add(random.below(5) as i64 - 2),
+    };
+    agree("counter", &Counter::default(), ask);
+    agree("mutex", &Mutex(false), |random| [MutexOp::Acquire, MutexOp::Release][random.below(2) as usize]);
+}
+
+#[test]
+fn sets_and_queues() {
+    let ask = |random: &mut Random| match random.below(5) {
+        0..2 => SetOp::Read,
+        2..4 => SetOp::Add(random.below(4)),
+        _ => SetOp::Remove(random.below(4)),
+    };
+    agree("set", &Set::default(), ask);
+    let ask = |random: &mut Random| match random.below(2) {
+        0 => QueueOp::Enqueue(random.below(3)),
+        _ => QueueOp::Dequeue,
+    };
+    agree("queue", &Queue::default(), ask);
+}
