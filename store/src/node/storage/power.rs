@@ -37,35 +37,43 @@ pub fn durable(root: &Path) -> Disk {
 /// A file was synced.
 pub fn file_is_synced(file: &File) {
     let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).expect("it has a name");
-    on_disk_of(&path, |disk| {
-        let content = fs::read(&path).expect("it can be read");
-        disk.files.insert(file.metadata().expect("an inode").ino(), content);
-    });
+    on_disk_of(&path, |disk| disk.take_file(&path));
 }
 
 /// A folder was synced.
 pub fn folder_is_synced(folder: &Path) {
-    on_disk_of(folder, |disk| {
-        let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
-        let listed = entries.map(|entry| (entry.path(), entry.metadata().expect("an inode").ino()));
-        disk.folders.insert(folder.to_owned(), listed.collect());
-    });
+    on_disk_of(folder, |disk| disk.take_folder(folder));
 }
 
-/// All below a folder was synced.
+/// All below a folder was synced: as one step, so that nobody sees a part of it.
 pub fn all_is_synced(folder: &Path) {
-    folder_is_synced(folder);
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            all_is_synced(&path);
-        } else {
-            file_is_synced(&File::open(&path).expect("a file"));
-        }
-    }
+    on_disk_of(folder, |disk| disk.take_all(folder));
 }
 
 impl Disk {
+    fn take_file(&mut self, path: &Path) {
+        let inode = fs::metadata(path).expect("an inode").ino();
+        self.files.insert(inode, fs::read(path).expect("it can be read"));
+    }
+
+    fn take_folder(&mut self, folder: &Path) {
+        let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
+        let listed = entries.map(|entry| (entry.path(), entry.metadata().expect("an inode").ino()));
+        self.folders.insert(folder.to_owned(), listed.collect());
+    }
+
+    fn take_all(&mut self, folder: &Path) {
+        self.take_folder(folder);
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                self.take_all(&path);
+            } else {
+                self.take_file(&path);
+            }
+        }
+    }
+
     /// Makes a folder as it is when the power comes back.
     pub fn restore(&self, root: &Path, to: &Path) {
         for (path, inode) in self.folders.get(root).into_iter().flatten() {
