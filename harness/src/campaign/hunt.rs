@@ -16,7 +16,7 @@ use crate::{
     workload::ExpectedVerdict,
 };
 
-/// Seeds are run in rounds of so many for each thread; the time is looked at after each.
+/// Seeds are run in rounds, at most of so many for each thread; the time is looked at after each.
 const ROUND: u64 = 8;
 
 /// What a hunt may spend.
@@ -81,14 +81,15 @@ fn run(case: &Case, means: &Means, end: u64) -> Tally {
     let one = |seed| sim::run(&case.plan(seed), &Options::default());
     let finding = |outcome: &Outcome| sim::first_finding(&case.plan, outcome).cloned();
     let mut tally = Tally::default();
-    let mut next = case.seeds.start;
+    let (mut next, mut round) = (case.seeds.start, 1);
     while next < case.seeds.end && (tally.seeds == 0 || boottime_ns() < end) {
-        let until = case.seeds.end.min(next + ROUND * means.jobs as u64);
+        let until = case.seeds.end.min(next + round * means.jobs as u64);
         let enough = |outcome: &Outcome| finding(outcome).is_some();
         for outcome in sim::run_seeds(next..until, means.jobs, one, enough) {
             tally.take(&outcome, finding(&outcome));
         }
         next = until;
+        round = ROUND.min(round * 2);
         if tally.found.is_some() || tally.failed.is_some() {
             break;
         }
