@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{ddmin::minimize, trial::Trials};
+use super::{Size, ddmin::minimize, trial::Trials};
 use crate::{
     generator::Ask,
     plan::{Cause, Plan, PlannedAsk},
@@ -11,6 +11,12 @@ use crate::{
 
 /// No fault is made shorter than this.
 const SHORTEST: Duration = Duration::from_millis(20);
+
+/// A plan with no more faults than this, and
+const FAULTS: u64 = 10;
+
+/// no more operations than this is small: no great effort is made to leave out more.
+const OPERATIONS: u64 = 20;
 
 /// A plan that fails, and the way to smaller ones that fail the same way.
 pub struct Reduction<'a> {
@@ -26,19 +32,27 @@ impl Reduction<'_> {
         self.drop_what_shows_nothing(by);
         loop {
             let before = self.plan.clone();
-            self.faults();
-            self.steps();
+            // operations while there are many faults: what fails often shrinks quickly, and each fault less makes it rarer
             self.operations();
+            self.steps();
+            self.faults();
             self.times();
             self.surroundings();
             self.keys();
             self.clients();
             self.nodes();
             // the seed changes with every success
-            if self.trials.is_over() || (Plan { seed: before.seed, ..self.plan.clone() }) == before {
+            let same = Plan { seed: before.seed, ..self.plan.clone() } == before;
+            if self.trials.is_over() || same && (self.is_small() || !self.trials.try_harder()) {
                 return;
             }
         }
+    }
+
+    /// Whether people can take it in.
+    fn is_small(&self) -> bool {
+        let size = Size::of(&self.plan);
+        size.faults <= FAULTS && size.operations.is_some_and(|operations| operations <= OPERATIONS)
     }
 
     /// Takes the candidate if it fails the same way.

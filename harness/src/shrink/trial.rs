@@ -48,6 +48,9 @@ impl fmt::Display for Kind {
 /// Events of simulated runs that one candidate may cost, all its seeds together.
 const EVENTS: u64 = 400_000;
 
+/// At last they may cost so many times as much.
+const MOST_EFFORT: u64 = 16;
+
 /// Carries candidates out.
 pub struct Trials {
     kind: Kind,
@@ -56,6 +59,8 @@ pub struct Trials {
     end: u64,
     /// Events of the last run that failed: what the next candidate will cost, about.
     events: u64,
+    /// Each candidate may cost so many times as much as at first.
+    effort: u64,
     /// Runs so far.
     pub runs: u64,
 }
@@ -64,7 +69,7 @@ impl Trials {
     /// Looks for this kind of violation, for so long.
     pub fn new(kind: Kind, jobs: usize, budget: Duration) -> Self {
         silence();
-        Self { kind, jobs, end: boottime_ns() + budget.as_nanos() as u64, events: EVENTS, runs: 0 }
+        Self { kind, jobs, end: boottime_ns() + budget.as_nanos() as u64, events: EVENTS, effort: 1, runs: 0 }
     }
 
     /// Whether the time is up.
@@ -72,10 +77,17 @@ impl Trials {
         boottime_ns() >= self.end
     }
 
+    /// From now on each candidate is tried with more seeds; false: with as many as ever.
+    pub fn try_harder(&mut self) -> bool {
+        let harder = self.effort < MOST_EFFORT;
+        self.effort = MOST_EFFORT.min(self.effort * 4);
+        harder
+    }
+
     /// The candidate, under the first seed with which it shows the violation. To leave anything out changes what chance does to
     /// all that follows, so a candidate is tried with several seeds: the more, the less its runs cost.
     pub fn fails(&mut self, candidate: &Plan) -> Option<Plan> {
-        let tries = (EVENTS / self.events.max(1)).clamp(3, 100);
+        let tries = (self.effort * EVENTS / self.events.max(1)).clamp(3, 100 * self.effort);
         self.fails_within(candidate, tries)
     }
 
