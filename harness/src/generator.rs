@@ -71,7 +71,8 @@ impl Generator {
         Self { rng, client, nodes, operations, weights, written: 0, left, listed }
     }
 
-    /// When the next operation is asked, from the moment at which the clients begin; none: the plan lists none, and the rate says.
+    /// When the next operation is asked, from the moment at which the clients begin; none: the plan lists none, and the rate
+    /// says when.
     pub fn due(&self) -> Option<Duration> {
         self.listed.as_ref()?.as_slice().first().map(|planned| planned.at.0)
     }

@@ -8,6 +8,7 @@ use harness::{
     sim::{self, Finding, Options, Outcome},
     workload::{self, CheckName},
 };
+use store::config::Mutant;
 
 /// The first plan of a negative workload that fails, and with what.
 fn failing(name: &str) -> (Plan, Finding) {
@@ -51,4 +52,16 @@ fn another_kind_of_violation_does_not_count() {
     let other = Kind { invariant: Some("SP2".to_owned()), by: CheckName::LeaseSafety };
     assert_ne!(Kind::of(&finding), other);
     assert!(shrink(&plan, &other, 2, Duration::from_hours(1)).is_none());
+}
+
+/// The clocks are beyond the bound: leases break whatever is planted, and a control breaks nothing.
+#[test]
+fn what_fails_without_the_planted_bug_too_does_not_count() {
+    let (mut plan, finding) = failing("clock-rate-beyond-the-bound");
+    plan.test.mutant = Some(Mutant::ControlPrepareTwice);
+    let outcome = sim::run(&plan, &Options::default());
+    let kind = Kind::of(&finding);
+    assert!(outcome.stats.mutant_reached > 0);
+    assert!(outcome.findings.iter().any(|finding| Kind::of(finding) == kind), "{:?}", outcome.findings);
+    assert!(shrink(&plan, &kind, 2, Duration::from_hours(1)).is_none());
 }

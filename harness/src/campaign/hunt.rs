@@ -2,8 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::Result;
-
+use anyhow::{Result, ensure};
 use store::config::Mutant;
 
 use super::{Found, Row, Verdict};
@@ -11,7 +10,7 @@ use crate::{
     clock::boottime_ns,
     plan::Plan,
     report::NEVER_REACHED,
-    shrink::{self, Kind, Shrunk, Size},
+    shrink::{self, Kind, NOT_AGAIN, Shrunk, Size},
     sim::{self, Case, Finding, Options, Outcome},
     workload::ExpectedVerdict,
 };
@@ -60,8 +59,11 @@ pub fn hunt(case: &Case, means: &Means) -> Row {
         let plan = case.plan(seed);
         let (found, kept) = found(case, &plan, &Kind::of(&finding), means, verdict);
         if let Err(error) = kept {
-            verdict = Verdict::Failed;
-            words = format!("{words}; seed {seed} could not be kept: {error:#}");
+            // a violation says more than a failure
+            if verdict != Verdict::Unexpected {
+                verdict = Verdict::Failed;
+            }
+            words = format!("{words}; seed {seed}: {error:#}");
         }
         found
     });
@@ -119,9 +121,9 @@ impl Tally {
 fn judge(tally: &Tally, negative: bool, planted: bool) -> (Verdict, String) {
     let Tally { seeds, reached, undecided, why, .. } = tally;
     match (&tally.failed, &tally.found) {
+        (_, Some((_, finding))) if !negative => (Verdict::Unexpected, finding.to_string()),
         (Some(why), _) => (Verdict::Failed, format!("the simulator failed: {why}")),
-        (None, Some((_, finding))) if negative => (Verdict::Expected, finding.to_string()),
-        (None, Some((_, finding))) => (Verdict::Unexpected, finding.to_string()),
+        (None, Some((_, finding))) => (Verdict::Expected, finding.to_string()),
         (None, None) if planted && *reached == 0 => {
             (Verdict::Undecided, format!("{NEVER_REACHED} in {seeds} seeds"))
         }
@@ -137,8 +139,9 @@ fn judge(tally: &Tally, negative: bool, planted: bool) -> (Verdict, String) {
 /// shrunk to.
 fn found(case: &Case, plan: &Plan, kind: &Kind, means: &Means, verdict: Verdict) -> (Found, Result<()>) {
     let seed = plan.seed;
-    let small = (!means.shrink.is_zero()).then(|| shrink::shrink(plan, kind, means.jobs, means.shrink));
-    let small = small.flatten();
+    let tried = (!means.shrink.is_zero()).then(|| shrink::shrink(plan, kind, means.jobs, means.shrink));
+    let differs = matches!(tried, Some(None));
+    let small = tried.flatten();
     let mut again = case.again(seed);
     let mut keep = || -> Result<()> {
         if verdict != Verdict::Expected {
@@ -148,6 +151,7 @@ fn found(case: &Case, plan: &Plan, kind: &Kind, means: &Means, verdict: Verdict)
             let folder = sim::keep_shrunk(&means.out, &small.plan, seed)?;
             again = format!("harness sim --plans {}/plan.toml --tale", folder.display());
         }
+        ensure!(!differs, NOT_AGAIN);
         Ok(())
     };
     let kept = keep();
@@ -192,7 +196,8 @@ mod tests {
         assert_eq!(clean(&[(outcome(0, false), false), (outcome(0, true), false)]), Verdict::Undecided);
         assert_eq!(clean(&[(outcome(0, true), false), (outcome(0, false), true)]), Verdict::Unexpected);
         let broken = Outcome { failed: Some("so".to_owned()), ..Outcome::default() };
-        assert_eq!(clean(&[(outcome(0, false), false), (broken, false)]), Verdict::Failed);
+        assert_eq!(clean(&[(outcome(0, false), false), (broken.clone(), false)]), Verdict::Failed);
+        assert_eq!(clean(&[(broken, false), (outcome(0, false), true)]), Verdict::Unexpected);
         assert_eq!(judged(&[(outcome(0, false), false)], false, true), Verdict::Undecided, "a control");
     }
 }

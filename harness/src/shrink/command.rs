@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Kind, Shrunk, Size, shrink};
+use super::{Kind, NOT_AGAIN, Shrunk, Size, shrink};
 use crate::{
     plan::Plan,
     report::{FAILED, html},
@@ -57,7 +57,7 @@ pub fn main(arguments: &ShrinkArguments) -> ExitCode {
     say!("{} seed {}: {kind}: {finding}", plan.workload, plan.seed);
     say!("before  {}", Size::of(&plan));
     let Some(shrunk) = shrink(&plan, &kind, jobs, arguments.budget.0) else {
-        eprintln!("error: a second run of the same plan shows no such violation");
+        eprintln!("error: {NOT_AGAIN}");
         return ExitCode::from(FAILED);
     };
     show(&shrunk, &arguments.out, plan.seed)

@@ -2,7 +2,7 @@
 //!
 //! First the operations that clients drew from their streams are listed one by one; then faults, steps, operations, clients,
 //! keys, nodes, times and what else the plan has are left out, piece by piece, as long as simulated runs show the same kind
-//! of violation ([`Kind`]). The simulator repeats a plan exactly, so the result fails every time.
+//! of violation ([`Kind`]), and do not show it without the bug that is planted. The simulator repeats a plan exactly, so the result fails every time.
 //!
 //! | file | |
 //! |---|---|
@@ -44,7 +44,11 @@ pub struct Shrunk {
     pub unfinished: bool,
 }
 
-/// Shrinks a plan that shows this kind of violation in simulation; none: it shows none.
+/// What is wrong with a plan that cannot be shrunk.
+pub const NOT_AGAIN: &str =
+    "a second run of the same plan shows no such violation, or shows it without the planted bug as well";
+
+/// Shrinks a plan that shows this kind of violation in simulation; none: it shows none, or not for the bug that is planted.
 pub fn shrink(plan: &Plan, kind: &Kind, jobs: usize, budget: Duration) -> Option<Shrunk> {
     let began = boottime_ns();
     let mut trials = Trials::new(kind.clone(), jobs, budget);

@@ -40,7 +40,11 @@ impl Reduction<'_> {
             self.surroundings();
             self.keys();
             self.clients();
-            self.nodes();
+            // with too few of them nothing can go on, which is no violation to be shown
+            if by != CheckName::Progress {
+                self.partitions();
+                self.nodes();
+            }
             // the seed changes with every success
             let same = Plan { seed: before.seed, ..self.plan.clone() } == before;
             if self.trials.is_over() || same && (self.is_small() || !self.trials.try_harder()) {
@@ -187,6 +191,9 @@ impl Reduction<'_> {
         self.change(|plan| plan.share = 1);
         self.change(|plan| plan.sessions = false);
         self.shorten(self.plan.cluster.preset.clone(), |plan, kept| plan.cluster.preset = kept.to_vec());
+    }
+
+    fn partitions(&mut self) {
         if self.plan.cluster.partitions.len() > 1 {
             self.shorten(self.plan.cluster.partitions.clone(), |plan, kept| {
                 plan.cluster.partitions = kept.to_vec();

@@ -2,8 +2,10 @@
 
 use std::{
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Once,
+    sync::{
+        Once,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -68,7 +70,8 @@ pub struct Trials {
 impl Trials {
     /// Looks for this kind of violation, for so long.
     pub fn new(kind: Kind, jobs: usize, budget: Duration) -> Self {
-        silence();
+        install_hook();
+        SHRINKING.fetch_add(1, Ordering::Relaxed);
         Self { kind, jobs, end: boottime_ns() + budget.as_nanos() as u64, events: EVENTS, effort: 1, runs: 0 }
     }
 
@@ -88,43 +91,59 @@ impl Trials {
     /// all that follows, so a candidate is tried with several seeds: the more, the less its runs cost.
     pub fn fails(&mut self, candidate: &Plan) -> Option<Plan> {
         let tries = (self.effort * EVENTS / self.events.max(1)).clamp(3, 100 * self.effort);
-        self.fails_within(candidate, tries)
+        if self.is_over() { None } else { self.fails_within(candidate, tries) }
     }
 
-    /// The same with a given number of seeds.
+    /// The same with a given number of seeds, whatever the time.
     pub fn fails_within(&mut self, candidate: &Plan, tries: u64) -> Option<Plan> {
-        if self.is_over() {
-            return None;
-        }
         let plan = |seed: u64| Plan { seed, ..candidate.clone() };
-        let one = |seed: u64| {
-            // what makes no sense (a fault of a node that is left out) shows nothing
-            let run = catch_unwind(AssertUnwindSafe(|| sim::run(&plan(seed), &Options::default())));
-            run.unwrap_or_default()
-        };
+        // what makes no sense (a fault of a node that is left out) ends in a panic, and shows nothing
+        let one = |seed: u64| sim::run(&plan(seed), &Options::default());
         let shows = |outcome: &Outcome| self.shows(candidate, outcome);
-        let seeds = candidate.seed..candidate.seed + tries;
-        let outcomes = sim::run_seeds(seeds.clone(), self.jobs, |seed| Outcome { seed, ..one(seed) }, shows);
+        let outcomes = sim::run_seeds(candidate.seed..candidate.seed + tries, self.jobs, one, shows);
         self.runs += outcomes.len() as u64;
         let last = outcomes.last().filter(|outcome| self.shows(candidate, outcome))?;
-        let (seed, events) = (last.seed, last.stats.events);
-        self.events = events;
-        Some(plan(seed))
+        let plan = plan(last.seed);
+        if plan.test.mutant.is_some() && self.shows_without_mutant(&plan) {
+            return None;
+        }
+        self.events = last.stats.events;
+        Some(plan)
     }
 
     fn shows(&self, plan: &Plan, outcome: &Outcome) -> bool {
         let reached = plan.test.mutant.is_none() || outcome.stats.mutant_reached > 0;
         reached && outcome.findings.iter().any(|finding| Kind::of(finding) == self.kind)
     }
+
+    /// Whether it is not the planted bug that fails: a plan of which too much is left out can be too little to succeed.
+    fn shows_without_mutant(&mut self, plan: &Plan) -> bool {
+        self.runs += 1;
+        let plan = plan.clone().without_mutant();
+        let one = |_| sim::run(&plan, &Options::default());
+        let outcomes = sim::run_seeds(plan.seed..plan.seed + 1, 1, one, |_| false);
+        outcomes.iter().any(|outcome| self.shows(&plan, outcome))
+    }
 }
 
-/// Runs that make no sense are expected here, and not told.
-fn silence() {
+impl Drop for Trials {
+    fn drop(&mut self) {
+        SHRINKING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many plans are being shrunk.
+static SHRINKING: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs that make no sense are expected while a plan is shrunk, and not told.
+fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let print = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            if !assertions::heed(panic) && std::thread::current().name() == Some("main") {
+            let of_a_run =
+                SHRINKING.load(Ordering::Relaxed) > 0 && std::thread::current().name() != Some("main");
+            if !assertions::heed(panic) && !of_a_run {
                 print(panic);
             }
         }));

@@ -2,9 +2,9 @@
 //! acknowledged.
 //!
 //! It is there before anything else. The number is written when a sync has come back, and before anybody hears of that; it
-//! is not synced itself, but at each start. So after a crash of the process it is exact, and what it says was acknowledged must be found. After a
-//! failure of the machine it may be older: then a damaged write that was the last one may pass for a torn one; one that others
-//! follow never does.
+//! is not synced itself, but at each start. So after a crash of the process it is exact, and what it says was acknowledged must
+//! be found. After a failure of the machine it may be older: then a damaged write that was the last one may pass for a torn one;
+//! one that others follow never does.
 
 use std::{
     fs::{self, File, TryLockError},
