@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     plan::Plan,
+    recorded::messages,
     report::{Status, html},
     results::ResultsFolder,
     workload::CheckName,
@@ -67,7 +68,7 @@ fn keep_as(results: &Path, name: &str, plan: &Plan, outcome: &Outcome) -> Result
         write_lines(&folder.path().join(format!("trace/node-{node}.jsonl")), lines)?;
     }
     let messages = world.post.take().unwrap_or_default().all();
-    folder.write(html::messages::FILE, &serde_json::to_string(&messages)?)?;
+    folder.write(messages::FILE, &serde_json::to_string(&messages)?)?;
     let verdict = verdict(plan, outcome, folder.path());
     folder.write("verdict.json", &serde_json::to_string_pretty(&verdict)?)?;
     html::write(folder.path())?;

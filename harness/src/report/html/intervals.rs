@@ -8,7 +8,7 @@ use checker::{
 };
 use serde::Serialize;
 
-use super::recorded::Recorded;
+use crate::recorded::Recorded;
 
 /// Most intervals of one kind that are drawn.
 const MOST: usize = 3000;

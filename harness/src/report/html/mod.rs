@@ -6,10 +6,8 @@
 mod columns;
 mod finding;
 mod intervals;
-pub(crate) mod messages;
 mod pack;
 mod page;
-mod recorded;
 mod sample;
 mod series;
 
@@ -22,12 +20,14 @@ use anyhow::{Context, Result};
 use checker::history::Nemesis;
 use serde::Serialize;
 
-use crate::proxy::LinkCounters;
+use crate::{
+    proxy::LinkCounters,
+    recorded::{CheckWords, Recorded},
+};
 use columns::Columns;
 use finding::Findings;
 use intervals::Roles;
 use page::Headline;
-use recorded::{CheckWords, Recorded};
 use sample::Sample;
 use series::{Throughput, Way};
 
@@ -216,10 +216,8 @@ fn nodes(run: &Recorded) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        recorded::{Operation, Outcome, What},
-        *,
-    };
+    use super::*;
+    use crate::recorded::{Operation, Outcome, What};
 
     /// An answered read, invoked and taking so many nanoseconds.
     pub(super) fn operation(invoked: u64, took: u64) -> Operation {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::recorded::{Operation, Outcome, Recorded};
+use crate::recorded::{Operation, Outcome, Recorded};
 
 /// Most operations of a page.
 const MOST: usize = 24_000;

@@ -14,7 +14,7 @@ use checker::{
 };
 use serde::Serialize;
 
-use super::recorded::Recorded;
+use crate::recorded::{HISTORY, Recorded};
 use spacetime::SpaceTime;
 
 /// Most violations of a kind that are shown; all are counted.
@@ -93,7 +93,7 @@ impl Findings {
             return findings;
         }
         // what is malformed was said by the checks
-        let Ok(history) = History::read(&run.folder.join("history.jsonl")) else { return findings };
+        let Ok(history) = History::read(&run.folder.join(HISTORY)) else { return findings };
         if wanted("linearizable") {
             findings.take_keys(run, &history);
         }

@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use checker::trace::{TraceEvent, TraceLine};
 use serde::Serialize;
 
-use crate::report::html::{
-    intervals::{events, in_words},
-    messages::Message,
-    recorded::{Operation, Recorded},
+use crate::{
+    recorded::{Operation, Recorded, messages::Message},
+    report::html::intervals::{events, in_words},
 };
 
 /// Most events of a kind, operations and messages that are drawn: those that are nearest in time.
