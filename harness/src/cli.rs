@@ -23,6 +23,7 @@ use crate::{
     selftest::{self, SelftestArguments},
     shrink::{self, command::ShrinkArguments},
     sim::{self, command::SimArguments},
+    terminal::for_shell,
     workload::{self, Time, Workload},
 };
 
@@ -326,7 +327,7 @@ fn again(path: &Path, arguments: &RunArguments) -> String {
     let limit = arguments.time_limit.map(|limit| format!(" --time-limit {limit}")).unwrap_or_default();
     let without = if arguments.without_mutant { " --without-mutant" } else { "" };
     let plans = if arguments.plans { " --plans" } else { "" };
-    format!("cargo run --release -p harness -- {}{plans}{limit}{without}", path.display())
+    format!("cargo run --release -p harness -- {}{plans}{limit}{without}", for_shell(path))
 }
 
 fn options(arguments: &RunArguments) -> anyhow::Result<run::Options> {

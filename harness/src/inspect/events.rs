@@ -64,7 +64,8 @@ pub(super) fn choose<'a>(
     for fault in &run.faults {
         // one that is in effect in that time matters there, even if it began before
         let end = run.faults.iter().find(|end| fault.begins && !end.begins && end.fault == fault.fault);
-        let until = if fault.begins { end.map_or(run.last, |end| end.time) } else { fault.time };
+        let until =
+            if fault.begins && !fault.instant { end.map_or(run.last, |end| end.time) } else { fault.time };
         take(at(fault.time), at(until), Happened::Fault(fault));
     }
     for (time, leads) in run.traces.iter().flat_map(|traces| changes(traces, run.header.origin)) {

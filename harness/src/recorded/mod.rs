@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use checker::{
-    history::{Function, Header, Kind, Nemesis, Op, Phase, Record, Trip},
+    history::{Function, Header, Key, Kind, Nemesis, Op, Phase, Record, Trip},
     lease_safety::Traces,
 };
 use clap::ValueEnum;
@@ -61,6 +61,8 @@ pub(crate) struct Operation {
     pub(crate) what: What,
     pub(crate) outcome: Outcome,
     pub(crate) key: u32,
+    /// Whether the key is an integer, and not a text that looks like one.
+    pub(crate) integer: bool,
     pub(crate) value: u32,
     pub(crate) expected: u32,
     pub(crate) returned: u32,
@@ -124,6 +126,20 @@ impl Operation {
         self.outcome == Outcome::Ok
     }
 
+    /// Its key.
+    pub(crate) fn named(&self, run: &Recorded) -> Option<Key> {
+        let text = run.texts.get(self.key)?;
+        if self.integer { text.parse().ok().map(Key::Integer) } else { Some(Key::String(text.to_owned())) }
+    }
+
+    /// The last moment at which it may have happened: one whose outcome is unknown may at any time.
+    pub(crate) fn may_happen_until(&self) -> u64 {
+        match self.outcome {
+            Outcome::Info | Outcome::Open => u64::MAX,
+            Outcome::Ok | Outcome::Fail => self.ended.unwrap_or(u64::MAX),
+        }
+    }
+
     /// Whether its answer holds what the key held.
     pub(crate) fn tells_a_value(&self) -> bool {
         self.answered() && (self.what == What::Get || self.swapped == Some(false))
@@ -167,7 +183,7 @@ pub(crate) struct CheckWords {
 /// A node that ended by itself.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct DeathWords {
-    node: u64,
+    pub(crate) node: u64,
     cause: serde_json::Value,
 }
 
@@ -368,6 +384,7 @@ impl Lines {
             Function::Delete { .. } => (What::Delete, None, None),
         };
         self.open.insert(op.process, self.operations.len());
+        let integer = matches!(op.function.key(), Key::Integer(_));
         let key = self.texts.number(&op.function.key().to_string());
         let (value, expected) = (self.texts.optional(value), self.texts.optional(expected));
         self.operations.push(Operation {
@@ -382,6 +399,7 @@ impl Lines {
             what,
             outcome: Outcome::Open,
             key,
+            integer,
             value,
             expected,
             returned: 0,
@@ -397,15 +415,28 @@ impl Lines {
         });
     }
 
+    /// What is wrong with the history; of many such lines the first ones tell enough.
+    fn lacks(&mut self, what: String) {
+        if self.lacking.len() < FINDINGS {
+            self.lacking.push(what);
+        }
+    }
+
     fn complete(&mut self, line: u32, op: &Op) {
         let Some(open) = self.open.remove(&op.process) else {
-            self.lacking.push(format!("line {line} of the history ends an operation that never began"));
+            self.lacks(format!("line {line} of the history ends an operation that never began"));
             return;
         };
         let error = self.texts.optional(op.error.as_ref());
         let trip = if op.trip.is_straight() { 0 } else { self.texts.number(&trip_in_words(op.trip)) };
         let operation = &mut self.operations[open];
-        operation.ended = Some(op.time);
+        if op.time < operation.invoked {
+            self.lacks(format!(
+                "line {line} of the history ends an operation before it began; it is taken to end at once"
+            ));
+        }
+        let operation = &mut self.operations[open];
+        operation.ended = Some(op.time.max(operation.invoked));
         (operation.end_line, operation.last_node) = (line, op.node);
         operation.outcome = match op.kind {
             Kind::Ok => Outcome::Ok,

@@ -21,6 +21,7 @@ use crate::{
     recorded::messages,
     report::{Status, html},
     results::ResultsFolder,
+    terminal::for_shell,
     workload::CheckName,
 };
 
@@ -100,7 +101,7 @@ fn verdict<'a>(plan: &'a Plan, outcome: &'a Outcome, folder: &Path) -> Verdict<'
         words: words.or(undecided).unwrap_or_else(|| "nothing was decided".to_owned()),
         again: format!(
             "cargo run --release -p harness -- sim --plans {} --tale",
-            folder.join("plan.toml").display()
+            for_shell(&folder.join("plan.toml"))
         ),
         missing: &outcome.undecided,
         checks,
