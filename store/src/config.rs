@@ -281,16 +281,53 @@ pub enum Mutant {
     SessionForgotten,
     /// A snapshot that is handed to another leaves the sessions out, so that it does not know what was carried out.
     SessionsNotInSnapshot,
+    /// A promise of an earlier ballot of the same leader, which comes late, is counted for the present one (little-raft 44).
+    StalePromiseCounted,
+    /// A follower cuts its log at its own decided index, wherever the entries that it is sent begin.
+    CutAtOwnDecided,
+    /// Half of an even number of replicas is a quorum: (N+1)/2, rounded down.
+    QuorumOfHalf,
+    /// A leader takes over the decided index of a promise that comes late (omnipaxos 172).
+    DecidedOfLatePromise,
+    /// A follower acknowledges entries before they are durable.
+    AcceptedNotDurable,
+    /// A holder counts its lease from when the grant came, not from when it was asked for.
+    LeaseFromReplyTime,
+    /// A holder counts the grants of one replica less than a quorum.
+    HoldByMinority,
+    /// An acceptor counts its grant by the holder's clock (nebula 2723).
+    GrantByHoldersClock,
+    /// An acceptor promises another although its grant runs.
+    AcceptorIgnoresGrant,
+    /// A leader answers reads alone although there are no leases.
+    ReadsWithoutLease,
+    /// A leader refuses a swap by what it has applied, without asking anybody.
+    SwapRefusedAlone,
+    /// A node that hands a write on to the leader forgets its place in its client's session.
+    ForwardDropsSession,
     /// Control: decides by counting who has an entry, not by sorting lengths.
     ControlDecideByCounting,
     /// Control: sends every Prepare twice.
     ControlPrepareTwice,
+    /// Control: acknowledges every entry twice.
+    ControlAcceptedTwice,
+    /// Control: a new leader tells everybody of itself twice.
+    ControlLeadingToldTwice,
+    /// Control: a fast read passes writes of this leader that wait in its log: who asked for them was not answered.
+    ControlReadPastOwnWrites,
 }
 
 impl Mutant {
     /// Whether it changes code, but not behaviour.
     pub fn is_control(self) -> bool {
-        matches!(self, Self::ControlDecideByCounting | Self::ControlPrepareTwice)
+        matches!(
+            self,
+            Self::ControlDecideByCounting
+                | Self::ControlPrepareTwice
+                | Self::ControlAcceptedTwice
+                | Self::ControlLeadingToldTwice
+                | Self::ControlReadPastOwnWrites
+        )
     }
 }
 

@@ -206,7 +206,7 @@ mod tests {
     fn ble1_the_happiness_of_a_peer_whose_clock_stands_still_is_not_passed_on() {
         let config = config();
         let moment = Moment { config: &config, now: LocalTime(0) };
-        let group = Group { node: 1, replicas: vec![1, 2], partition: 1 };
+        let group = Group { node: 1, replicas: vec![1, 2], partition: 1, half: false };
         let happy = GroupStatus {
             partition: 1,
             ballot: Ballot::BOTTOM,
@@ -239,7 +239,7 @@ mod tests {
     fn who_has_just_come_back_is_believed_until_it_has_had_time_to_ask() {
         let config = config();
         let moment = Moment { config: &config, now: LocalTime(0) };
-        let group = Group { node: 1, replicas: vec![1, 2], partition: 1 };
+        let group = Group { node: 1, replicas: vec![1, 2], partition: 1, half: false };
         let (ballot, leader) = (Ballot::BOTTOM, Ballot::BOTTOM);
         let happy = GroupStatus { partition: 1, ballot, leader, happy: true, leading: false, decided: 0 };
         let mut detector = Detector::new([2].into_iter(), moment);

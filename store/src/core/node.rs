@@ -429,7 +429,8 @@ impl Membership {
                 turn.reached(Mutant::RestartForgetsGrant);
             }
             turn.trace(|| TraceEvent::Group { partition: *partition, replicas: nodes.clone(), promised });
-            let group = Group { partition: *partition, node, replicas: nodes.clone() };
+            let half = turn.has(Mutant::QuorumOfHalf);
+            let group = Group { partition: *partition, node, replicas: nodes.clone(), half };
             let replica = Replica::new(group, 0, &found, preset(*partition, turn.config), turn.moment());
             replicas.insert(*partition, replica);
         }

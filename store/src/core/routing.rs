@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     api::{Ballot, NodeId, Operation, PartitionId, Response, SessionTag, StoreError},
+    config::Mutant,
     core::{
         ClientId, LocalTime, Moment, Turn,
         message::{ForwardId, Message},
@@ -92,6 +93,11 @@ impl Routing {
         let Waiting { client, operation, seen, session, received, .. } = waiting;
         let id = ForwardId { boot: turn.config.boot, number: self.next_forward };
         self.forwarded.insert(id, Forwarded { client, to, received });
+        let drops = session.is_some() && turn.has(Mutant::ForwardDropsSession);
+        if drops {
+            turn.reached(Mutant::ForwardDropsSession);
+        }
+        let session = session.filter(|_| !drops);
         turn.send(to, Message::Forward { id, operation, seen, session });
     }
 

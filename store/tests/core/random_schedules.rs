@@ -258,7 +258,7 @@ fn the_same_seed_gives_the_same_bytes() {
 /// announced before it is durable takes thousands of schedules; the model and the simulator find it at once.)
 #[test]
 fn planted_bugs_are_found_and_controls_stay_green() {
-    const BUGS: [Mutant; 12] = [
+    const BUGS: [Mutant; 19] = [
         Mutant::LeaseWithoutDriftMargin,
         Mutant::DeposedLeaderServesReads,
         Mutant::AdoptByBallotOnly,
@@ -271,6 +271,13 @@ fn planted_bugs_are_found_and_controls_stay_green() {
         Mutant::RestartForgetsGrant,
         Mutant::FastReadBeforeAdoptedSuffix,
         Mutant::LeaderCountsUnsynced,
+        Mutant::CutAtOwnDecided,
+        Mutant::DecidedOfLatePromise,
+        Mutant::AcceptedNotDurable,
+        Mutant::LeaseFromReplyTime,
+        Mutant::HoldByMinority,
+        Mutant::GrantByHoldersClock,
+        Mutant::AcceptorIgnoresGrant,
     ];
     const OF_TRIMMING: [Mutant; 3] =
         [Mutant::TrimmedSentAsWhole, Mutant::LateSnapshotTruncates, Mutant::SnapshotIndexBeforeKeys];
@@ -282,7 +289,13 @@ fn planted_bugs_are_found_and_controls_stay_green() {
         let (seed, violation) = found.unwrap_or_else(|| panic!("{mutant:?} was not found"));
         println!("{mutant:?}: seed {seed}: {violation}");
     }
-    for control in [Mutant::ControlDecideByCounting, Mutant::ControlPrepareTwice] {
+    for control in [
+        Mutant::ControlDecideByCounting,
+        Mutant::ControlPrepareTwice,
+        Mutant::ControlAcceptedTwice,
+        Mutant::ControlLeadingToldTwice,
+        Mutant::ControlReadPastOwnWrites,
+    ] {
         for seed in 0..40 {
             assert_eq!(broken_by(seed, control, trimming(seed)), None, "{control:?} is no bug");
         }

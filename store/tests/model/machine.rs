@@ -119,7 +119,12 @@ impl Machine {
     /// Starts with what the disk holds. Its first turn asks who leads.
     pub fn start(&mut self, config: &Config, now: LocalTime) -> Outcome {
         self.boot += 1;
-        let group = Group { partition: PARTITION, node: config.node, replicas: (1..=REPLICAS).collect() };
+        let group = Group {
+            partition: PARTITION,
+            node: config.node,
+            replicas: (1..=REPLICAS).collect(),
+            half: false,
+        };
         let found = self.disk.groups.get(&PARTITION).cloned().unwrap_or_default();
         let replica = Replica::new(group, 0, &found, KeyValues::default(), Moment { config, now });
         self.life = Life::Up(Box::new(Running {

@@ -132,7 +132,7 @@ impl Paxos {
         &mut self,
         (ballot, session): (Ballot, u64),
         basis: (Ballot, u64),
-        suffix: Suffix,
+        mut suffix: Suffix,
         decided: u64,
         turn: &mut Turn<'_>,
     ) {
@@ -152,6 +152,10 @@ impl Paxos {
             self.accepted_ballot != ballot || suffix.start == self.length(),
             "SP2: nothing that was acknowledged at a ballot is cut off at that ballot"
         );
+        if turn.has(Mutant::CutAtOwnDecided) && suffix.start > self.decided {
+            turn.reached(Mutant::CutAtOwnDecided);
+            suffix.start = self.decided;
+        }
         self.replace(ballot, suffix, turn);
         self.decide(decided);
     }
@@ -246,8 +250,17 @@ impl Paxos {
         let Role::Follower(follower) = &mut self.role else { return };
         let FollowerPhase::Accept { acknowledge, .. } = &mut follower.phase else { return };
         if std::mem::take(acknowledge) {
-            let accepted = GroupMessage::Accepted { ballot, session: follower.session, length };
-            turn.send_durable(ballot.node, self.group.wrap(accepted));
+            let accepted =
+                self.group.wrap(GroupMessage::Accepted { ballot, session: follower.session, length });
+            if turn.has(Mutant::ControlAcceptedTwice) {
+                turn.reached(Mutant::ControlAcceptedTwice);
+                turn.send_durable(ballot.node, accepted.clone());
+            }
+            if turn.has(Mutant::AcceptedNotDurable) {
+                turn.reached(Mutant::AcceptedNotDurable);
+                return turn.send(ballot.node, accepted);
+            }
+            turn.send_durable(ballot.node, accepted);
         }
     }
 }

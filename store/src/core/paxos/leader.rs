@@ -258,7 +258,11 @@ impl Paxos {
         let Role::Leader(leader) = &mut self.role else { return PromiseOutcome::Ignored };
         let Some(peer) = leader.peers.get_mut(&from) else { return PromiseOutcome::Ignored };
         if ballot != leader.ballot || session != peer.session {
-            return PromiseOutcome::Ignored;
+            let counts = ballot < leader.ballot && peer.state == PeerState::Preparing;
+            if !counts || !turn.has(Mutant::StalePromiseCounted) {
+                return PromiseOutcome::Ignored;
+            }
+            turn.reached(Mutant::StalePromiseCounted);
         }
         match (&mut leader.phase, &peer.state) {
             (_, PeerState::Synced(_)) | (LeaderPhase::Prepare { .. }, PeerState::Behind) => {
@@ -275,6 +279,10 @@ impl Paxos {
                 if self.adopt_if_quorum(turn) { PromiseOutcome::Adopted } else { PromiseOutcome::Counted }
             }
             (LeaderPhase::Accept(_), _) => {
+                if turn.has(Mutant::DecidedOfLatePromise) && promised.decided < self.decided {
+                    turn.reached(Mutant::DecidedOfLatePromise);
+                    self.decided = promised.decided;
+                }
                 self.sync_to(from, &promised, turn);
                 PromiseOutcome::Counted
             }
@@ -290,6 +298,9 @@ impl Paxos {
         }
         if promises.len() < quorum {
             turn.reached(Mutant::PromiseCountedTwice);
+        }
+        if turn.has(Mutant::QuorumOfHalf) && promises.len() * 2 == self.group.replicas.len() {
+            turn.reached(Mutant::QuorumOfHalf);
         }
         let promises = std::mem::take(promises);
         self.adopt(promises, turn);

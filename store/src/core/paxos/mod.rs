@@ -42,12 +42,14 @@ pub struct Group {
     pub node: NodeId,
     /// All replicas.
     pub replicas: Vec<NodeId>,
+    /// A planted bug: half of an even number is enough.
+    pub half: bool,
 }
 
 impl Group {
     /// More than half.
     pub fn quorum(&self) -> usize {
-        self.replicas.len() / 2 + 1
+        if self.half { self.replicas.len().div_ceil(2) } else { self.replicas.len() / 2 + 1 }
     }
 
     /// The other replicas.
@@ -232,7 +234,7 @@ impl Paxos {
 
     /// Tells what is newly decided, under the ballot and in the role that it was decided in.
     pub fn trace_decided(&mut self, turn: &mut Turn<'_>) {
-        if self.decided == self.traced_decided {
+        if self.decided <= self.traced_decided {
             return;
         }
         turn.trace(|| TraceEvent::Decided {

@@ -61,7 +61,26 @@ impl Replica {
         if may_be_fast && self.answer_fast(&request, ballot, turn) {
             return;
         }
+        if turn.has(Mutant::SwapRefusedAlone) && self.refuse_swap(&request, ballot, turn) {
+            return;
+        }
         self.propose(request, turn);
+    }
+
+    /// A planted bug: answers a swap that would not match what is applied here. True when it did.
+    fn refuse_swap(&self, request: &Request, ballot: Ballot, turn: &mut Turn<'_>) -> bool {
+        let Operation::Cas { key, expected, .. } = &request.operation else { return false };
+        let (seen, version) = self.kv.read(key);
+        if request.session.is_some() || seen == *expected {
+            return false;
+        }
+        turn.reached(Mutant::SwapRefusedAlone);
+        let (index, leader) = (self.kv.applied(), turn.config.node);
+        let outcome = Outcome::NotSwapped { seen };
+        request
+            .origin
+            .reply(Ok(Answer { outcome, version, index, leader, ballot, fast: false, local: false }), turn);
+        true
     }
 
     /// Planted bugs: a leader that was deposed, or has handed over, answers reads as if it still led. True when it did.
@@ -87,7 +106,14 @@ impl Replica {
 
     /// Answers a read under the lease, if it may (L4, L5, L7).
     pub(super) fn answer_fast(&self, request: &Request, ballot: Ballot, turn: &mut Turn<'_>) -> bool {
-        let Some(expiry) = self.hold_until(turn.moment()) else { return false };
+        let expiry = match self.hold_until(turn.moment()) {
+            Some(expiry) => expiry,
+            None if terms(turn.moment()).is_none() && turn.has(Mutant::ReadsWithoutLease) => {
+                turn.reached(Mutant::ReadsWithoutLease);
+                turn.now + turn.config.cluster.heartbeat()
+            }
+            None => return false,
+        };
         let Standing::Leader(leadership) = &self.standing else { return false };
         // received > now: the clock was set back while the request waited
         if turn.now >= expiry
@@ -112,6 +138,10 @@ impl Replica {
         let adopted = self.kv.applied() < leadership.adopted;
         if pending && adopted && turn.has(Mutant::FastReadBeforeAdoptedSuffix) {
             turn.reached(Mutant::FastReadBeforeAdoptedSuffix);
+            return false;
+        }
+        if pending && !adopted && turn.has(Mutant::ControlReadPastOwnWrites) {
+            turn.reached(Mutant::ControlReadPastOwnWrites);
             return false;
         }
         pending

@@ -68,7 +68,7 @@ impl Replica {
         }
         self.standing = Standing::Leader(Box::new(Leadership::new(ballot, turn.moment())));
         let adopted = self.paxos.lead(ballot, turn);
-        self.renew_grant(ballot, turn);
+        self.renew_grant(ballot, turn.now, turn);
         if adopted {
             self.on_adopted(turn);
         }

@@ -2,17 +2,19 @@
 
 use std::cmp::Ordering;
 
-use super::{Replica, Standing, terms};
+use super::{Replica, Standing, granted_at, terms};
 use crate::{
     api::{Ballot, NodeId},
+    config::Mutant,
     core::{LocalTime, Moment, Turn, lease::Grant, message::GroupMessage, trace::TraceEvent},
 };
 
 impl Replica {
-    pub(super) fn renew_grant(&mut self, ballot: Ballot, turn: &mut Turn<'_>) {
+    /// Grants the leader of the promised ballot the lease, counted from a moment that is now unless a bug is planted.
+    pub(super) fn renew_grant(&mut self, ballot: Ballot, since: LocalTime, turn: &mut Turn<'_>) {
         let Some(terms) = terms(turn.moment()) else { return };
         assert_eq!(ballot, self.paxos.promised(), "L3: the lease is granted to the promised ballot only");
-        let grant = Grant::renew(self.grant, ballot, turn.now + terms.grant());
+        let grant = Grant::renew(self.grant, ballot, since + terms.grant());
         self.grant = Some(grant);
         self.refused = self.refused.filter(|refused| *refused > ballot);
         let (partition, until) = (self.paxos.group().partition, grant.until.0);
@@ -32,7 +34,8 @@ impl Replica {
         if !self.would_renew(ballot) {
             return;
         }
-        self.renew_grant(ballot, turn);
+        let since = granted_at(sent_at, turn);
+        self.renew_grant(ballot, since, turn);
         // L2: a restart must not forget whom it has granted, so the promise is durable before anyone counts on the grant
         let granted = self.paxos.group().wrap(GroupMessage::LeaseGranted { ballot, sent_at });
         turn.send_after(from, granted, self.paxos.promised_by());
@@ -63,6 +66,10 @@ impl Replica {
         if let Standing::Leader(leadership) = &mut self.standing
             && leadership.ballot == ballot
         {
+            if turn.has(Mutant::LeaseFromReplyTime) && turn.now > sent_at {
+                turn.reached(Mutant::LeaseFromReplyTime);
+                leadership.hold.acknowledge(from, turn.now);
+            }
             leadership.hold.acknowledge(from, sent_at);
             self.trace_hold(turn);
         }
@@ -110,7 +117,7 @@ impl Replica {
         }
         let ballot = leadership.ballot;
         leadership.hold.acknowledge(turn.config.node, turn.now);
-        self.renew_grant(ballot, turn);
+        self.renew_grant(ballot, turn.now, turn);
         self.trace_hold(turn);
         if serving {
             let extend = GroupMessage::LeaseExtend { ballot, sent_at: turn.now };
@@ -134,6 +141,9 @@ impl Replica {
             && let Some(until) = expiry
         {
             leadership.traced_expiry = expiry;
+            if turn.has(Mutant::HoldByMinority) {
+                turn.reached(Mutant::HoldByMinority);
+            }
             let (partition, ballot) = (self.paxos.group().partition, leadership.ballot);
             turn.trace(|| TraceEvent::Hold { partition, ballot, until: until.0 });
         }

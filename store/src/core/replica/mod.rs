@@ -216,7 +216,8 @@ impl Replica {
         if !self.paxos.in_accept_phase() {
             return None;
         }
-        leadership.hold.expiry(self.paxos.group().quorum(), hold_length(&terms, moment))
+        let fewer = usize::from(moment.config.mutant == Some(Mutant::HoldByMinority));
+        leadership.hold.expiry(self.paxos.group().quorum() - fewer, hold_length(&terms, moment))
     }
 
     /// What heartbeats say of this group.
@@ -328,7 +329,9 @@ impl Replica {
         }
         if prepare.ballot > promised {
             let refusal = self.grant.and_then(|grant| Some((grant, grant.refuses(from, turn.now)?)));
-            if let Some((grant, remaining)) = refusal {
+            if refusal.is_some() && turn.has(Mutant::AcceptorIgnoresGrant) {
+                turn.reached(Mutant::AcceptorIgnoresGrant);
+            } else if let Some((grant, remaining)) = refusal {
                 let (ballot, holder) = (prepare.ballot, grant.ballot.node);
                 let remaining = remaining.as_nanos() as u64;
                 self.refused = self.refused.max(Some(prepare.ballot));
@@ -341,7 +344,8 @@ impl Replica {
         }
         let granted = prepare.ballot > promised || self.would_renew(prepare.ballot);
         if self.paxos.on_prepare(from, prepare, granted, turn) && granted {
-            self.renew_grant(prepare.ballot, turn);
+            let since = granted_at(prepare.sent_at, turn);
+            self.renew_grant(prepare.ballot, since, turn);
         }
     }
 
@@ -382,6 +386,10 @@ impl Replica {
         turn.trace(|| TraceEvent::Leading { partition, ballot });
         turn.announce(Output::Leading { partition, ballot });
         turn.send_to_all(&Message::Leading { partition, ballot });
+        if turn.has(Mutant::ControlLeadingToldTwice) {
+            turn.reached(Mutant::ControlLeadingToldTwice);
+            turn.send_to_all(&Message::Leading { partition, ballot });
+        }
         self.trace_hold(turn);
         self.apply(turn);
     }
@@ -558,6 +566,15 @@ fn hold_length(terms: &Terms, moment: Moment<'_>) -> Duration {
         Some(Mutant::LeaseWithoutDriftMargin) => terms.grant(),
         _ => terms.hold(),
     }
+}
+
+/// From when on an acceptor counts its grant: now; a planted bug takes the holder's word for what time it is.
+fn granted_at(sent_at: LocalTime, turn: &mut Turn<'_>) -> LocalTime {
+    if !turn.has(Mutant::GrantByHoldersClock) {
+        return turn.now;
+    }
+    turn.reached(Mutant::GrantByHoldersClock);
+    sent_at
 }
 
 /// For how long a leader tries to get its promises. What keeps them from it for longer does not keep the others from hearing
