@@ -265,7 +265,7 @@ fn paths_of_the_model_break_here_what_they_broke_there() {
 fn controls_are_reached_and_nothing_is_found() {
     let is_control = |workload: &Workload| workload.test.mutant.is_some_and(Mutant::is_control);
     let controls: Vec<Workload> = negative().into_iter().filter(is_control).collect();
-    assert_eq!(controls.len(), 2);
+    assert_eq!(controls.len(), 5);
     for control in controls {
         assert_clean(&control, 0..10);
         assert!(simulated(&control, 0).stats.mutant_reached > 0, "{} is reached", control.name);

@@ -249,12 +249,27 @@ fn json<T: for<'a> Deserialize<'a>>(folder: &Path, name: &str) -> Result<T, Stri
 /// Most findings of a check that a page holds.
 const FINDINGS: usize = 40;
 
+/// Most bytes of the words of a finding, which name values that may be of any length.
+const WORDS: usize = 4000;
+
+/// The words of a finding, cut where they are too long to be read.
+pub(crate) fn readable(text: String) -> String {
+    if text.len() <= WORDS {
+        return text;
+    }
+    let end = (0..=WORDS).rev().find(|&at| text.is_char_boundary(at)).unwrap_or_default();
+    format!("{}… ({} bytes in all)", &text[..end], text.len())
+}
+
 impl Verdict {
     /// With no more findings than one reads.
     fn short(mut self) -> Self {
         for check in &mut self.checks {
             let more = check.findings.len().saturating_sub(FINDINGS);
             check.findings.truncate(FINDINGS);
+            for finding in &mut check.findings {
+                *finding = readable(std::mem::take(finding));
+            }
             if more > 0 {
                 check.findings.push(format!("… and {more} more in verdict.json"));
             }

@@ -91,7 +91,12 @@ function wayOf(operation) {
 
 // ---- words ----
 
-const show = value => (value === null ? "absent" : JSON.stringify(value));
+// A value; of one that is too long for a picture both ends, and how long it is: its record has all of it.
+function show(value) {
+  if (value === null) return "absent";
+  if (value.length <= 80) return JSON.stringify(value);
+  return `${JSON.stringify(`${value.slice(0, 40)}…${value.slice(-20)}`)} (${value.length} characters)`;
+}
 
 function told(operation) {
   const answered = operation.outcome === "ok";

@@ -173,7 +173,7 @@ function drawOrder(picture, furthest, its, ordinal, row, bottom, initial) {
       "stroke-dasharray": "2 3",
     }),
   );
-  let shown = show(initial),
+  let held = initial,
     reached = 0;
   for (const { x, y, value, number } of points) {
     picture.append(
@@ -187,9 +187,10 @@ function drawOrder(picture, furthest, its, ordinal, row, bottom, initial) {
         number,
       ),
     );
-    if (show(value) === shown && number > 1) continue;
-    shown = show(value);
-    const at = Math.max(x - 6, reached);
+    if (value === held && number > 1) continue;
+    held = value;
+    const at = Math.max(x - 6, reached),
+      shown = show(value);
     picture.append(svg("text", { x: at, y: bottom + 4 }, shown));
     reached = at + 12 + 7 * shown.length;
   }

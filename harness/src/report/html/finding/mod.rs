@@ -15,7 +15,7 @@ use checker::{
 use serde::Serialize;
 
 use crate::{
-    recorded::{HISTORY, Recorded},
+    recorded::{HISTORY, Recorded, readable},
     report::name_of,
     workload::{CheckName, Consistency},
 };
@@ -136,7 +136,7 @@ impl Findings {
             let text = |state| run.texts.get(state).map(str::to_owned);
             self.keys.push(KeyFinding {
                 key: violation.key.to_string(),
-                text: violation.text,
+                text: readable(violation.text),
                 culprit,
                 furthest: furthest.into_iter().map(|(place, state)| (place, text(state))).collect(),
                 initial,
@@ -159,7 +159,7 @@ impl Findings {
             .take(2 * SHOWN)
             .map(|violation| LeaseFinding {
                 invariant: violation.invariant.to_string(),
-                text: violation.text,
+                text: readable(violation.text),
                 evidence: violation.evidence.into_iter().map(mark).collect(),
             })
             .collect();
@@ -175,7 +175,7 @@ impl Findings {
                     .operations
                     .iter()
                     .position(|operation| operation.end_line as usize == violation.line),
-                text: violation.text,
+                text: readable(violation.text),
             })
             .collect();
     }
