@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::budget::{Limits, Stopwatch};
-use crate::general::{self, Recorded};
+use crate::general::{self, Recorded, Searches};
 use crate::history::{Function, Key, Moment, Operation};
 use crate::linearizability::problem::{Action, Position, Problem, Step, Value};
 use crate::linearizability::search::{Answer, search};
@@ -65,7 +65,7 @@ fn furthest(steps: &[Step], initial: Value, limits: Limits<'_>) -> (Option<usize
     };
     let history: Vec<_> = steps.iter().map(recorded).collect();
     let limits = Limits { explain: Duration::ZERO, ..limits };
-    match general::within(&history, &Register(Some(initial)), limits).verdict {
+    match general::within(&history, &Register(Some(initial)), Searches::InTurns, limits).verdict {
         general::Verdict::Violation(violation) => (Some(violation.stuck), violation.placed),
         general::Verdict::Valid(order) => {
             panic!("there is an order of what has none: {order:?} of {steps:?}")

@@ -12,7 +12,7 @@ use stateright::semantics::SequentialSpec;
 
 use crate::budget::{Budget, Limits, Stopwatch};
 use crate::formats::{Call, Edn, Format, Malformed};
-use crate::general::{self, Finding, Model, Recorded, Refuted, verify};
+use crate::general::{self, Finding, Model, Recorded, Refuted, Searches, verify};
 use crate::history::Key;
 use crate::linearizability::{KeyReport, Method, Report, Undecided, Verdict, Violation};
 use crate::model::{Append, Counter, Keyed, MultiRegister, Mutex, Queue, Register, Set};
@@ -154,7 +154,7 @@ impl Judged<'_> {
             |(_, places, _)| places.len(),
             |(key, places, history), threads| {
                 let limits = Limits::share(budget, threads, self.watch);
-                let finding = general::within(history, model, limits);
+                let finding = general::within(history, model, Searches::InTurns, limits);
                 if self.question.verify {
                     match verify(history, model, &finding.verdict) {
                         Ok(()) => {}

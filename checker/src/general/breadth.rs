@@ -3,13 +3,27 @@
 //! At each completion every configuration in which that operation is not linearised yet is extended by sequences of operations
 //! in progress that end with it; those in which none fits are gone. When none is left, no order gets beyond this completion.
 //!
-//! Reductions, each sound for any specification, beside eager reads and alike operations (see [`super::depth`]):
-//! - **Just in time.** If the last operation before the one that completes can change places with it, it is left for later;
-//!   of two others that can change places only the order by number is tried. For exchanging them in an order S moves the one that
-//!   completes to the front or mends an inversion, and ends.
+//! Reductions, beside eager reads (see [`super::depth`]):
+//! - **Just in time.** Of two neighbours that can change places without a change of answers or of the state behind both, only the
+//!   order by rank is tried: first what returns first, unknown operations last, by number. So what can change places with the
+//!   operation that completes next is left for later.
+//! - **Alike.** Of operations in progress that ask and answer the same only the first by rank is tried.
 //! - **Dominance.** Of two configurations with the same state and the same operations linearised, the one that has used as
-//!   many or
-//!   more of each kind of unknown operations can do nothing that the other cannot.
+//!   many or more of each kind of unknown operations can do nothing that the other cannot.
+//!
+//! They are sound together, for any specification, because the first two mend the same thing: pairs out of rank. Of the orders S that
+//! there are take those with the fewest unknown operations, of these those with the fewest pairs of operations other than eager
+//! reads that stand out of rank, and of these one with every eager read as early as it can be. Each reduction would turn S into an
+//! order that comes before it:
+//! - an eager read that moves to where it first fits changes no pair of others;
+//! - two neighbours x y out of rank change places: y was invoked before x returned, since it returns before x, so real time allows
+//!   it, and there is one such pair less;
+//! - x, and y that is like it, in progress already and before it by rank, change places: whatever stands between them in S was
+//!   invoked before y returned, so before x did; the states stay the same; and of the pairs that are concerned, the one of x and y is
+//!   mended and none of the others gets worse.
+//!
+//! So nothing keeps the search from S. Where a configuration on the way is dominated, the search goes on behind the other with the
+//! same rest: whether a step is left out depends on nothing but the step and what makes configurations equal.
 
 use rustc_hash::FxHashMap;
 
@@ -37,7 +51,7 @@ struct Pending {
     /// The state before it.
     before: State,
     class: Class,
-    /// By which commuting operations are ordered; unknown ones come last.
+    /// By which commuting operations are ordered: by completion, then the unknown ones by number.
     rank: (bool, u32),
 }
 
@@ -50,6 +64,8 @@ type Fronts = FxHashMap<Box<[u32]>, Vec<Vec<(u32, u32)>>>;
 pub(super) struct Breadth {
     /// Completed operations by completion.
     returns: Vec<u32>,
+    /// For each its place there.
+    ranks: Vec<u32>,
     /// How many of them are dealt with.
     returned: usize,
     /// Operations below it have been invoked.
@@ -81,7 +97,7 @@ impl Breadth {
     }
 
     /// The order found, or one up to where none gets on.
-    pub(super) fn order(&self, _: &Prepared) -> Vec<usize> {
+    pub(super) fn order(&self) -> Vec<usize> {
         let mut order = Vec::new();
         let mut at = self.frontier.first().map_or(NONE, |node| node.last);
         while let Some(&(before, place)) = self.trail.get(at as usize) {
@@ -102,6 +118,10 @@ impl Breadth {
         if self.frontier.is_empty() {
             self.returns = (0..prepared.completed.len() as u32).collect();
             self.returns.sort_by_key(|&index| prepared.completed[index as usize].ret);
+            self.ranks = vec![0; self.returns.len()];
+            for (rank, &index) in self.returns.iter().enumerate() {
+                self.ranks[index as usize] = rank as u32;
+            }
             self.frontier.push(Node { last: NONE, ..Node::default() });
         }
         let mut left = turn;
@@ -210,19 +230,20 @@ impl Breadth {
         node: &Node,
         todo: &mut Vec<Node>,
     ) {
-        let mut alike: Vec<(Class, usize, u32)> = Vec::new();
+        let mut alike: Vec<(Class, u32, u32)> = Vec::new();
         for &index in self.open.iter().filter(|index| node.done.binary_search(index).is_err()) {
             let done = prepared.completed[index as usize];
-            alike.push((done.class, done.ret, index));
+            alike.push((done.class, self.ranks[index as usize], index));
         }
         alike.sort_unstable();
         alike.dedup_by_key(|&mut (class, ..)| class);
-        for (class, _, index) in alike {
+        for (class, rank, index) in alike {
             let Some(after) = tables.step(node.state, class) else { continue };
-            let rank = (false, index);
-            if node.pending.is_some_and(|last| {
-                (index == target || rank < last.rank) && tables.commute(last.before, last.class, class, after)
-            }) {
+            let rank = (false, rank);
+            if node
+                .pending
+                .is_some_and(|last| rank < last.rank && tables.commute(last.before, last.class, class, after))
+            {
                 continue;
             }
             let mut next = node.clone();
