@@ -267,6 +267,15 @@ mod tests {
                 "line 3, column 1: this fail does not match",
             ),
             (vec![open.clone(), event(2, 0, &get("ok"))], "line 3, column 1: ok without a complete result"),
+            // a value that is left out is not one that is absent
+            (
+                vec![open.clone(), event(2, 0, &answer().replace(r#""returned":"a","#, ""))],
+                "line 3, column 1: ok without a complete result",
+            ),
+            (
+                vec![event(1, 0, r#""type":"invoke","f":"cas","key":1,"new":"b""#)],
+                "line 2, column 100: missing field `expected`",
+            ),
             (
                 vec![event(1, 0, r#""type":"invoke","f":"got","key":1"#)],
                 "line 2, column 78: unknown variant `got`",
