@@ -1,10 +1,8 @@
 //! Histories that others wrote: Jepsen's and Knossos's EDN, Jepsen's history.txt and the two formats of Porcupine's corpus.
 //!
-//! Whatever it is written in, a history is a sequence of events ([`Event`]): a process invokes an operation, and one later
-//! event of the
-//! same process may tell what became of it. [`read`] pairs them into operations ([`Call`]); what these mean to a model is
-//! the concern
-//! of [`crate::judge`].
+//! Whatever it is written in, a history is a sequence of events ([`Event`]): a process invokes an operation, and one later event
+//! of the same process may tell what became of it. [`read`] pairs them into operations ([`Call`]); what these mean to a model is
+//! the concern of [`crate::judge`].
 
 mod detect;
 mod edn;
@@ -39,6 +37,15 @@ pub enum Format {
     Compact,
 }
 
+/// A history as it was read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Calls {
+    /// Operations that happened or may have happened, by invocation.
+    pub list: Vec<Call>,
+    /// How many operations certainly did not happen.
+    pub failed: usize,
+}
+
 /// Why a history cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Malformed {
@@ -63,8 +70,8 @@ pub fn parse_value(text: &str) -> Result<Edn, Malformed> {
     edn::value(&mut source)?.ok_or_else(|| source.malformed("expected a value".to_owned()))
 }
 
-/// Reads the operations of a history, by invocation. Those that certainly did not happen are not among them.
-pub fn read(bytes: impl BufRead, format: Format) -> Result<Vec<Call>, Malformed> {
+/// Reads a history.
+pub fn read(bytes: impl BufRead, format: Format) -> Result<Calls, Malformed> {
     let mut source = Source::new(bytes);
     let mut pairing = Pairing::new(format);
     match format {

@@ -11,7 +11,7 @@ mod words;
 use stateright::semantics::SequentialSpec;
 
 use crate::budget::{Budget, Limits, Stopwatch};
-use crate::formats::{Call, Edn, Format, Malformed};
+use crate::formats::{Call, Calls, Edn, Format, Malformed};
 use crate::general::{self, Finding, Model, Recorded, Refuted, Searches, verify};
 use crate::history::Key;
 use crate::linearizability::{KeyReport, Method, Report, Undecided, Verdict, Violation};
@@ -60,7 +60,8 @@ pub struct Question {
 }
 
 /// Judges the operations of a history.
-pub fn judge(calls: &[Call], question: &Question) -> Result<Report, Malformed> {
+pub fn judge(history: &Calls, question: &Question) -> Result<Report, Malformed> {
+    let calls = &history.list[..];
     let watch = Stopwatch::start(question.budget.time);
     let translate = Translate::new(calls, question)?;
     let judged = Judged { calls, question, watch: &watch };
@@ -91,7 +92,7 @@ pub fn judge(calls: &[Call], question: &Question) -> Result<Report, Malformed> {
         Object::Queue => judged.all(parts(), &Queue::default(), |call| translate.queue(call)),
     }?;
     let elapsed = watch.elapsed().as_nanos() as u64;
-    Ok(Report { keys, operations: calls.len(), failed: 0, elapsed })
+    Ok(Report { keys, operations: calls.len(), failed: history.failed, elapsed })
 }
 
 /// What a call means to a model; `None`: it constrains nothing.

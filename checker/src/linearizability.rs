@@ -100,7 +100,7 @@ pub struct Report {
     pub keys: Vec<KeyReport>,
     /// Operations that happened or may have happened.
     pub operations: usize,
-    /// Operations that definitely did not happen.
+    /// Operations that definitely did not happen; 0 where the history is in the compact form, which leaves them out.
     pub failed: usize,
     /// Time that the check took, in nanoseconds.
     pub elapsed: u64,

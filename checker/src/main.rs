@@ -1,7 +1,7 @@
 //! The checker's command line.
 //!
 //! The last line on stdout is `VERDICT valid|violation|unknown …`. Exit codes: 0 valid, 1 violation, 2 bad usage or bad
-//! input, 3 undecided since a budget ran out.
+//! input, 3 undecided since a budget ran out or since there is nothing to judge.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
@@ -328,6 +328,10 @@ fn tell(report: &Report, shown: Shown) -> ExitCode {
         }
     }
     match report.verdict() {
+        Verdict::Valid if report.operations + report.failed == 0 => {
+            say!("VERDICT unknown no operations ({size})");
+            ExitCode::from(3)
+        }
         Verdict::Valid => {
             say!("VERDICT valid ({size})");
             ExitCode::SUCCESS

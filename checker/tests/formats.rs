@@ -6,7 +6,6 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use checker::budget::Budget;
 use checker::compact::{self, Compact};
@@ -14,30 +13,8 @@ use checker::formats::{self, Format};
 use checker::history::{History, Record};
 use checker::linearizability::{Verdict, check, check_compact};
 use support::Random;
+use support::command::{checked, edn, run};
 use support::runs::{Shape, make_stale, recorded};
-
-fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_checker")).args(arguments).output().unwrap()
-}
-
-/// The exit code and the last line of a check of this text.
-fn checked(text: &str, arguments: &[&str]) -> (i32, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("history");
-    fs::write(&file, text).unwrap();
-    let output = run(&[&["check", file.to_str().unwrap()], arguments].concat());
-    let text = if output.status.code() == Some(2) { output.stderr } else { output.stdout };
-    let text = String::from_utf8(text).unwrap().replace(file.to_str().unwrap(), "FILE");
-    (output.status.code().unwrap(), text.lines().last().unwrap_or_default().to_owned())
-}
-
-/// A history in EDN from short events: process, type, function, value.
-fn edn(events: &[(i64, &str, &str, &str)]) -> String {
-    let event = |(process, kind, function, value): &(i64, &str, &str, &str)| {
-        format!("{{:process {process}, :type :{kind}, :f :{function}, :value {value}}}\n")
-    };
-    events.iter().map(event).collect()
-}
 
 #[test]
 fn the_models_are_judged_in_edn() {

@@ -193,7 +193,7 @@ fn many_registers() {
         let parts = 1 + random.below(2);
         let part = |random: &mut Random| match (random.below(2), random.below(3)) {
             (0, key) => Access::Read(key),
-            (_, key) => Access::Write(key, random.below(2)),
+            (_, key) => Access::Write(key, random.below(4)),
         };
         (0..parts).map(|_| part(random)).collect()
     };

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Edn, Format, Kind};
+use super::{Calls, Edn, Format, Kind};
 
 /// An operation is invoked or completes.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +46,18 @@ impl Event {
         };
         let process = match map.get("process") {
             Some(Edn::Integer(process)) => *process,
-            Some(_) => return Ok(None),
+            // the nemesis
+            Some(Edn::Word(name))
+                if name.starts_with(|first: char| first == ':' || first.is_alphabetic()) =>
+            {
+                return Ok(None);
+            }
+            Some(other) => {
+                let found = brief(other);
+                return Err(format!(
+                    ":process is {found}, no number of a client and no name such as :nemesis"
+                ));
+            }
             None => return Err(":process is missing".to_owned()),
         };
         let function = map.get("f").and_then(Edn::keyword).ok_or(":f is missing, or no keyword")?.into();
@@ -140,7 +151,7 @@ impl Pairing {
             return Err(format!("process {process} completes ({}) without an open operation", kind.word()));
         };
         let slot = &mut self.calls[place];
-        let Some(call) = slot else { return Ok(()) };
+        let call = slot.as_mut().expect("an open operation has not failed");
         if call.function != function || (key.is_some() && key != call.key) {
             return Err(format!(
                 "this {} of :{function} does not match the :{} that process {process} invoked on line {}",
@@ -165,7 +176,9 @@ impl Pairing {
         Ok(())
     }
 
-    pub(super) fn finish(self) -> Vec<Call> {
-        self.calls.into_iter().flatten().collect()
+    pub(super) fn finish(self) -> Calls {
+        let all = self.calls.len();
+        let list: Vec<Call> = self.calls.into_iter().flatten().collect();
+        Calls { failed: all - list.len(), list }
     }
 }
