@@ -162,17 +162,20 @@ fn words(told: &Told, key: &Key, problem: &Problem, steps: &[Step], line: Positi
         let _ = writeln!(text, "  ({last_named} earlier operations on which these build)");
     }
     for step in &steps[last_named..] {
-        let _ = writeln!(text, "  {}", in_words(&told.operations[&step.operation]));
+        if let Some(operation) = told.operations.get(&step.operation) {
+            let _ = writeln!(text, "  {}", in_words(operation));
+        }
     }
     text + &reason(told, steps, line)
 }
 
 /// One sentence on the operation whose completion no order gets beyond.
 fn reason(told: &Told, steps: &[Step], line: Position) -> String {
-    let Some(culprit) = steps.iter().find(|step| step.ret == line) else {
+    let culprit = steps.iter().find(|step| step.ret == line);
+    let found = culprit.and_then(|culprit| Some((culprit, told.operations.get(&culprit.operation)?)));
+    let Some((culprit, operation)) = found else {
         return format!("No order gets beyond line {line}.");
     };
-    let operation = &told.operations[&culprit.operation];
     let mut text = format!(
         "Up to line {} there is an order; {} leaves none",
         line - 1,
@@ -193,8 +196,8 @@ fn reason(told: &Told, steps: &[Step], line: Position) -> String {
         let leaves = step.action.leaves().is_some_and(|value| value != needed);
         leaves && step.call > written && step.ret < culprit.call
     };
-    if let Some(hiding) = steps.iter().find(between) {
-        let hiding = &told.operations[&hiding.operation];
+    if let Some(hiding) = steps.iter().find(between).and_then(|hiding| told.operations.get(&hiding.operation))
+    {
         let _ = write!(text, ": {} had finished before it began", brief(hiding, "although"));
     }
     text + "."
