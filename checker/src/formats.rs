@@ -16,7 +16,7 @@ pub use detect::detect;
 pub use edn::Edn;
 pub use events::{Answer, Call, Event, Lines};
 
-use crate::history::Kind;
+use crate::history::{Kind, Truncated};
 use events::Pairing;
 use source::Source;
 
@@ -44,6 +44,8 @@ pub struct Calls {
     pub list: Vec<Call>,
     /// How many operations certainly did not happen.
     pub failed: usize,
+    /// A last line that was cut off by a crash.
+    pub truncated: Option<Truncated>,
 }
 
 /// Why a history cannot be read.
@@ -74,19 +76,28 @@ pub fn parse_value(text: &str) -> Result<Edn, Malformed> {
 pub fn read(bytes: impl BufRead, format: Format) -> Result<Calls, Malformed> {
     let mut source = Source::new(bytes);
     let mut pairing = Pairing::new(format);
+    let mut truncated = None;
     match format {
-        Format::JepsenText | Format::PorcupineLog => loop {
-            let place = source.here();
-            let Some(line) = source.line()? else { break };
-            if let Some(event) = lines::event(&line, place)? {
-                pairing.take(event).map_err(|message| place.malformed(message))?;
-            }
-        },
+        Format::JepsenText | Format::PorcupineLog => truncated = columns(&mut source, &mut pairing)?,
         Format::Edn | Format::PorcupineKv | Format::Jsonl | Format::Compact => {
             maps(&mut source, &mut pairing)?;
         }
     }
-    Ok(pairing.finish())
+    Ok(Calls { truncated, ..pairing.finish() })
+}
+
+/// Reads lines of columns. A value that is cut off may look like another, so a last line without an end is left out.
+fn columns(source: &mut Source<impl BufRead>, pairing: &mut Pairing) -> Result<Option<Truncated>, Malformed> {
+    loop {
+        let place = source.here();
+        let Some(line) = source.line()? else { return Ok(None) };
+        let Some(line) = line.strip_suffix(b"\n") else {
+            return Ok(Some(Truncated { line: place.line, bytes: line.len() }));
+        };
+        if let Some(event) = lines::event(line, place)? {
+            pairing.take(event).map_err(|message| place.malformed(message))?;
+        }
+    }
 }
 
 /// Reads maps, bare or in one pair of brackets.

@@ -68,13 +68,13 @@ pub fn judge(history: &Calls, question: &Question) -> Result<Report, Malformed> 
     let parts = || split(calls, &translate);
     let keys = match question.object {
         Object::Kv if question.whole => {
-            let registers = Keyed::<Key, Register<Edn>>::default();
+            let registers = Keyed::of(Register(translate.initial()));
             judged.all(whole(calls), &registers, |call| {
                 Ok(translate.register(call)?.map(|recorded| with_key(translate.key(call), recorded)))
             })
         }
         Object::AppendKv if question.whole => {
-            let texts = Keyed::<Key, Append>::default();
+            let texts = Keyed::of(Append::default());
             judged.all(whole(calls), &texts, |call| {
                 Ok(translate.append(call)?.map(|recorded| with_key(translate.key(call), recorded)))
             })

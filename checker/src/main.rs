@@ -4,7 +4,7 @@
 //! input, 3 undecided since a budget ran out or since there is nothing to judge.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use anyhow::Context;
 use checker::budget::Stopwatch;
 use checker::compact::{self, Compact};
 use checker::formats;
-use checker::history::History;
+use checker::history::{History, Truncated};
 use checker::judge::{self, Object, Question};
 use checker::lease_safety::{self, LeaseReport};
 use checker::linearizability::{self, Budget, KeyReport, Report, Verdict};
@@ -53,7 +53,7 @@ enum Command {
         /// one register with cas.
         #[arg(long, value_enum)]
         model: Option<Model>,
-        /// What a register or a counter holds at first, as EDN: 0, "a", nil.
+        /// What a register or a counter holds at first, as EDN: 0, "a", nil. Histories of this project tell that themselves.
         #[arg(long)]
         initial: Option<String>,
         /// How it is written.
@@ -71,10 +71,11 @@ enum Command {
         /// Most threads; without it one for each processor.
         #[arg(long)]
         threads: Option<usize>,
-        /// Judge all keys as one object.
+        /// Judge all keys as one object. Not for JSON lines and the compact form.
         #[arg(long)]
         whole: bool,
         /// Have the certificate of each verdict checked by other means: the order found, or the operations that have none.
+        /// Not for JSON lines and the compact form.
         #[arg(long)]
         verify: bool,
         /// Print the verdict of each key.
@@ -219,12 +220,16 @@ fn check(
         Format::PorcupineLog => formats::Format::PorcupineLog,
         Format::PorcupineKv => formats::Format::PorcupineKv,
     };
+    if let (formats::Format::Jsonl | formats::Format::Compact, Some(flag)) = (format, asked.general()) {
+        anyhow::bail!(
+            "{flag} is not for JSON lines and the compact form: they tell what keys hold at first, and are judged key by key, by \
+             searches of their own"
+        );
+    }
     let report = match format {
         formats::Format::Jsonl if matches!(asked.model, None | Some(Model::Kv)) => {
             let history = History::read(file).with_context(place)?;
-            if let Some(cut) = &history.truncated {
-                eprintln!("note: line {} is cut off after {} bytes and is left out", cut.line, cut.bytes);
-            }
+            note_cut(history.truncated.as_ref());
             linearizability::check(&history, budget)
         }
         formats::Format::Compact if matches!(asked.model, None | Some(Model::Kv)) => {
@@ -235,6 +240,7 @@ fn check(
         _ => {
             let bytes = BufReader::with_capacity(1 << 18, File::open(file).with_context(place)?);
             let calls = formats::read(bytes, format).with_context(place)?;
+            note_cut(calls.truncated.as_ref());
             judge::judge(&calls, &asked.question(format, budget)?).with_context(place)?
         }
     };
@@ -247,8 +253,15 @@ fn check(
     Ok(tell(&report, shown))
 }
 
+fn note_cut(truncated: Option<&Truncated>) {
+    if let Some(cut) = truncated {
+        eprintln!("note: line {} is cut off after {} bytes and is left out", cut.line, cut.bytes);
+    }
+}
+
 fn convert(file: &Path, output: &Path) -> anyhow::Result<ExitCode> {
     let history = History::read(file).with_context(|| file.display().to_string())?;
+    note_cut(history.truncated.as_ref());
     let place = || output.display().to_string();
     let mut out = BufWriter::new(File::create(output).with_context(place)?);
     compact::write(&history, &mut out).and_then(|()| out.flush()).with_context(place)?;
@@ -284,14 +297,23 @@ fn peak_memory() -> Option<u64> {
     line.trim().trim_end_matches("kB").trim().parse().ok()
 }
 
-/// The first bytes of a file.
+/// The first bytes of a file, and the rest of the line that they end in, within reason.
 fn beginning(file: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(file)?.take(4096).read_to_end(&mut bytes)?;
+    let mut file = BufReader::new(File::open(file)?);
+    file.by_ref().take(4096).read_to_end(&mut bytes)?;
+    file.take(1 << 24).read_until(b'\n', &mut bytes)?;
     Ok(bytes)
 }
 
 impl Asked {
+    /// What was asked that only the general search takes.
+    fn general(&self) -> Option<&'static str> {
+        let asked =
+            [(self.initial.is_some(), "--initial"), (self.whole, "--whole"), (self.verify, "--verify")];
+        asked.into_iter().find_map(|(asked, flag)| asked.then_some(flag))
+    }
+
     fn question(&self, format: formats::Format, budget: Budget) -> anyhow::Result<Question> {
         let object = match self.model {
             Some(Model::Kv) => Object::Kv,
@@ -349,6 +371,7 @@ fn tell(report: &Report, shown: Shown) -> ExitCode {
 
 fn sequential(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let history = History::read(file).with_context(|| file.display().to_string())?;
+    note_cut(history.truncated.as_ref());
     let report = sequential::check(&history);
     if json {
         say!("{}", serde_json::to_string(&report)?);

@@ -126,13 +126,13 @@ fn what_does_not_fit_is_refused_with_its_place() {
         ("{:process 0, :type :done, :f :read}", "line 1, column 1: :type is done"),
         ("{:process 0, :type :ok, :f :read}", "line 1, column 1: process 0 completes (ok) without"),
         (
-            "0 :invoke :read nil\n0 :invoke :read nil",
+            "0 :invoke :read nil\n0 :invoke :read nil\n",
             "line 2, column 1: process 0 invokes an operation while",
         ),
-        ("0 :invoke :read nil\n0 :ok :write 1", "line 2, column 1: this ok of :write does not match"),
-        ("0 :invoke :dance nil", "line 1, column 1: this model does not know :dance"),
-        ("0 :invoke :cas 1", "line 1, column 1: a cas has two values"),
-        ("0 :invoke :write [1", "line 1, column 18: this is never closed"),
+        ("0 :invoke :read nil\n0 :ok :write 1\n", "line 2, column 1: this ok of :write 1 does not match"),
+        ("0 :invoke :dance nil\n", "line 1, column 1: this model does not know :dance"),
+        ("0 :invoke :cas 1\n", "line 1, column 1: a cas has two values"),
+        ("0 :invoke :write [1\n", "line 1, column 18: this is never closed"),
         ("hello", "not a history that is known"),
     ];
     for (text, expected) in cases {

@@ -188,7 +188,8 @@ fn registers_that_do_not_say_why_they_refuse() {
 #[test]
 fn many_registers() {
     let ask = |random: &mut Random| (random.below(3), register(2)(random));
-    agree("keyed registers", &Keyed::<u64, Register<u64>>::default(), ask);
+    agree("keyed registers", &Keyed::of(Register(None)), ask);
+    agree("keyed registers that hold 0 at first", &Keyed::of(Register(Some(0))), ask);
     let ask = |random: &mut Random| {
         let parts = 1 + random.below(2);
         let part = |random: &mut Random| match (random.below(2), random.below(3)) {

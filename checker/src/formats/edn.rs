@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::BufRead;
 
 use super::Malformed;
-use super::source::Source;
+use super::source::{Place, Source};
 
 /// Deeper values are refused.
 const DEPTH: usize = 64;
@@ -27,7 +27,7 @@ pub enum Edn {
     Sequence(Vec<Edn>),
     /// A set, sorted.
     Set(Vec<Edn>),
-    /// A map, in the order of the file.
+    /// A map, by its keys.
     Map(Vec<(Edn, Edn)>),
 }
 
@@ -165,6 +165,11 @@ fn map<R: BufRead>(source: &mut Source<R>, depth: usize) -> Result<Edn, Malforme
         let value = all.next().ok_or_else(|| begun.malformed(format!("no value for {key} in this map")))?;
         entries.push((key, value));
     }
+    // two maps are equal whatever order they are written in
+    entries.sort_unstable();
+    if let Some([(key, _), _]) = entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        return Err(begun.malformed(format!("{key} stands twice in this map")));
+    }
     Ok(Edn::Map(entries))
 }
 
@@ -212,24 +217,41 @@ fn text<R: BufRead>(source: &mut Source<R>) -> Result<String, Malformed> {
                 Some(b'b') => bytes.push(8),
                 Some(b'f') => bytes.push(12),
                 Some(b'u') => {
-                    let mut code = 0;
-                    for _ in 0..4 {
-                        let digit = source.next()?.and_then(|byte| char::from(byte).to_digit(16));
-                        let digit =
-                            digit.ok_or_else(|| begun.malformed("a \\u without four digits".to_owned()))?;
-                        code = code * 16 + digit;
-                    }
-                    // halves of pairs are not characters on their own
-                    let symbol = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+                    let first = code(source, begun)?;
+                    let second = match first {
+                        0xd800..0xdc00 if source.next()? == Some(b'\\') && source.next()? == Some(b'u') => {
+                            Some(code(source, begun)?)
+                        }
+                        _ => None,
+                    };
+                    let symbol = char::decode_utf16([first].into_iter().chain(second)).next();
+                    let Some(Ok(symbol)) = symbol else {
+                        return Err(begun.malformed("half of a pair of \\u without the other".to_owned()));
+                    };
                     bytes.extend_from_slice(symbol.encode_utf8(&mut [0; 4]).as_bytes());
                 }
-                Some(byte) => bytes.push(byte),
+                Some(byte @ (b'"' | b'\\')) => bytes.push(byte),
+                Some(other) => {
+                    let message = format!("\\{} means nothing in a string", char::from(other));
+                    return Err(begun.malformed(message));
+                }
                 None => return Err(begun.malformed("this string is never closed".to_owned())),
             },
             Some(byte) => bytes.push(byte),
         }
     }
     String::from_utf8(bytes).map_err(|_| begun.malformed("this string is not UTF-8".to_owned()))
+}
+
+/// The four digits of a `\u`.
+fn code<R: BufRead>(source: &mut Source<R>, begun: Place) -> Result<u16, Malformed> {
+    let mut code = 0;
+    for _ in 0..4 {
+        let digit = source.next()?.and_then(|byte| char::from(byte).to_digit(16));
+        let digit = digit.ok_or_else(|| begun.malformed("a \\u without four digits".to_owned()))?;
+        code = code * 16 + digit as u16;
+    }
+    Ok(code)
 }
 
 fn character<R: BufRead>(source: &mut Source<R>) -> Result<Edn, Malformed> {

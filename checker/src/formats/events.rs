@@ -152,11 +152,14 @@ impl Pairing {
         };
         let slot = &mut self.calls[place];
         let call = slot.as_mut().expect("an open operation has not failed");
-        if call.function != function || (key.is_some() && key != call.key) {
+        let asked = (&*call.function, &call.argument);
+        if call.function != function || (key.is_some() && key != call.key) || differs(asked, kind, &value) {
             return Err(format!(
-                "this {} of :{function} does not match the :{} that process {process} invoked on line {}",
+                "this {} of :{function} {} does not match the :{} {} that process {process} invoked on line {}",
                 kind.word(),
+                brief(&value),
                 call.function,
+                brief(&call.argument),
                 call.lines.invoked
             ));
         }
@@ -179,6 +182,16 @@ impl Pairing {
     pub(super) fn finish(self) -> Calls {
         let all = self.calls.len();
         let list: Vec<Call> = self.calls.into_iter().flatten().collect();
-        Calls { failed: all - list.len(), list }
+        Calls { failed: all - list.len(), list, truncated: None }
     }
+}
+
+/// Whether a completion tells of another value than was to be written. It may leave it out; where it did not succeed a word may
+/// say why (`:timed-out`).
+fn differs((function, argument): (&str, &Edn), kind: Kind, told: &Edn) -> bool {
+    let writes = ["write", "put", "append", "add", "remove", "enqueue", "cas", "compare-and-set"];
+    let left_out = *argument == Edn::Nil
+        || *told == Edn::Nil
+        || (kind != Kind::Ok && matches!(told, Edn::Word(_) | Edn::Text(_)));
+    writes.contains(&function) && !left_out && told != argument
 }

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+use rustc_hash::FxHashSet;
+
 use super::operations::{Operation, Pairing};
 use super::{Header, Nemesis, Phase, Record, quick};
 
@@ -134,7 +136,13 @@ impl Assembly {
     fn record(&mut self, record: Record) -> Result<(), String> {
         match record {
             Record::Header(_) if self.header.is_some() => return Err("a second header".to_owned()),
-            Record::Header(header) => self.header = Some(header),
+            Record::Header(header) => {
+                let mut known = FxHashSet::default();
+                if let Some((key, _)) = header.initial.iter().find(|(key, _)| !known.insert(key)) {
+                    return Err(format!("key {key} has two initial values"));
+                }
+                self.header = Some(header);
+            }
             _ if self.header.is_none() => return Err("the first record must be the header".to_owned()),
             Record::Op(op) => self.pairing.take(op, self.line)?,
             Record::Nemesis(fault) => self.faults.push(fault),

@@ -10,15 +10,26 @@ pub fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_checker")).args(arguments).output().unwrap()
 }
 
+/// What a check of this text prints on standard output and standard error.
+pub fn told(text: &str, arguments: &[&str]) -> (String, String) {
+    let output = checking(text, arguments);
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    (stdout, stderr)
+}
+
 /// The exit code and the last line of a check of this text.
 pub fn checked(text: &str, arguments: &[&str]) -> (i32, String) {
+    let output = checking(text, arguments);
+    let text = if output.status.code() == Some(2) { output.stderr } else { output.stdout };
+    let text = String::from_utf8(text).unwrap();
+    (output.status.code().unwrap(), text.lines().last().unwrap_or_default().to_owned())
+}
+
+fn checking(text: &str, arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("history");
     fs::write(&file, text).unwrap();
-    let output = run(&[&["check", file.to_str().unwrap()], arguments].concat());
-    let text = if output.status.code() == Some(2) { output.stderr } else { output.stdout };
-    let text = String::from_utf8(text).unwrap().replace(file.to_str().unwrap(), "FILE");
-    (output.status.code().unwrap(), text.lines().last().unwrap_or_default().to_owned())
+    run(&[&["check", file.to_str().unwrap()], arguments].concat())
 }
 
 /// A history in EDN from short events: process, type, function, value.
