@@ -55,6 +55,9 @@ struct Pending {
     rank: (bool, u32),
 }
 
+/// A step on the way to nodes: the one before, and the place of the operation in the history.
+type Step = (u32, usize);
+
 /// What tells nodes apart, but for the unknown operations used; and for each the ways to use them of which none is better
 /// than another.
 type Fronts = FxHashMap<Box<[u32]>, Vec<Vec<(u32, u32)>>>;
@@ -81,8 +84,7 @@ pub(super) struct Breadth {
     /// Configurations behind it.
     next: Vec<Node>,
     behind: Fronts,
-    /// Steps: the one before, and the place of the operation in the history.
-    trail: Vec<(u32, usize)>,
+    trail: Vec<Step>,
     configurations: usize,
     bytes: usize,
 }
@@ -160,12 +162,15 @@ impl Breadth {
         }
         let mut todo = Vec::new();
         for node in self.frontier.clone() {
+            let length = self.trail.len();
             let settled = self.settle(prepared, tables, node);
-            if settled.done.binary_search(&target).is_ok() {
-                self.arrive(tables, target, settled);
+            let kept = if settled.done.binary_search(&target).is_ok() {
+                self.arrive(tables, target, settled)
             } else {
                 todo.push(settled);
-            }
+                true
+            };
+            self.keep_trail(tables, length, kept);
         }
         todo
     }
@@ -203,14 +208,25 @@ impl Breadth {
         node
     }
 
-    /// A configuration behind the completion at hand.
-    fn arrive<M: Model>(&mut self, tables: &mut Tables<'_, M>, target: u32, mut node: Node) {
+    /// A configuration behind the completion at hand; tells whether it is new.
+    fn arrive<M: Model>(&mut self, tables: &mut Tables<'_, M>, target: u32, mut node: Node) -> bool {
         node.done.retain(|&index| index != target);
         node.pending = None;
-        if insert(&mut self.behind, &node) {
+        let new = insert(&mut self.behind, &node);
+        if new {
             self.configurations += 1;
             self.charge(tables, &node);
             self.next.push(node);
+        }
+        new
+    }
+
+    /// The trail was so long before a node that is kept or not.
+    fn keep_trail<M: Model>(&mut self, tables: &mut Tables<'_, M>, length: usize, kept: bool) {
+        if kept {
+            tables.charge(size_of::<Step>() * (self.trail.len() - length));
+        } else {
+            self.trail.truncate(length);
         }
     }
 
@@ -247,11 +263,13 @@ impl Breadth {
                 continue;
             }
             let mut next = node.clone();
+            let length = self.trail.len();
             let place = prepared.completed[index as usize].place;
             self.step(&mut next, after, Pending { before: node.state, class, rank }, place);
             let at = next.done.binary_search(&index).unwrap_or_else(|at| at);
             next.done.insert(at, index);
-            self.reach(prepared, tables, target, next, todo);
+            let kept = self.reach(prepared, tables, target, next, todo);
+            self.keep_trail(tables, length, kept);
         }
         let moment = prepared.completed[target as usize].ret;
         for (slot, unknown) in prepared.unknown.iter().enumerate() {
@@ -270,14 +288,12 @@ impl Breadth {
                 continue;
             }
             let mut next = node.clone();
-            self.step(
-                &mut next,
-                after,
-                Pending { before: node.state, class, rank },
-                unknown.members[nth as usize].1,
-            );
+            let length = self.trail.len();
+            let place = unknown.members[nth as usize].1;
+            self.step(&mut next, after, Pending { before: node.state, class, rank }, place);
             use_one(&mut next.used, slot);
-            self.reach(prepared, tables, target, next, todo);
+            let kept = self.reach(prepared, tables, target, next, todo);
+            self.keep_trail(tables, length, kept);
         }
     }
 
@@ -288,6 +304,7 @@ impl Breadth {
         node.last = self.trail.len() as u32 - 1;
     }
 
+    /// A node on the way to the completion at hand, or behind it; tells whether it is new.
     fn reach<M: Model>(
         &mut self,
         prepared: &Prepared,
@@ -295,19 +312,18 @@ impl Breadth {
         target: u32,
         node: Node,
         todo: &mut Vec<Node>,
-    ) {
-        let length = self.trail.len();
+    ) -> bool {
         let node = self.settle(prepared, tables, node);
         if node.done.binary_search(&target).is_ok() {
-            self.arrive(tables, target, node);
-        } else if insert(&mut self.met, &node) {
+            return self.arrive(tables, target, node);
+        }
+        let new = insert(&mut self.met, &node);
+        if new {
             self.configurations += 1;
             self.charge(tables, &node);
             todo.push(node);
-        } else {
-            self.trail.truncate(length);
         }
-        tables.charge(16 * (self.trail.len().saturating_sub(length)));
+        new
     }
 }
 
@@ -336,4 +352,29 @@ fn insert(fronts: &mut Fronts, node: &Node) -> bool {
 /// Whether no kind of unknown operations is used more often in `few` than in `many`.
 fn is_within(few: &[(u32, u32)], many: &[(u32, u32)]) -> bool {
     few.iter().all(|&(slot, count)| count <= uses(many, slot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Limits, Portfolio, Recorded, Searches, Stopwatch};
+    use super::*;
+    use crate::budget::Budget;
+    use crate::model::{Counter, CounterOp};
+
+    /// Many sums are reached in several ways, of which one is kept.
+    #[test]
+    fn steps_to_what_was_there_already_are_forgotten() {
+        let history: Vec<_> = (1..9)
+            .map(|number| Recorded::completed(CounterOp::Add(1 + number % 3), None, 0, 10 + number as usize))
+            .chain([Recorded::completed(CounterOp::Read, Some(99), 9, 10)])
+            .collect();
+        let watch = Stopwatch::start(None);
+        let limits = Limits::share(Budget::default(), 1, &watch);
+        let mut search = Portfolio::new(&history, &Counter(0), limits);
+        let (answer, _) = search.run(Searches::BreadthFirst);
+        assert_eq!(answer, Answer::Stuck { completion: 8 });
+        let Portfolio { breadth, tables, .. } = search;
+        assert!(tables.steps > 20, "{}", tables.steps);
+        assert!(breadth.trail.len() <= breadth.configurations, "no step leads to nothing that is new");
+    }
 }

@@ -57,6 +57,11 @@ impl<K: Clone + Ord + Hash, S: Model> Model for Keyed<K, S> {
     fn part((key, _): &Self::Op) -> Option<u64> {
         Some(FxBuildHasher.hash_one(key))
     }
+
+    fn weight(&self) -> usize {
+        let object = |object: &S| 2 * (size_of::<K>() + size_of::<S>()) + object.weight();
+        self.used.values().map(object).sum()
+    }
 }
 
 #[cfg(test)]

@@ -50,6 +50,10 @@ impl<K: Clone + Ord + Hash, V: Clone + Eq + Hash> Model for MultiRegister<K, V> 
     fn is_read(op: &Self::Op, _: &Self::Ret) -> bool {
         op.iter().all(|access| matches!(access, Access::Read(_)))
     }
+
+    fn weight(&self) -> usize {
+        2 * (size_of::<K>() + size_of::<V>()) * self.0.len()
+    }
 }
 
 #[cfg(test)]
