@@ -1,7 +1,7 @@
 //! The checker's command line.
 //!
 //! The last line on stdout is `VERDICT valid|violation|unknown …`. Exit codes: 0 valid, 1 violation, 2 bad usage or bad
-//! input, 3 undecided since a budget ran out or since there is nothing to judge.
+//! input, 3 undecided since a budget ran out or since there is nothing to judge, 4 the checker contradicts itself.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
@@ -16,7 +16,7 @@ use checker::formats;
 use checker::history::{History, Truncated};
 use checker::judge::{self, Object, Question};
 use checker::lease_safety::{self, LeaseReport};
-use checker::linearizability::{self, Budget, KeyReport, Report, Verdict};
+use checker::linearizability::{self, Budget, Certificate, KeyReport, Report, Verdict};
 use checker::sequential;
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -334,7 +334,9 @@ impl Asked {
 
 fn tell(report: &Report, shown: Shown) -> ExitCode {
     let seconds = Duration::from_nanos(report.elapsed).as_secs_f64();
-    let size = format!("{} operations on {} keys in {seconds:.3} s", report.operations, report.keys.len());
+    let not_verified = not_verified(report);
+    let (operations, keys) = (report.operations, report.keys.len());
+    let size = format!("{operations} operations on {keys} keys in {seconds:.3} s{not_verified}");
     for key in report.keys.iter().filter(|_| !shown.json) {
         match &key.verdict {
             Verdict::Valid if shown.per_key => say!("key {}: valid, {} operations", key.key, key.completed),
@@ -364,9 +366,20 @@ fn tell(report: &Report, shown: Shown) -> ExitCode {
         }
         Verdict::Unknown(undecided) => {
             say!("VERDICT unknown key {} {} ({size})", undecided.key, undecided.reason);
-            ExitCode::from(3)
+            let is_wrong = |key: &KeyReport| matches!(key.certificate, Certificate::Wrong(_));
+            ExitCode::from(if report.keys.iter().any(is_wrong) { 4 } else { 3 })
         }
     }
+}
+
+/// Words on the first verdict whose certificate does not hold, or could not be checked.
+fn not_verified(report: &Report) -> String {
+    let words = report.keys.iter().find_map(|key| match &key.certificate {
+        Certificate::Unchecked | Certificate::Holds => None,
+        Certificate::Open(why) => Some(format!("; not verified: key {}: {why}", key.key)),
+        Certificate::Wrong(why) => Some(format!("; the checker is wrong: key {}: {why}", key.key)),
+    });
+    words.unwrap_or_default()
 }
 
 fn sequential(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
