@@ -48,9 +48,8 @@ pub(crate) fn violation(
     Violation { key: key.clone(), operations, stuck, placed, line: line as usize, text }
 }
 
-/// Which of these operations cannot be placed, and a longest order up to there: both by their places in the list. The
-/// general search
-/// finds it, and so agrees that there is no order; nothing where it takes too long.
+/// Which of these operations cannot be placed, and a longest order up to there: both by their places in the list. The general
+/// search finds it, and so agrees that there is no order; nothing where it takes too long.
 fn furthest(steps: &[Step], initial: Value, limits: Limits<'_>) -> (Option<usize>, Vec<usize>) {
     let recorded = |step: &Step| {
         let (op, answer) = match step.action {

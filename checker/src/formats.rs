@@ -79,8 +79,9 @@ pub fn read(bytes: impl BufRead, format: Format) -> Result<Calls, Malformed> {
     let mut truncated = None;
     match format {
         Format::JepsenText | Format::PorcupineLog => truncated = columns(&mut source, &mut pairing)?,
-        Format::Edn | Format::PorcupineKv | Format::Jsonl | Format::Compact => {
-            maps(&mut source, &mut pairing)?;
+        Format::Edn | Format::PorcupineKv => maps(&mut source, &mut pairing)?,
+        Format::Jsonl | Format::Compact => {
+            return Err(source.malformed("this project's own forms have readers of their own".to_owned()));
         }
     }
     Ok(Calls { truncated, ..pairing.finish() })

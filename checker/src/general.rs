@@ -1,8 +1,8 @@
 //! Linearizability for any sequential specification: stateright's [`SequentialSpec`], nothing more.
 //!
-//! Two searches take turns on one table of states (`tables.rs`), each for a while that doubles: depth first (`depth.rs`), which is
-//! quick where there is an order, and breadth first, just in time (`breadth.rs`), which is quick where there is none, since it
-//! never looks beyond the completion that no order gets beyond. Whichever ends first decides; both are right. The turns are
+//! Two searches take turns on one table of states (`tables.rs`), each for a while that doubles: depth first (`depth.rs`), which
+//! is quick where there is an order, and breadth first, just in time (`breadth.rs`), which is quick where there is none, since
+//! it never looks beyond the completion that no order gets beyond. Whichever ends first decides; both are right. The turns are
 //! counted in transitions, not in time, so the result is the same on every machine.
 //!
 //! ```
@@ -60,9 +60,9 @@ pub use verify::{Refuted, verify};
 
 /// A sequential specification whose states, operations and answers can be kept and compared.
 pub trait Model: SequentialSpec<Op: Clone + Eq + Hash, Ret: Clone + Eq + Hash> + Clone + Eq + Hash {
-    /// Whether an operation that answers this is a mere look: whatever the state in which that answer is possible, it leaves it as
-    /// it is. Saying so makes the search much quicker; saying it of one that changes a state is an error, at which the search
-    /// panics.
+    /// Whether an operation that answers this is a mere look: whatever the state in which that answer is possible, it leaves it
+    /// as it is. Saying so makes the search much quicker; saying it of one that changes a state is an error, at which the
+    /// search panics.
     fn is_read(_op: &Self::Op, _answer: &Self::Ret) -> bool {
         false
     }

@@ -155,9 +155,10 @@ impl Judged<'_> {
             |(key, places, history), threads| {
                 let limits = Limits::share(budget, threads, self.watch);
                 let finding = general::within(history, model, Searches::InTurns, limits);
-                let certificate = match self.question.verify {
-                    true => certificate(history, model, &finding.verdict),
-                    false => Certificate::Unchecked,
+                let certificate = if self.question.verify {
+                    certificate(history, model, &finding.verdict)
+                } else {
+                    Certificate::Unchecked
                 };
                 self.report(key, places, history, finding, certificate)
             },

@@ -284,8 +284,7 @@ fn tell_cost(report: &Report, all: Duration) {
 }
 
 /// Time that the main thread has spent on a processor, in nanoseconds, where the system tells: what is left of the time that
-/// passed when
-/// others use the machine, too.
+/// passed when others use the machine, too.
 fn processor_time() -> Option<u64> {
     std::fs::read_to_string("/proc/self/schedstat").ok()?.split_whitespace().next()?.parse().ok()
 }

@@ -11,19 +11,19 @@
 //! - **Dominance.** Of two configurations with the same state and the same operations linearised, the one that has used as
 //!   many or more of each kind of unknown operations can do nothing that the other cannot.
 //!
-//! They are sound together, for any specification, because the first two mend the same thing: pairs out of rank. Of the orders S that
-//! there are take those with the fewest unknown operations, of these those with the fewest pairs of operations other than eager
-//! reads that stand out of rank, and of these one with every eager read as early as it can be. Each reduction would turn S into an
-//! order that comes before it:
-//! - an eager read that moves to where it first fits changes no pair of others;
-//! - two neighbours x y out of rank change places: y was invoked before x returned, since it returns before x, so real time allows
-//!   it, and there is one such pair less;
+//! They are sound together, for any specification, because the first two mend the same thing: pairs out of rank. Of the orders
+//! S that there are take those with the fewest unknown operations, of these those with the fewest pairs of operations other
+//! than reads that stand out of rank, and of these one with every read as early as it can be. Each reduction would turn S into
+//! an order that comes before it:
+//! - a read that moves to where it first fits changes no pair of others;
+//! - two neighbours x y out of rank change places: y was invoked before x returned, since it returns before x, so real time
+//!   allows it, and there is one such pair less;
 //! - x, and y that is like it, in progress already and before it by rank, change places: whatever stands between them in S was
-//!   invoked before y returned, so before x did; the states stay the same; and of the pairs that are concerned, the one of x and y is
-//!   mended and none of the others gets worse.
+//!   invoked before y returned, so before x did; the states stay the same; and of the pairs that are concerned, the one of x
+//!   and y is mended and none of the others gets worse.
 //!
-//! So nothing keeps the search from S. Where a configuration on the way is dominated, the search goes on behind the other with the
-//! same rest: whether a step is left out depends on nothing but the step and what makes configurations equal.
+//! So nothing keeps the search from S. Where a configuration on the way is dominated, the search goes on behind the other with
+//! the same rest: whether a step is left out depends on nothing but the step and what makes configurations equal.
 
 use rustc_hash::FxHashMap;
 

@@ -133,8 +133,8 @@ fn order_of<M: Model>(
         }
         // every way on is a copy of the object, and of the rest where it leads to another state
         let state = size_of::<M>() + object.weight();
-        let rest = placed.len() + size_of_val(&used[..]) + size_of_val(&order[..]);
-        bytes += (core.len() + others.len()) * state + rest;
+        let beside = placed.len() + size_of_val(&used[..]) + size_of_val(&order[..]);
+        bytes += (core.len() + others.len()) * state + beside;
         if seen.len() > steps || bytes > BYTES {
             return Err(Refuted::TooMany);
         }
@@ -145,7 +145,7 @@ fn order_of<M: Model>(
             if answer.is_some_and(|answer| after.is_valid_step(&operation.op, answer)) {
                 let mut placed = placed.clone();
                 placed[index] = true;
-                bytes += rest;
+                bytes += beside;
                 todo.push((placed, used.clone(), after, [&order[..], &[core[index]]].concat()));
             }
         }
@@ -158,7 +158,7 @@ fn order_of<M: Model>(
                     let mut used = used.clone();
                     used.get_mut(kind).into_iter().for_each(|count| *count += 1);
                     let order = if again { Vec::new() } else { [&order[..], &[*example]].concat() };
-                    bytes += rest;
+                    bytes += beside;
                     todo.push((placed.clone(), used, after, order));
                 }
             }

@@ -142,8 +142,8 @@ impl<'a> Translate<'a> {
         Ok(Some(recorded(call, op, answer)))
     }
 
-    /// Whether a read of nil constrains nothing: Jepsen's clients leave it nil when they cannot tell, and Knossos's registers take
-    /// it for any value (so does [`MultiRegister`](crate::model::MultiRegister)). Keys that can be absent are another matter.
+    /// Whether a read of nil constrains nothing: Jepsen's clients leave it nil when they cannot tell, and Knossos's registers
+    /// take it for any value (so does [`MultiRegister`](crate::model::MultiRegister)). Keys that can be absent are another matter.
     fn nil_says_nothing(&self) -> bool {
         self.question.format == Format::Edn && self.question.object != Object::Kv
     }
