@@ -21,13 +21,14 @@ use events::Pairing;
 use source::Source;
 
 /// How a history is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// This project's JSON lines.
     Jsonl,
     /// Maps of Jepsen and Knossos, in a vector, a list, or bare.
     Edn,
     /// Jepsen's history.txt: process, type, function and value in columns.
+    #[value(name = "jepsen-txt")]
     JepsenText,
     /// Jepsen's log as in Porcupine's corpus: the same columns behind `INFO jepsen.util -`. A cas that fails did not match.
     PorcupineLog,

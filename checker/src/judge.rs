@@ -19,13 +19,13 @@ pub(crate) use parallel::in_parallel;
 use translate::Translate;
 
 /// What a history is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Object {
-    /// Keys with get, put, cas and delete.
+    /// Keys with get, put, compare-and-swap and delete.
     Kv,
     /// A register with read and write.
     Register,
-    /// A register with read, write and cas.
+    /// A register with read, write and compare-and-swap.
     CasRegister,
     /// Registers that are read and written several at a time.
     MultiRegister,
