@@ -112,8 +112,8 @@ fn maps(source: &mut Source<impl BufRead>, pairing: &mut Pairing) -> Result<(), 
     loop {
         edn::blank(source)?;
         let place = source.here();
-        let Some(map) = edn::value(source)? else { break };
-        let event = Event::of_map(&map, place.line).map_err(|message| place.malformed(message))?;
+        let Some(map) = edn::event(source)? else { break };
+        let event = Event::of_map(map, place.line).map_err(|message| place.malformed(message))?;
         if let Some(event) = event {
             pairing.take(event).map_err(|message| place.malformed(message))?;
         }

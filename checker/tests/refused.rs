@@ -25,6 +25,8 @@ fn an_event_is_not_dropped_for_its_process() {
     for process in [":nemesis", "nemesis"] {
         assert_eq!(checked(&(sound.clone() + &event(process)), &[]).0, 0, "{process}");
     }
+    let twice = "{:process 0, :type :invoke, :f :write, :value 1, :value 2}\n";
+    refused(twice, &[], "line 1, column 1: :value stands twice in this map");
     let log = |process| format!("INFO  jepsen.util - {process}\t:invoke\t:read\tnil\n");
     for (process, column) in [("O", 21), ("99999999999999999999", 21), ("\"0\"", 21)] {
         refused(

@@ -32,12 +32,6 @@ pub enum Edn {
 }
 
 impl Edn {
-    /// What a map holds under a keyword, which is given without its colon.
-    pub fn get(&self, keyword: &str) -> Option<&Self> {
-        let Self::Map(entries) = self else { return None };
-        entries.iter().find(|(key, _)| key.keyword() == Some(keyword)).map(|(_, value)| value)
-    }
-
     /// The name of a keyword.
     pub fn keyword(&self) -> Option<&str> {
         match self {
@@ -93,6 +87,19 @@ impl fmt::Display for Edn {
 
 /// Reads the next value; `None`: the end, or, inside brackets, the closing one, which is left there.
 pub(super) fn value<R: BufRead>(source: &mut Source<R>) -> Result<Option<Edn>, Malformed> {
+    blank(source)?;
+    let begun = source.here();
+    match element(source, 0)? {
+        Some(Edn::Map(mut entries)) => {
+            by_keys(&mut entries, begun)?;
+            Ok(Some(Edn::Map(entries)))
+        }
+        other => Ok(other),
+    }
+}
+
+/// The same, but that a map's own entries, which whoever reads an event looks through in any case, stay as they are written.
+pub(super) fn event<R: BufRead>(source: &mut Source<R>) -> Result<Option<Edn>, Malformed> {
     element(source, 0)
 }
 
@@ -165,12 +172,19 @@ fn map<R: BufRead>(source: &mut Source<R>, depth: usize) -> Result<Edn, Malforme
         let value = all.next().ok_or_else(|| begun.malformed(format!("no value for {key} in this map")))?;
         entries.push((key, value));
     }
-    // two maps are equal whatever order they are written in
-    entries.sort_unstable();
-    if let Some([(key, _), _]) = entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(begun.malformed(format!("{key} stands twice in this map")));
+    if depth > 0 {
+        by_keys(&mut entries, begun)?;
     }
     Ok(Edn::Map(entries))
+}
+
+/// Sorts a map: two of them are equal whatever order they are written in.
+fn by_keys(entries: &mut [(Edn, Edn)], begun: Place) -> Result<(), Malformed> {
+    entries.sort_unstable();
+    match entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        Some(twice) => Err(begun.malformed(format!("{} stands twice in this map", twice[0].0))),
+        None => Ok(()),
+    }
 }
 
 /// What begins with `#`; `None`: something that is to be left out.

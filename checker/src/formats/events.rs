@@ -25,27 +25,26 @@ pub struct Event {
 
 impl Event {
     /// The event that a map tells of; `None`: it is not about an operation of a client.
-    pub(super) fn of_map(map: &Edn, line: usize) -> Result<Option<Self>, String> {
-        if !matches!(map, Edn::Map(_)) {
+    pub(super) fn of_map(map: Edn, line: usize) -> Result<Option<Self>, String> {
+        let Edn::Map(entries) = map else {
             return Err(format!(
                 "expected a map such as {{:process 0, :type :invoke, :f :read}}, found {}",
-                brief(map)
+                brief(&map)
             ));
-        }
-        let kind = match map.get("type").and_then(Edn::keyword) {
+        };
+        let Fields { kind, process, function, key, value, time } = Fields::of(entries)?;
+        let kind = match kind.as_ref().and_then(Edn::keyword) {
             Some("invoke") => Kind::Invoke,
             Some("ok") => Kind::Ok,
             Some("fail") => Kind::Fail,
             Some("info") => Kind::Info,
             other => {
-                return Err(format!(
-                    ":type is {}, not :invoke, :ok, :fail or :info",
-                    other.unwrap_or("missing")
-                ));
+                let found = other.unwrap_or("missing");
+                return Err(format!(":type is {found}, not :invoke, :ok, :fail or :info"));
             }
         };
-        let process = match map.get("process") {
-            Some(Edn::Integer(process)) => *process,
+        let process = match process {
+            Some(Edn::Integer(process)) => process,
             // the nemesis
             Some(Edn::Word(name))
                 if name.starts_with(|first: char| first == ':' || first.is_alphabetic()) =>
@@ -53,18 +52,49 @@ impl Event {
                 return Ok(None);
             }
             Some(other) => {
-                let found = brief(other);
+                let found = brief(&other);
                 return Err(format!(
                     ":process is {found}, no number of a client and no name such as :nemesis"
                 ));
             }
             None => return Err(":process is missing".to_owned()),
         };
-        let function = map.get("f").and_then(Edn::keyword).ok_or(":f is missing, or no keyword")?.into();
-        let key = map.get("key").cloned();
-        let value = map.get("value").cloned().unwrap_or(Edn::Nil);
-        let time = map.get("time").and_then(Edn::integer).and_then(|time| u64::try_from(time).ok());
-        Ok(Some(Self { line, process, kind, function, key, value, time }))
+        let function = function.as_ref().and_then(Edn::keyword);
+        let function = function.ok_or(":f is missing, or no keyword")?.into();
+        let time = time.as_ref().and_then(Edn::integer).and_then(|time| u64::try_from(time).ok());
+        Ok(Some(Self { line, process, kind, function, key, value: value.unwrap_or_default(), time }))
+    }
+}
+
+/// What a map tells of an event.
+#[derive(Default)]
+struct Fields {
+    kind: Option<Edn>,
+    process: Option<Edn>,
+    function: Option<Edn>,
+    key: Option<Edn>,
+    value: Option<Edn>,
+    time: Option<Edn>,
+}
+
+impl Fields {
+    fn of(entries: Vec<(Edn, Edn)>) -> Result<Self, String> {
+        let mut fields = Self::default();
+        for (name, value) in entries {
+            let field = match name.keyword() {
+                Some("type") => &mut fields.kind,
+                Some("process") => &mut fields.process,
+                Some("f") => &mut fields.function,
+                Some("key") => &mut fields.key,
+                Some("value") => &mut fields.value,
+                Some("time") => &mut fields.time,
+                _ => continue,
+            };
+            if field.replace(value).is_some() {
+                return Err(format!("{name} stands twice in this map"));
+            }
+        }
+        Ok(fields)
     }
 }
 
