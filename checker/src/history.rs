@@ -278,6 +278,9 @@ pub struct Nemesis {
     /// faults that `release` ended.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub struck: Option<u64>,
+    /// It does not last: a wipe, a reset, a fault that found nobody. No end follows.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub instant: bool,
 }
 
 /// A phase of the run began.

@@ -10,15 +10,20 @@ use std::{
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use store::config::NodeConfig;
+use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
 
 use crate::{
     campaign::{self, command::CampaignArguments},
+    clock::boottime_ns,
+    export::{self, ExportArguments},
+    inspect::{self, InspectArguments},
     plan::Plan,
     report::{FAILED, Report, html, render, severity, verdict_line},
     run::{self, Ended},
     selftest::{self, SelftestArguments},
     shrink::{self, command::ShrinkArguments},
     sim::{self, command::SimArguments},
+    terminal::for_shell,
     workload::{self, Time, Workload},
 };
 
@@ -52,6 +57,10 @@ enum Command {
         #[arg(required = true, value_name = "RUN_DIR")]
         folders: Vec<PathBuf>,
     },
+    /// Shows what happened in a run: faults, leaders, operations that match, logs of the nodes, in one order of time.
+    Inspect(InspectArguments),
+    /// Writes the operations of a run for other tools: EDN for Jepsen, Knossos and Elle, or comma-separated values.
+    Export(ExportArguments),
     /// Prints a workload with every key, its meaning and its default.
     ExplainWorkload,
     /// Prints the JSON schema of workload files, for editors.
@@ -122,6 +131,8 @@ pub fn main() -> ExitCode {
         Some(Command::Campaign(arguments)) => campaign::command::main(&arguments),
         Some(Command::Shrink(arguments)) => shrink::command::main(&arguments),
         Some(Command::Report { folders }) => draw(&folders),
+        Some(Command::Inspect(arguments)) => inspect::main(&arguments),
+        Some(Command::Export(arguments)) => export::main(&arguments),
         Some(Command::ExplainWorkload) => shown(&workload::reference::explain()),
         Some(Command::Schema) => shown(&format!("{:#}\n", workload::reference::schema())),
         None => run_all(&cli.run),
@@ -152,13 +163,28 @@ fn node(path: &Path) -> ExitCode {
     // the harness has pointed standard error at the node's log file
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .json()
+        .with_timer(CommonClock)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match NodeConfig::load(path) {
         Ok(config) => store::node::run(config),
         Err(error) => {
             eprintln!("{error:#}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// Logs have the time of the machine's clock, in seconds, as the history and the traces have it in nanoseconds.
+struct CommonClock;
+
+impl FormatTime for CommonClock {
+    fn format_time(&self, w: &mut Writer<'_>) -> std::fmt::Result {
+        let now = boottime_ns();
+        write!(w, "{}.{:09}", now / 1_000_000_000, now % 1_000_000_000)
     }
 }
 
@@ -301,7 +327,7 @@ fn again(path: &Path, arguments: &RunArguments) -> String {
     let limit = arguments.time_limit.map(|limit| format!(" --time-limit {limit}")).unwrap_or_default();
     let without = if arguments.without_mutant { " --without-mutant" } else { "" };
     let plans = if arguments.plans { " --plans" } else { "" };
-    format!("cargo run --release -p harness -- {}{plans}{limit}{without}", path.display())
+    format!("cargo run --release -p harness -- {}{plans}{limit}{without}", for_shell(path))
 }
 
 fn options(arguments: &RunArguments) -> anyhow::Result<run::Options> {

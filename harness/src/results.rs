@@ -1,7 +1,8 @@
 //! The folder of a run: `results/<workload>/<UTC time>-<seed>/`, and `results/latest`, which points to the newest.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
@@ -39,8 +40,12 @@ impl ResultsFolder {
     /// The folder of a simulated run, with its plan in it; the same name means the same folder every time.
     pub fn of_simulated(results: &Path, name: &str, plan: &Plan) -> Result<Self> {
         let path = results.join(&plan.workload).join(name);
-        fs::create_dir_all(path.join("trace"))
-            .with_context(|| format!("cannot make the folder {}", path.display()))?;
+        let trace = path.join("trace");
+        let emptied = match fs::remove_dir_all(&trace) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => fs::create_dir_all(&trace),
+        };
+        emptied.with_context(|| format!("cannot make the folder {} anew", trace.display()))?;
         let folder = Self { path };
         folder.write_plan(plan)?;
         Ok(folder)
@@ -68,11 +73,11 @@ fn make_unique(parent: &Path, name: &str) -> io::Result<PathBuf> {
         let name = if attempt == 1 { name.to_owned() } else { format!("{name}.{attempt}") };
         match fs::create_dir(parent.join(&name)) {
             Ok(()) => return Ok(parent.join(name)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
     }
-    Err(io::ErrorKind::AlreadyExists.into())
+    Err(ErrorKind::AlreadyExists.into())
 }
 
 /// Replaces the link in one step, so that it always points somewhere.
@@ -81,7 +86,7 @@ fn point_latest(results: &Path, folder: &Path) -> io::Result<()> {
     let target = folder.strip_prefix(&results).unwrap_or(folder);
     let new = results.join(format!(".latest-{}", std::process::id()));
     match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     std::os::unix::fs::symlink(target, &new)?;

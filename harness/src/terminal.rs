@@ -3,7 +3,18 @@
 use std::{
     fmt,
     io::{ErrorKind, Write},
+    path::Path,
 };
+
+/// A path as a shell takes it.
+pub(crate) fn for_shell(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./+:,=@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
 
 /// Prints a line, as `println!` does, but for what [`line`] says.
 macro_rules! say {
@@ -16,5 +27,16 @@ pub(crate) fn line(words: fmt::Arguments<'_>) {
         && error.kind() != ErrorKind::BrokenPipe
     {
         eprintln!("error: cannot write to standard output: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_quoted_where_a_shell_would_take_it_apart() {
+        assert_eq!(for_shell(Path::new("results/smoke/sim-3")), "results/smoke/sim-3");
+        assert_eq!(for_shell(Path::new("my runs/$x's")), r"'my runs/$x'\''s'");
     }
 }

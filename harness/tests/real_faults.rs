@@ -226,6 +226,7 @@ fn a_fault_that_waits_keeps_no_other_from_its_time() {
     assert!((0.09..0.5).contains(&after), "{after} s after the kill");
     assert_eq!(ran.begin("isolate").nodes, [3]);
     assert_eq!(ran.begin("reset").nodes, [2]);
+    assert!(ran.begin("reset").instant, "nothing is left to undo");
 }
 
 #[test]

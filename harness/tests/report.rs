@@ -104,6 +104,8 @@ fn a_run_that_fails_shows_what_has_no_order_and_what_the_nodes_sent_meanwhile() 
 #[test]
 fn a_hundred_thousand_operations_fit_into_two_megabytes_and_the_violation_is_among_them() {
     let run = large(100_000);
+    let verdict = r#"{"verdict":"violation","words":"a stale read","checks":[{"name":"linearizable","status":"violation"}]}"#;
+    fs::write(run.path().join("verdict.json"), verdict).expect("written");
     let path = html::write(run.path()).expect("a report");
     let page = fs::read_to_string(path).expect("it is there");
     assert!(page.len() < 2_000_000, "{} bytes", page.len());
@@ -116,8 +118,31 @@ fn a_hundred_thousand_operations_fit_into_two_megabytes_and_the_violation_is_amo
     let key = &data["findings"]["keys"][0];
     assert_eq!(key["operations"].as_array().map(Vec::len), Some(3), "{key}");
     assert!(!page.contains(EVIL) && data.to_string().contains("complain('planted')"));
-    assert!(fs::read_dir(run.path()).expect("a folder").count() == 2, "no half-written file stays");
+    assert!(fs::read_dir(run.path()).expect("a folder").count() == 3, "no half-written file stays");
     browse(run.path(), &["findings", "timeline", "lanes", "links", "notes"]);
+}
+
+#[test]
+fn a_run_without_a_verdict_is_held_against_nothing_but_what_its_plan_has_checked() {
+    let (_results, folder) = failing();
+    let plan = fs::read_to_string(folder.join("plan.toml")).expect("a plan");
+    let verdict = |change: &dyn Fn()| {
+        change();
+        let page = fs::read_to_string(html::write(&folder).expect("a report")).expect("it is there");
+        data(&page)["verdict"]["verdict"].clone()
+    };
+    let with_plan = |from: &str, to: &str| {
+        assert!(plan.contains(from), "{from}");
+        fs::write(folder.join("plan.toml"), plan.replace(from, to)).expect("written");
+    };
+    assert_eq!(verdict(&|| fs::remove_file(folder.join("verdict.json")).expect("removed")), "violation");
+    let unchecked = "consistency = \"unchecked\"\nlease_safety = false";
+    assert_eq!(
+        verdict(&|| with_plan("consistency = \"linearizable\"\nlease_safety = true", unchecked)),
+        "unknown"
+    );
+    assert_eq!(verdict(&|| with_plan("lease_safety = true", "lease_safety = false")), "violation");
+    assert_eq!(verdict(&|| fs::remove_file(folder.join("plan.toml")).expect("removed")), "unknown");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use harness::{
     plan::Plan,
-    shrink::{Kind, Shrunk, Size, shrink},
+    shrink::{Kind, NotShrunk, Shrunk, Size, shrink},
     sim::{self, Finding, Options, Outcome},
     workload::{self, CheckName},
 };
@@ -51,7 +51,7 @@ fn another_kind_of_violation_does_not_count() {
     let (plan, finding) = failing("deposed-leader-serves-reads");
     let other = Kind { invariant: Some("SP2".to_owned()), by: CheckName::LeaseSafety };
     assert_ne!(Kind::of(&finding), other);
-    assert!(shrink(&plan, &other, 2, Duration::from_hours(1)).is_none());
+    assert_eq!(shrink(&plan, &other, 2, Duration::from_hours(1)).err(), Some(NotShrunk::NotAgain));
 }
 
 /// The clocks are beyond the bound: leases break whatever is planted, and a control breaks nothing.
@@ -63,5 +63,5 @@ fn what_fails_without_the_planted_bug_too_does_not_count() {
     let kind = Kind::of(&finding);
     assert!(outcome.stats.mutant_reached > 0);
     assert!(outcome.findings.iter().any(|finding| Kind::of(finding) == kind), "{:?}", outcome.findings);
-    assert!(shrink(&plan, &kind, 2, Duration::from_hours(1)).is_none());
+    assert_eq!(shrink(&plan, &kind, 2, Duration::from_hours(1)).err(), Some(NotShrunk::WithoutTheBug));
 }

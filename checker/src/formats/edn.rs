@@ -1,6 +1,6 @@
 //! Reads EDN, the notation of Clojure's data, value by value: whatever Jepsen and Knossos write.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::BufRead;
 
 use super::Malformed;
@@ -70,7 +70,7 @@ impl fmt::Display for Edn {
             Self::Nil => f.write_str("nil"),
             Self::Bool(truth) => write!(f, "{truth}"),
             Self::Integer(number) => write!(f, "{number}"),
-            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Text(text) => string(text, f),
             Self::Word(word) => f.write_str(word),
             Self::Sequence(elements) => all(f, "[", elements, "]"),
             Self::Set(elements) => all(f, "#{", elements, "}"),
@@ -83,6 +83,22 @@ impl fmt::Display for Edn {
             }
         }
     }
+}
+
+/// A string with the escapes that EDN knows.
+fn string(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_char('"')?;
+    for character in text.chars() {
+        match character {
+            '"' => f.write_str("\\\""),
+            '\\' => f.write_str("\\\\"),
+            '\n' => f.write_str("\\n"),
+            '\r' => f.write_str("\\r"),
+            '\t' => f.write_str("\\t"),
+            other => f.write_char(other),
+        }?;
+    }
+    f.write_char('"')
 }
 
 /// Reads the next value; `None`: the end, or, inside brackets, the closing one, which is left there.

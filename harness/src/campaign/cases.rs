@@ -7,31 +7,43 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::sim::Case;
+use crate::{sim::Case, workload::ExpectedVerdict};
 
-/// Every workload and plan of these files and folders, in the order of their paths, each once; workloads under these seeds.
+/// Every workload and plan of these files and folders, each once, in the order of their paths but those that expect a
+/// violation first, since they are over soon; workloads under these seeds.
 pub fn load(paths: &[PathBuf], seeds: &Range<u64>) -> Result<Vec<Case>, String> {
     let mut found = BTreeMap::new();
     for path in paths {
         let before = found.len();
-        gather(path, seeds, &mut found)?;
+        gather(path, Path::new(""), seeds, &mut found)?;
         if path.is_dir() && found.len() == before {
             return Err(format!("error: {} holds no workload (no file *.toml)", path.display()));
         }
     }
-    Ok(found.into_values().collect())
+    let mut cases: Vec<Case> = found.into_values().collect();
+    cases.sort_by_key(|case| case.plan.expect.verdict != ExpectedVerdict::Violation);
+    Ok(cases)
 }
 
-fn gather(path: &Path, seeds: &Range<u64>, found: &mut BTreeMap<PathBuf, Case>) -> Result<(), String> {
+fn gather(
+    path: &Path,
+    group: &Path,
+    seeds: &Range<u64>,
+    found: &mut BTreeMap<PathBuf, Case>,
+) -> Result<(), String> {
     if !path.is_dir() {
-        found.insert(path.to_owned(), Case::load(path, seeds.clone())?);
+        let mut case = Case::load(path, seeds.clone())?;
+        group.clone_into(&mut case.group);
+        found.insert(path.to_owned(), case);
         return Ok(());
     }
     let unreadable = |error| format!("error: {} cannot be read: {error}", path.display());
     for entry in fs::read_dir(path).map_err(unreadable)? {
         let inner = entry.map_err(unreadable)?.path();
-        if inner.is_dir() || inner.extension().is_some_and(|extension| extension == "toml") {
-            gather(&inner, seeds, found)?;
+        if inner.is_dir() {
+            gather(&inner, &group.join(inner.file_name().unwrap_or_default()), seeds, found)?;
+        } else if inner.extension().is_some_and(|extension| extension == "toml") {
+            gather(&inner, group, seeds, found)?;
         }
     }
     Ok(())
@@ -48,12 +60,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
         fs::create_dir(path("inner")).expect("made");
-        for name in ["b.toml", "a.toml", "inner/c.toml", "README.md"] {
+        for name in ["b.toml", "a.toml", "inner/b.toml", "README.md"] {
             fs::write(path(name), SMALL).expect("written");
         }
+        let negative = format!("{SMALL}\n[expect]\nverdict = 'violation'\n");
+        fs::write(path("inner/z.toml"), negative).expect("written");
         let cases = load(&[path("b.toml"), folder.path().to_owned()], &(0..9)).expect("all are right");
-        let paths: Vec<_> = cases.into_iter().map(|case| case.path).collect();
-        assert_eq!(paths, [path("a.toml"), path("b.toml"), path("inner/c.toml")]);
+        let names: Vec<_> = cases.iter().map(Case::name).collect();
+        assert_eq!(names, ["inner/z", "a", "b", "inner/b"]);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     clock::boottime_ns,
     report::{FAILED, severity},
-    sim,
-    workload::Time,
+    sim::{self, Case},
+    workload::{ExpectedVerdict, Time},
 };
 
 /// What to go through.
@@ -22,7 +22,8 @@ pub struct CampaignArguments {
     /// Workload files, and folders that are searched for them.
     #[arg(value_name = "DIR|WORKLOAD.toml", default_value = "workloads")]
     paths: Vec<PathBuf>,
-    /// How long it may take in all, such as 60m. Each workload has an equal share of what is left when it begins.
+    /// How long it may take in all, such as 60m. Each workload has an equal share of what is left when it begins; those that
+    /// expect a violation come first.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = crate::cli::time)]
     budget: Time,
     /// No seeds but these of each workload, however much time is left: from A up to, and without, B.
@@ -56,25 +57,30 @@ pub fn main(arguments: &CampaignArguments) -> ExitCode {
     let mut rows: Vec<Row> = Vec::new();
     for (place, case) in cases.iter().enumerate() {
         let left = Duration::from_nanos(end.saturating_sub(boottime_ns()));
-        let share = left / (cases.len() - place) as u32;
-        let row = hunt(case, &means(arguments, share));
+        let row = hunt(case, &means(arguments, left, &cases[place..]));
         say!("{}", table::line(&row));
         rows.push(row);
+        // after each, so that one that is interrupted has told what it knew
+        if let Some(path) = &arguments.junit
+            && let Err(error) = junit::write(path, &rows)
+        {
+            eprintln!("error: {error:#}");
+            return ExitCode::from(FAILED);
+        }
     }
-    let mut code = finish(&rows);
-    if let Some(path) = &arguments.junit
-        && let Err(error) = junit::write(path, &rows)
-    {
-        eprintln!("error: {error:#}");
-        code = [code, FAILED].into_iter().max_by_key(|code| severity(*code)).unwrap_or(FAILED);
-    }
-    ExitCode::from(code)
+    ExitCode::from(finish(&rows))
 }
 
-fn means(arguments: &CampaignArguments, share: Duration) -> Means {
-    let shrink = arguments.shrink.0.min(share / 2);
+/// What the first of these cases may spend. Time to shrink what negative workloads are expected to find is put aside, at most half
+/// of all, so that the others share the rest.
+fn means(arguments: &CampaignArguments, left: Duration, cases: &[Case]) -> Means {
+    let negative = |case: &&Case| case.plan.expect.verdict == ExpectedVerdict::Violation;
+    let expected = cases.iter().filter(negative).count() as u32;
+    let aside = arguments.shrink.0.min(left / 2 / expected.max(1));
+    let share = left.saturating_sub(aside * expected) / cases.len() as u32;
+    let shrink = if cases.iter().take(1).any(|case| negative(&case)) { aside } else { aside.min(share) };
     Means {
-        time: share.saturating_sub(shrink),
+        time: share,
         shrink,
         jobs: arguments.jobs.unwrap_or_else(sim::processors),
         out: arguments.out.clone(),

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use store::config::Mutant;
 
 use super::{Found, Row, Verdict};
@@ -10,7 +10,7 @@ use crate::{
     clock::boottime_ns,
     plan::Plan,
     report::NEVER_REACHED,
-    shrink::{self, Kind, NOT_AGAIN, Shrunk, Size},
+    shrink::{self, Kind, NotShrunk, Shrunk, Size},
     sim::{self, Case, Finding, Options, Outcome},
     workload::ExpectedVerdict,
 };
@@ -40,7 +40,10 @@ struct Tally {
     /// Why the first undecided seed is.
     why: String,
     failed: Option<String>,
+    /// The first that is expected, or, where nothing is, the first at all.
     found: Option<(u64, Finding)>,
+    /// The first that is not what a negative workload expects: another check found it, or the bug was not reached.
+    other: Option<(u64, Finding)>,
 }
 
 /// As workload files write it.
@@ -55,20 +58,24 @@ pub fn hunt(case: &Case, means: &Means) -> Row {
     let took = Duration::from_nanos(boottime_ns() - began);
     let negative = case.plan.expect.verdict == ExpectedVerdict::Violation;
     let (mut verdict, mut words) = judge(&tally, negative, case.plan.test.mutant.is_some());
-    let found = tally.found.map(|(seed, finding)| {
+    // what is not the expected violation has nothing to do with the planted bug, by which shrinking goes
+    let shrinks = tally.found.is_some() && !means.shrink.is_zero();
+    let found = tally.found.or(tally.other).map(|(seed, finding)| {
+        let kind = Kind::of(&finding);
         let plan = case.plan(seed);
-        let (found, kept) = found(case, &plan, &Kind::of(&finding), means, verdict);
-        if let Err(error) = kept {
-            // a violation says more than a failure
-            if verdict != Verdict::Unexpected {
-                verdict = Verdict::Failed;
-            }
-            words = format!("{words}; seed {seed}: {error:#}");
+        let small = shrinks.then(|| shrink::shrink(&plan, &kind, means.jobs, means.shrink));
+        if let Some(Err(why)) = small {
+            (verdict, words) = not_shrunk(why, verdict, &format!("{words}; seed {seed}: {why}"));
         }
-        found
+        let (again, kept) = keep(case, plan, small.as_ref(), verdict, means);
+        if let Err(error) = kept {
+            (verdict, words) = (worse(verdict, Verdict::Failed), format!("{words}; seed {seed}: {error:#}"));
+        }
+        let shrunk = small.and_then(Result::ok).map(|Shrunk { plan, took, .. }| (Size::of(&plan), took));
+        Found { seed, kind, shrunk, again }
     });
     Row {
-        workload: case.plan.workload.clone(),
+        workload: case.name(),
         mutant: case.plan.test.mutant.map(name_of_mutant),
         reached: tally.reached,
         seeds: tally.seeds,
@@ -80,6 +87,7 @@ pub fn hunt(case: &Case, means: &Means) -> Row {
 }
 
 fn run(case: &Case, means: &Means, end: u64) -> Tally {
+    let negative = case.plan.expect.verdict == ExpectedVerdict::Violation;
     let one = |seed| sim::run(&case.plan(seed), &Options::default());
     let finding = |outcome: &Outcome| sim::first_finding(&case.plan, outcome).cloned();
     let mut tally = Tally::default();
@@ -88,7 +96,7 @@ fn run(case: &Case, means: &Means, end: u64) -> Tally {
         let until = case.seeds.end.min(next + round * means.jobs as u64);
         let enough = |outcome: &Outcome| finding(outcome).is_some();
         for outcome in sim::run_seeds(next..until, means.jobs, one, enough) {
-            tally.take(&outcome, finding(&outcome));
+            tally.take(&outcome, finding(&outcome), negative);
         }
         next = until;
         round = ROUND.min(round * 2);
@@ -100,7 +108,7 @@ fn run(case: &Case, means: &Means, end: u64) -> Tally {
 }
 
 impl Tally {
-    fn take(&mut self, outcome: &Outcome, finding: Option<Finding>) {
+    fn take(&mut self, outcome: &Outcome, finding: Option<Finding>, negative: bool) {
         self.seeds += 1;
         self.reached += outcome.stats.mutant_reached;
         if let Some(why) = outcome.undecided.first() {
@@ -112,8 +120,14 @@ impl Tally {
         if let Some(why) = &outcome.failed {
             self.failed.get_or_insert_with(|| format!("seed {}: {why}", outcome.seed));
         }
-        if let Some(finding) = finding {
-            self.found.get_or_insert((outcome.seed, finding));
+        match finding {
+            Some(finding) => _ = self.found.get_or_insert((outcome.seed, finding)),
+            None if negative => {
+                if let Some(finding) = outcome.findings.first() {
+                    self.other.get_or_insert((outcome.seed, finding.clone()));
+                }
+            }
+            None => {}
         }
     }
 }
@@ -124,6 +138,10 @@ fn judge(tally: &Tally, negative: bool, planted: bool) -> (Verdict, String) {
         (_, Some((_, finding))) if !negative => (Verdict::Unexpected, finding.to_string()),
         (Some(why), _) => (Verdict::Failed, format!("the simulator failed: {why}")),
         (None, Some((_, finding))) => (Verdict::Expected, finding.to_string()),
+        (None, None) if tally.other.is_some() => {
+            let finding = tally.other.iter().map(|(_, finding)| finding.to_string()).collect::<String>();
+            (Verdict::Unexpected, format!("not the violation that is expected: {finding}"))
+        }
         (None, None) if planted && *reached == 0 => {
             (Verdict::Undecided, format!("{NEVER_REACHED} in {seeds} seeds"))
         }
@@ -135,28 +153,49 @@ fn judge(tally: &Tally, negative: bool, planted: bool) -> (Verdict, String) {
     }
 }
 
-/// What a seed has shown, shrunk if there is time; with whether it could be kept: a run that nobody expects, and what it was
-/// shrunk to.
-fn found(case: &Case, plan: &Plan, kind: &Kind, means: &Means, verdict: Verdict) -> (Found, Result<()>) {
+/// What it means that a seed that has shown something could not be shrunk.
+fn not_shrunk(why: NotShrunk, verdict: Verdict, words: &str) -> (Verdict, String) {
+    let verdict = match why {
+        NotShrunk::WithoutTheBug => Verdict::Unexpected,
+        NotShrunk::NotAgain => worse(verdict, Verdict::Failed),
+    };
+    (verdict, words.to_owned())
+}
+
+/// A violation that nobody expects says more than a failure.
+fn worse(one: Verdict, other: Verdict) -> Verdict {
+    if one == Verdict::Unexpected { one } else { other }
+}
+
+/// Keeps a run that nobody expects, and what it was shrunk to; how to see it again.
+fn keep(
+    case: &Case,
+    plan: Plan,
+    small: Option<&Result<Shrunk, NotShrunk>>,
+    verdict: Verdict,
+    means: &Means,
+) -> (String, Result<()>) {
     let seed = plan.seed;
-    let tried = (!means.shrink.is_zero()).then(|| shrink::shrink(plan, kind, means.jobs, means.shrink));
-    let differs = matches!(tried, Some(None));
-    let small = tried.flatten();
+    let out = means.out.join(&case.group);
     let mut again = case.again(seed);
-    let mut keep = || -> Result<()> {
+    let keep = || -> Result<()> {
         if verdict != Verdict::Expected {
-            sim::keep(&means.out, plan, &sim::run(plan, &Options::default()))?;
+            let plan = if matches!(small, Some(Err(NotShrunk::WithoutTheBug))) {
+                plan.without_mutant()
+            } else {
+                plan
+            };
+            let folder = sim::keep(&out, &plan, &sim::run(&plan, &Options::default()))?;
+            again = sim::again_of_plan(&folder.join("plan.toml"));
         }
-        if let Some(small) = &small {
-            let folder = sim::keep_shrunk(&means.out, &small.plan, seed)?;
-            again = format!("harness sim --plans {}/plan.toml --tale", folder.display());
+        if let Some(Ok(small)) = small {
+            let folder = sim::keep_shrunk(&out, &small.plan, seed)?;
+            again = sim::again_of_plan(&folder.join("plan.toml"));
         }
-        ensure!(!differs, NOT_AGAIN);
         Ok(())
     };
     let kept = keep();
-    let shrunk = small.map(|Shrunk { plan, took, .. }| (Size::of(&plan), took));
-    (Found { seed, kind: kind.clone(), shrunk, again }, kept)
+    (again, kept)
 }
 
 #[cfg(test)]
@@ -174,7 +213,7 @@ mod tests {
         let mut tally = Tally::default();
         for (outcome, found) in outcomes {
             let finding = Finding { by: CheckName::Linearizable, text: "so".to_owned() };
-            tally.take(outcome, found.then_some(finding));
+            tally.take(outcome, found.then_some(finding), negative);
         }
         judge(&tally, negative, planted).0
     }
@@ -186,7 +225,22 @@ mod tests {
         assert_eq!(bug(&[(outcome(1, false), false)]), Verdict::Unexpected);
         assert_eq!(bug(&[(outcome(0, false), false)]), Verdict::Undecided, "it was never reached");
         assert_eq!(bug(&[(outcome(1, true), false)]), Verdict::Undecided);
+        // what nobody expects is a violation, whether the bug was reached or not
+        let finding = Finding { by: CheckName::Progress, text: "so".to_owned() };
+        for reached in [0, 1] {
+            let other = Outcome { findings: vec![finding.clone()], ..outcome(reached, false) };
+            assert_eq!(bug(&[(other.clone(), false)]), Verdict::Unexpected);
+            assert_eq!(bug(&[(other, false), (outcome(1, false), true)]), Verdict::Expected);
+        }
         assert_eq!(bug(&[(outcome(1, true), false), (outcome(1, false), false)]), Verdict::Unexpected);
+    }
+
+    #[test]
+    fn what_shows_without_the_planted_bug_is_a_bug_of_the_store() {
+        let verdict = |why, before| not_shrunk(why, before, "").0;
+        assert_eq!(verdict(NotShrunk::WithoutTheBug, Verdict::Expected), Verdict::Unexpected);
+        assert_eq!(verdict(NotShrunk::NotAgain, Verdict::Expected), Verdict::Failed);
+        assert_eq!(verdict(NotShrunk::NotAgain, Verdict::Unexpected), Verdict::Unexpected);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::shrink::{Kind, Size};
 /// How the seeds of one workload went.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// The workload.
+    /// The workload: its file, with its place in the folder that was searched.
     pub workload: String,
     /// Its planted bug, if it has one.
     pub mutant: Option<String>,

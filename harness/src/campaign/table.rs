@@ -6,7 +6,7 @@ use super::{Found, Row, Verdict};
 
 /// Widths of the columns but for the last.
 const COLUMNS: [(&str, usize); 6] =
-    [("workload", 34), ("seeds", 7), ("reached", 8), ("found by", 16), ("seed", 6), ("time", 8)];
+    [("workload", 44), ("seeds", 7), ("reached", 8), ("found by", 16), ("seed", 6), ("time", 8)];
 
 /// The line above all rows.
 pub fn head() -> String {
@@ -53,14 +53,11 @@ pub fn bugs(rows: &[Row]) -> Option<String> {
     let mut times: Vec<Duration> =
         planted.iter().filter(|row| row.found.is_some()).map(|row| row.took).collect();
     times.sort();
-    let worst = times.last()?;
-    let median = times[times.len() / 2];
     let (found, all) = (times.len(), planted.len());
-    Some(format!(
-        "{found} of {all} planted bugs found, median {}, worst {}",
-        seconds(median),
-        seconds(*worst)
-    ))
+    let quickly = times.last().map_or_else(String::new, |worst| {
+        format!(", median {}, worst {}", seconds(times[times.len() / 2]), seconds(*worst))
+    });
+    (all > 0).then(|| format!("{found} of {all} planted bugs found{quickly}"))
 }
 
 fn is_control(row: &Row) -> bool {
@@ -133,5 +130,7 @@ mod tests {
             Some("1 of 2 planted bugs found, median 2.3 s, worst 2.3 s"),
             "a control is no bug"
         );
+        assert_eq!(bugs(&rows[1..]).as_deref(), Some("0 of 1 planted bugs found"));
+        assert_eq!(bugs(&rows[2..]), None);
     }
 }

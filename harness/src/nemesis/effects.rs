@@ -85,6 +85,11 @@ impl Active {
         }
     }
 
+    /// Whether it is over as soon as it has begun: it leaves nothing behind that could be undone, or it found nobody.
+    pub fn is_instant(&self) -> bool {
+        self.nodes.is_empty() || self.effect(0).is_none()
+    }
+
     /// From one change of its links to the next; none: they stay as they are.
     pub fn period(&self) -> Option<Time> {
         match self.spec.action {

@@ -501,6 +501,7 @@ impl Nemesis {
             name: active.spec.name.clone(),
             planned: active.planned,
             struck,
+            instant: active.is_instant(),
         });
         if let Some(name) = &active.spec.name {
             self.triggers.faults.send_modify(|faults| {

@@ -77,6 +77,8 @@ pub struct FaultFigures {
     pub from: u64,
     /// When it was undone.
     pub to: Option<u64>,
+    /// It did not last: there was nothing to undo.
+    pub instant: bool,
     /// Answered operations that overlap it.
     pub overlapping: u64,
     /// How much it has struck, where that is counted; 0: it came to nothing.
@@ -151,15 +153,17 @@ fn latency(way: &'static str, operations: &[&Completed], seconds: f64) -> Option
 /// The faults that began before everything was `healed`, with the answered operations beside them, of which these are the
 /// beginnings and ends.
 pub fn fault_figures(answered: &[(u64, u64)], faults: &[Nemesis], healed: u64) -> Vec<FaultFigures> {
-    let end_of = |fault: u64| {
-        faults.iter().find(|record| record.fault == fault && !record.begins).map(|record| record.time)
+    let end_of = |begin: &Nemesis| {
+        let end = faults.iter().find(|record| record.fault == begin.fault && !record.begins);
+        end.map(|record| record.time)
     };
     faults
         .iter()
         .filter(|record| record.begins && record.time <= healed)
         .map(|record| {
-            let to = end_of(record.fault);
-            let until = to.unwrap_or(u64::MAX).min(healed.max(record.time));
+            let to = end_of(record);
+            let until =
+                to.or(record.instant.then_some(record.time)).unwrap_or(u64::MAX).min(healed.max(record.time));
             let overlaps = |(invoked, ended): &&(u64, u64)| *invoked <= until && *ended >= record.time;
             FaultFigures {
                 fault: record.fault,
@@ -169,6 +173,7 @@ pub fn fault_figures(answered: &[(u64, u64)], faults: &[Nemesis], healed: u64) -
                 from: record.time,
                 to,
                 overlapping: answered.iter().filter(overlaps).count() as u64,
+                instant: record.instant,
                 struck: struck(record.fault, faults),
             }
         })

@@ -108,6 +108,7 @@ mod tests {
             name: None,
             planned,
             struck,
+            instant: false,
         }
     }
 

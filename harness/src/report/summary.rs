@@ -153,8 +153,8 @@ mod tests {
     use crate::{
         cluster::Death,
         history_writer::Completed,
-        report::{Check, Facts},
-        workload::CheckName,
+        report::{Check, Facts, missing},
+        workload::{CheckName, Require},
     };
 
     fn operation(name: &'static str, kind: Kind, fast: bool, from_ms: u64, to_ms: u64) -> Completed {
@@ -181,6 +181,22 @@ mod tests {
             name: None,
             planned: None,
             struck: (!begins).then_some(1),
+            instant: false,
+        }
+    }
+
+    #[test]
+    fn what_does_not_last_has_only_beside_it_what_was_under_way() {
+        let instant = Nemesis { instant: true, action: "reset".to_owned(), ..fault(true, 400) };
+        let completed =
+            [operation("get", Kind::Ok, true, 399, 401), operation("get", Kind::Ok, true, 500, 501)];
+        let required = Require { operations_per_fault: 2, ..Require::default() };
+        for (fault, overlapping, missing_ones) in
+            [(instant, 1, 0), (fault(true, 400), 2, 0), (fault(true, 450), 1, 1)]
+        {
+            let figures = Figures::gather(&completed, &[fault], 900_000_000, 2_000_000_000);
+            assert_eq!(figures.faults[0].overlapping, overlapping);
+            assert_eq!(missing(&required, &Facts::default(), &figures).len(), missing_ones);
         }
     }
 

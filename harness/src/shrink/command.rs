@@ -8,11 +8,11 @@ use std::{
 
 use clap::Args;
 
-use super::{Kind, NOT_AGAIN, Shrunk, Size, shrink};
+use super::{Kind, Shrunk, Size, shrink};
 use crate::{
     plan::Plan,
     report::{FAILED, html},
-    sim::{self, Case, Finding, Options, Outcome},
+    sim::{self, Case, Finding, Options, Outcome, again_of_plan},
     workload::Time,
 };
 
@@ -42,25 +42,31 @@ const NOTHING: u8 = 3;
 /// Shrinks what the command line says.
 pub fn main(arguments: &ShrinkArguments) -> ExitCode {
     let jobs = arguments.jobs.unwrap_or_else(sim::processors);
-    let failing = match failing(arguments, jobs) {
-        Ok(failing) => failing,
+    let (plan, finding) = match failing(arguments, jobs) {
+        Ok(Searched::Fails(plan, finding)) => (plan, finding),
+        Ok(Searched::Nothing) => {
+            say!("nothing to shrink: no run of {} fails in simulation", arguments.file.display());
+            return ExitCode::from(NOTHING);
+        }
+        Ok(Searched::Broken(why)) => {
+            eprintln!("error: nothing to shrink; the simulator failed: {why}");
+            return ExitCode::from(FAILED);
+        }
         Err(problem) => {
             eprintln!("{problem}");
             return ExitCode::from(2);
         }
     };
-    let Some((plan, finding)) = failing else {
-        say!("nothing to shrink: no run of {} fails in simulation", arguments.file.display());
-        return ExitCode::from(NOTHING);
-    };
     let kind = Kind::of(&finding);
     say!("{} seed {}: {kind}: {finding}", plan.workload, plan.seed);
     say!("before  {}", Size::of(&plan));
-    let Some(shrunk) = shrink(&plan, &kind, jobs, arguments.budget.0) else {
-        eprintln!("error: {NOT_AGAIN}");
-        return ExitCode::from(FAILED);
-    };
-    show(&shrunk, &arguments.out, plan.seed)
+    match shrink(&plan, &kind, jobs, arguments.budget.0) {
+        Ok(shrunk) => show(&shrunk, &arguments.out, plan.seed),
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::from(FAILED)
+        }
+    }
 }
 
 fn show(shrunk: &Shrunk, out: &Path, seed: u64) -> ExitCode {
@@ -71,7 +77,7 @@ fn show(shrunk: &Shrunk, out: &Path, seed: u64) -> ExitCode {
         Ok(folder) => {
             say!("kept    {}", folder.display());
             say!("report  {}", folder.join(html::FILE).display());
-            say!("again   harness sim --plans {}/plan.toml --tale", folder.display());
+            say!("again   {}", again_of_plan(&folder.join("plan.toml")));
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -81,12 +87,28 @@ fn show(shrunk: &Shrunk, out: &Path, seed: u64) -> ExitCode {
     }
 }
 
-/// The first plan that fails, with what is wrong.
-fn failing(arguments: &ShrinkArguments, jobs: usize) -> Result<Option<(Plan, Finding)>, String> {
+/// What the seeds have shown.
+enum Searched {
+    /// The first plan that fails, with what is wrong.
+    Fails(Box<Plan>, Finding),
+    /// The simulator itself failed, and no plan did.
+    Broken(String),
+    Nothing,
+}
+
+fn failing(arguments: &ShrinkArguments, jobs: usize) -> Result<Searched, String> {
     let case = Case::load(&arguments.file, arguments.seeds.clone())?;
     let one = |seed: u64| sim::run(&case.plan(seed), &Options::default());
     let finding = |outcome: &Outcome| sim::first_finding(&case.plan, outcome).cloned();
     let outcomes = sim::run_seeds(case.seeds.clone(), jobs, one, |outcome| finding(outcome).is_some());
-    let last = outcomes.last();
-    Ok(last.and_then(|last| Some((case.plan(last.seed), finding(last)?))))
+    let fails = outcomes.last().and_then(|last| Some((case.plan(last.seed), finding(last)?)));
+    let broken = || {
+        let failed = |outcome: &Outcome| Some(format!("seed {}: {}", outcome.seed, outcome.failed.as_ref()?));
+        outcomes.iter().find_map(failed)
+    };
+    Ok(match (fails, broken()) {
+        (Some((plan, finding)), _) => Searched::Fails(Box::new(plan), finding),
+        (None, Some(why)) => Searched::Broken(why),
+        (None, None) => Searched::Nothing,
+    })
 }

@@ -1,10 +1,10 @@
 //! Delta debugging: a list made as short as it goes by leaving out ever smaller pieces of it.
 
-/// A list that is as short as leaving out one piece after another makes it: `fails` says whether what is kept still fails, and
-/// the whole list is known to. Once every single item is needed, no more is tried (Zeller & Hildebrandt 2002, "Simplifying and
+/// A list that is as short as leaving out one piece after another makes it: `fails` says whether what is kept still fails
+/// (`None`: there is no time left to say), and the whole list is known to. Once every single item is needed, no more is tried (Zeller & Hildebrandt 2002, "Simplifying and
 /// Isolating Failure-Inducing Input", section 3: 1-minimal, if `fails` says the same each time).
-pub fn minimize<T: Clone>(mut items: Vec<T>, mut fails: impl FnMut(&[T]) -> bool) -> Vec<T> {
-    if items.is_empty() || fails(&[]) {
+pub fn minimize<T: Clone>(mut items: Vec<T>, mut fails: impl FnMut(&[T]) -> Option<bool>) -> Vec<T> {
+    if items.is_empty() || fails(&[]) == Some(true) {
         return Vec::new();
     }
     let mut piece = items.len().div_ceil(2);
@@ -16,10 +16,11 @@ pub fn minimize<T: Clone>(mut items: Vec<T>, mut fails: impl FnMut(&[T]) -> bool
             let mut kept = items.clone();
             kept.drain(start..end);
             // the empty list was tried above
-            if !kept.is_empty() && fails(&kept) {
-                items = kept;
-            } else {
-                start = end;
+            let smaller = if kept.is_empty() { Some(false) } else { fails(&kept) };
+            match smaller {
+                Some(true) => items = kept,
+                Some(false) => start = end,
+                None => return items,
             }
         }
         if piece == 1 && items.len() == before {
@@ -40,7 +41,7 @@ mod tests {
             let mut tried = 0;
             let left = minimize(all, |kept| {
                 tried += 1;
-                needed.iter().all(|item| kept.contains(item))
+                Some(needed.iter().all(|item| kept.contains(item)))
             });
             assert_eq!(left, needed);
             assert!(tried < 400, "{tried} were tried for {needed:?}");
@@ -49,8 +50,20 @@ mod tests {
 
     #[test]
     fn one_of_two_is_enough() {
-        let left = minimize(vec!['a', 'b', 'c', 'd'], |kept| kept.contains(&'b') || kept.contains(&'d'));
+        let left =
+            minimize(vec!['a', 'b', 'c', 'd'], |kept| Some(kept.contains(&'b') || kept.contains(&'d')));
         assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[test]
+    fn when_the_time_is_up_nothing_more_is_tried() {
+        let mut left = 3;
+        let shortened = minimize((0..100).collect::<Vec<u32>>(), |kept| {
+            assert!(left > 0, "it was said that there is no time left");
+            left -= 1;
+            (left > 0).then(|| kept.contains(&99))
+        });
+        assert_eq!(shortened, (50..100).collect::<Vec<u32>>());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! First the operations that clients drew from their streams are listed one by one; then faults, steps, operations, clients,
 //! keys, nodes, times and what else the plan has are left out, piece by piece, as long as simulated runs show the same kind
-//! of violation ([`Kind`]), and do not show it without the bug that is planted. The simulator repeats a plan exactly, so the result fails every time.
+//! of violation ([`Kind`]), and do not show it without the bug that is planted. The simulator repeats a plan exactly, so the
+//! result fails every time.
 //!
 //! | file | |
 //! |---|---|
@@ -44,15 +45,25 @@ pub struct Shrunk {
     pub unfinished: bool,
 }
 
-/// What is wrong with a plan that cannot be shrunk.
-pub const NOT_AGAIN: &str =
-    "a second run of the same plan shows no such violation, or shows it without the planted bug as well";
+/// Why a plan cannot be shrunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotShrunk {
+    /// The simulator is not deterministic.
+    #[error("a second run of the same plan shows no such violation")]
+    NotAgain,
+    /// It is not the planted bug that fails: the store does.
+    #[error("the same plan shows it without the planted bug as well")]
+    WithoutTheBug,
+}
 
-/// Shrinks a plan that shows this kind of violation in simulation; none: it shows none, or not for the bug that is planted.
-pub fn shrink(plan: &Plan, kind: &Kind, jobs: usize, budget: Duration) -> Option<Shrunk> {
+/// Shrinks a plan that shows this kind of violation in simulation, and does not show it without the bug that is planted.
+pub fn shrink(plan: &Plan, kind: &Kind, jobs: usize, budget: Duration) -> Result<Shrunk, NotShrunk> {
     let began = boottime_ns();
     let mut trials = Trials::new(kind.clone(), jobs, budget);
-    let plan = trials.fails_within(plan, 1)?;
+    let Some(plan) = trials.fails_within(plan, 1) else {
+        let without = plan.test.mutant.is_some() && trials.shows_without_mutant(plan);
+        return Err(if without { NotShrunk::WithoutTheBug } else { NotShrunk::NotAgain });
+    };
     let mut reduction = Reduction { plan, trials: &mut trials };
     reduction.end();
     if reduction.plan.clients.iter().any(|client| client.asks.is_none()) {
@@ -63,7 +74,7 @@ pub fn shrink(plan: &Plan, kind: &Kind, jobs: usize, budget: Duration) -> Option
     }
     reduction.run(kind.by);
     let plan = reduction.plan;
-    Some(Shrunk {
+    Ok(Shrunk {
         plan,
         runs: trials.runs,
         took: Duration::from_nanos(boottime_ns() - began),

@@ -79,9 +79,12 @@ impl Reduction<'_> {
     /// Takes the shortest of a list that still fails.
     fn shorten<T: Clone>(&mut self, items: Vec<T>, set: impl Fn(&mut Plan, &[T])) {
         minimize(items, |kept| {
+            if self.trials.is_over() {
+                return None;
+            }
             let mut candidate = self.plan.clone();
             set(&mut candidate, kept);
-            self.take(&candidate)
+            Some(self.take(&candidate))
         });
     }
 

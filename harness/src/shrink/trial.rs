@@ -117,7 +117,7 @@ impl Trials {
     }
 
     /// Whether it is not the planted bug that fails: a plan of which too much is left out can be too little to succeed.
-    fn shows_without_mutant(&mut self, plan: &Plan) -> bool {
+    pub fn shows_without_mutant(&mut self, plan: &Plan) -> bool {
         self.runs += 1;
         let plan = plan.clone().without_mutant();
         let one = |_| sim::run(&plan, &Options::default());

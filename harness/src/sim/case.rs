@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     plan::Plan,
+    terminal::for_shell,
     workload::{self, Time, Workload},
 };
 
@@ -19,8 +20,12 @@ pub struct Case {
     pub plan: Plan,
     /// The seeds; of a plan its own.
     pub seeds: Range<u64>,
+    /// Where it lies in the folder that was searched for it: tells apart what has the same name.
+    pub group: PathBuf,
     /// None: the file is a plan.
     workload: Option<Workload>,
+    /// What the command line adds to the file.
+    options: String,
 }
 
 impl Case {
@@ -28,14 +33,25 @@ impl Case {
     pub fn of_workload(path: &Path, seeds: Range<u64>) -> Result<Self, String> {
         let workload = workload::load(path).map_err(|problem| problem.to_string())?;
         let plan = Plan::new(workload.clone(), seeds.start);
-        Ok(Self { path: path.to_owned(), plan, seeds, workload: Some(workload) })
+        Ok(Self::of(path, plan, seeds, Some(workload)))
     }
 
     /// Reads a plan, as results hold it.
     pub fn of_plan(path: &Path) -> Result<Self, String> {
         let plan = Plan::load(path)?;
         let seeds = plan.seed..plan.seed + 1;
-        Ok(Self { path: path.to_owned(), plan, seeds, workload: None })
+        Ok(Self::of(path, plan, seeds, None))
+    }
+
+    fn of(path: &Path, plan: Plan, seeds: Range<u64>, workload: Option<Workload>) -> Self {
+        let (path, group, options) = (path.to_owned(), PathBuf::new(), String::new());
+        Self { path, plan, seeds, group, workload, options }
+    }
+
+    /// The name of its file, with its group.
+    pub fn name(&self) -> String {
+        let file = self.path.file_stem().unwrap_or_default();
+        self.group.join(file).to_string_lossy().into_owned()
     }
 
     /// Reads a file that is a plan or a workload: plans name their workload, workload files do not.
@@ -50,7 +66,8 @@ impl Case {
     #[must_use]
     pub fn without_mutant(self) -> Self {
         let workload = self.workload.map(Workload::without_mutant);
-        Self { plan: self.plan.without_mutant(), workload, ..self }
+        let options = format!("{} --without-mutant", self.options);
+        Self { plan: self.plan.without_mutant(), workload, options, ..self }
     }
 
     /// Warm-up and faults of the workload together take this long.
@@ -58,6 +75,7 @@ impl Case {
         if let Some(workload) = &mut self.workload {
             workload.limit_time(limit);
             self.plan = Plan::new(workload.clone(), self.seeds.start);
+            self.options = format!("{} --time-limit {limit}", self.options);
         }
     }
 
@@ -68,12 +86,19 @@ impl Case {
 
     /// The command that tells what happens under a seed.
     pub fn again(&self, seed: u64) -> String {
-        let path = self.path.display();
+        let options = &self.options;
         match &self.workload {
-            Some(_) => format!("harness sim {path} --seeds {seed}..{} --tale", seed + 1),
-            None => format!("harness sim --plans {path} --tale"),
+            Some(_) => {
+                format!("harness sim {} --seeds {seed}..{} --tale{options}", for_shell(&self.path), seed + 1)
+            }
+            None => again_of_plan(&self.path) + options,
         }
     }
+}
+
+/// The command that tells what happens in the simulated run of a plan.
+pub fn again_of_plan(plan: &Path) -> String {
+    format!("harness sim --plans {} --tale", for_shell(plan))
 }
 
 #[cfg(test)]
@@ -89,6 +114,13 @@ mod tests {
         let workload = Case::load(&path("w.toml"), 4..9).expect("a workload");
         assert_eq!((workload.seeds.clone(), workload.plan(7).seed), (4..9, 7));
         assert!(workload.again(7).ends_with("w.toml --seeds 7..8 --tale"));
+        let mut limited = workload.clone().without_mutant();
+        limited.limit_time(Time(std::time::Duration::from_secs(3)));
+        assert!(
+            limited.again(7).ends_with(" --tale --without-mutant --time-limit 3s"),
+            "{}",
+            limited.again(7)
+        );
         let plan = toml::to_string(&workload.plan(6)).expect("TOML");
         std::fs::write(path("p.toml"), plan).expect("written");
         let plan = Case::load(&path("p.toml"), 0..100).expect("a plan");

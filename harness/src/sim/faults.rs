@@ -559,6 +559,7 @@ impl World<'_> {
             name: active.spec.name.clone(),
             planned: active.planned,
             struck,
+            instant: active.is_instant(),
         }));
         if let Some(name) = &active.spec.name {
             self.happened(|happening| match happening {

@@ -18,8 +18,10 @@ use super::{
 };
 use crate::{
     plan::Plan,
+    recorded::messages,
     report::{Status, html},
     results::ResultsFolder,
+    terminal::for_shell,
     workload::CheckName,
 };
 
@@ -67,7 +69,7 @@ fn keep_as(results: &Path, name: &str, plan: &Plan, outcome: &Outcome) -> Result
         write_lines(&folder.path().join(format!("trace/node-{node}.jsonl")), lines)?;
     }
     let messages = world.post.take().unwrap_or_default().all();
-    folder.write(html::messages::FILE, &serde_json::to_string(&messages)?)?;
+    folder.write(messages::FILE, &serde_json::to_string(&messages)?)?;
     let verdict = verdict(plan, outcome, folder.path());
     folder.write("verdict.json", &serde_json::to_string_pretty(&verdict)?)?;
     html::write(folder.path())?;
@@ -99,7 +101,7 @@ fn verdict<'a>(plan: &'a Plan, outcome: &'a Outcome, folder: &Path) -> Verdict<'
         words: words.or(undecided).unwrap_or_else(|| "nothing was decided".to_owned()),
         again: format!(
             "cargo run --release -p harness -- sim --plans {} --tale",
-            folder.join("plan.toml").display()
+            for_shell(&folder.join("plan.toml"))
         ),
         missing: &outcome.undecided,
         checks,

@@ -45,7 +45,7 @@ mod verdict;
 mod watch;
 mod world;
 
-pub use case::Case;
+pub use case::{Case, again_of_plan};
 pub use command::{first_finding, found, processors};
 pub use keep::{keep, keep_shrunk};
 pub use seeds::{Outcome, history, repeat, run, run_seeds};

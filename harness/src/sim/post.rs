@@ -2,7 +2,7 @@
 
 use store::{api::NodeId, core::Message};
 
-use crate::{report::html::messages, workload::seen};
+use crate::{recorded::messages, workload::seen};
 
 /// The messages in the order in which they were sent; behind them those that arrived twice.
 #[derive(Debug, Default)]

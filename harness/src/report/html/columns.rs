@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{
-    pack::Column,
-    recorded::{Operation, Outcome, Recorded, What},
-};
+use super::pack::Column;
+use crate::recorded::{Operation, Outcome, Recorded, What};
 
 /// Most bytes of all texts together, as long as each may have a few.
 const TEXTS: usize = 600_000;

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use checker::{
+    history::Nemesis,
     lease_safety::{Clocks, FOREVER, Traces},
     trace::{Ballot, TraceEvent, TraceLine},
 };
 use serde::Serialize;
 
-use super::recorded::Recorded;
+use crate::recorded::Recorded;
 
 /// Most intervals of one kind that are drawn.
 const MOST: usize = 3000;
@@ -60,6 +61,8 @@ pub(super) struct Roles {
     pub(super) clocks: Vec<ClockPiece>,
     /// When nodes started: node, boot, when.
     pub(super) starts: Vec<(u64, u64, i64)>,
+    /// From when until when nodes were dead: node, from, to.
+    pub(super) dead: Vec<(u64, i64, i64)>,
     /// The replicas of each partition.
     pub(super) replicas: BTreeMap<u32, Vec<u64>>,
     /// Intervals that were left out.
@@ -82,38 +85,69 @@ pub(super) fn roles(run: &Recorded) -> Roles {
             let next = lines.peek();
             if next.is_none_or(|next| next.boot != line.boot) {
                 let end = death(run, line, next.map(|next| next.common));
-                reading.stop(line.node, end);
+                reading.stop(line.node, (end.at, end.why));
+                reading.roles.dead.extend(end.until.map(|until| (line.node, end.at, until)));
             }
         }
     }
     let mut roles = reading.roles;
     for role in [Role::Grants, Role::Holds, Role::Leads] {
         let before = roles.intervals.len();
+        let all = roles.intervals.iter().filter(|interval| interval.role == role).count();
         let mut count = 0;
+        // of too many those that are evenly spread are left, so that no node seems to have done nothing
         roles.intervals.retain(|interval| {
-            count += usize::from(interval.role == role);
-            interval.role != role || count <= MOST
+            if interval.role != role || all <= MOST {
+                return true;
+            }
+            count += 1;
+            count * MOST / all > (count - 1) * MOST / all
         });
         roles.left_out += before - roles.intervals.len();
     }
     roles
 }
 
-/// When a life of a node ended that traced `last` as its last word: when it was killed, or else when the run ended.
-fn death(run: &Recorded, last: &TraceLine, next: Option<u64>) -> (i64, &'static str) {
+/// The end of a life of a node, in microseconds.
+struct End {
+    at: i64,
+    why: &'static str,
+    /// When it lived again, or the run ended; none: it lived to the end.
+    until: Option<i64>,
+}
+
+/// When a life of a node ended that traced `last` as its last word: when it was killed, or else when the run ended. A node that
+/// has lost its disk (a wipe) traces no more, and lives.
+fn death(run: &Recorded, last: &TraceLine, next: Option<u64>) -> End {
     let since = |common: u64| common as i64 - run.header.origin as i64;
     let last_words = since(last.common);
     let by = next.map_or(run.last as i64, since);
     let kill = run.faults.iter().find(|fault| {
         let hits = fault.begins && fault.nodes.contains(&last.node);
-        let kills = ["kill", "wipe", "lose"].iter().any(|word| fault.action.starts_with(word));
+        let kills =
+            ["kill", "wipe", "restart", "lose", "corrupt"].iter().any(|word| fault.action.starts_with(word));
         hits && kills && (last_words - 1_000_000..=by).contains(&(fault.time as i64))
     });
-    match (kill, next) {
-        (Some(kill), _) => ((kill.time as i64).max(last_words) / 1000, "the node was killed"),
-        (None, Some(_)) => (last_words / 1000, "the node stopped"),
-        (None, None) => (by.max(last_words) / 1000, "the record ends"),
-    }
+    let died = run
+        .verdict
+        .as_ref()
+        .is_some_and(|verdict| verdict.deaths.iter().any(|death| death.node == last.node));
+    let back = |kill: &Nemesis| run.faults.iter().find(|end| !end.begins && end.fault == kill.fault);
+    let end = run.last as i64;
+    let (at, why, until) = match (kill, next) {
+        (Some(kill), Some(next)) => {
+            ((kill.time as i64).max(last_words), "the node was killed", Some(since(next)))
+        }
+        (Some(kill), None) => {
+            let until =
+                if kill.instant { None } else { Some(back(kill).map_or(end, |back| back.time as i64)) };
+            ((kill.time as i64).max(last_words), "the node was killed", until)
+        }
+        (None, Some(next)) => (last_words, "the node stopped", Some(since(next))),
+        (None, None) if died => (last_words, "the node died", Some(end)),
+        (None, None) => (by.max(last_words), "the record ends", None),
+    };
+    End { at: at / 1000, why, until: until.map(|until| until / 1000) }
 }
 
 struct Reading {
@@ -274,5 +308,6 @@ mod tests {
         assert_eq!(leads.ballot, "0.2.0@n1");
         assert_eq!(roles.starts, [(1, 1, 1000), (1, 2, 8000)]);
         assert_eq!(roles.clocks.len(), 1);
+        assert_eq!(roles.dead, [(1, 6000, 8000)]);
     }
 }

@@ -6,10 +6,8 @@
 mod columns;
 mod finding;
 mod intervals;
-pub(crate) mod messages;
 mod pack;
 mod page;
-mod recorded;
 mod sample;
 mod series;
 
@@ -22,12 +20,15 @@ use anyhow::{Context, Result};
 use checker::history::Nemesis;
 use serde::Serialize;
 
-use crate::proxy::LinkCounters;
+use crate::{
+    proxy::LinkCounters,
+    recorded::{CheckWords, Recorded},
+    terminal::for_shell,
+};
 use columns::Columns;
 use finding::Findings;
 use intervals::Roles;
 use page::Headline;
-use recorded::{CheckWords, Recorded};
 use sample::Sample;
 use series::{Throughput, Way};
 
@@ -99,6 +100,8 @@ struct Fault<'a> {
     requested: u64,
     from: u64,
     to: Option<u64>,
+    /// It did not last: it ends where it begins.
+    instant: bool,
     struck: Option<u64>,
 }
 
@@ -183,7 +186,12 @@ fn judged(run: &Recorded, findings: &Findings) -> Judged {
 /// How to do it again, of a run whose verdict does not say so: its plan says all that a run is told.
 fn again(run: &Recorded) -> String {
     let how = if run.simulated() { "sim --tale --plans" } else { "run --plans" };
-    format!("cargo run --release -p harness -- {how} {}", run.folder.join("plan.toml").display())
+    match &run.plan {
+        Some(_) => {
+            format!("cargo run --release -p harness -- {how} {}", for_shell(&run.folder.join("plan.toml")))
+        }
+        None => "the run has left no plan that could be run again".to_owned(),
+    }
 }
 
 fn faults(records: &[Nemesis]) -> Vec<Fault<'_>> {
@@ -197,7 +205,8 @@ fn faults(records: &[Nemesis]) -> Vec<Fault<'_>> {
         nodes: &begin.nodes,
         requested: begin.requested / 1000,
         from: begin.time / 1000,
-        to: end(begin).map(|end| end.time / 1000),
+        to: end(begin).map(|end| end.time / 1000).or(begin.instant.then_some(begin.time / 1000)),
+        instant: begin.instant,
         struck: end(begin).and_then(|end| end.struck).or(begin.struck),
     });
     fault.collect()
@@ -216,10 +225,8 @@ fn nodes(run: &Recorded) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        recorded::{Operation, Outcome, What},
-        *,
-    };
+    use super::*;
+    use crate::recorded::{Operation, Outcome, What};
 
     /// An answered read, invoked and taking so many nanoseconds.
     pub(super) fn operation(invoked: u64, took: u64) -> Operation {
@@ -235,6 +242,7 @@ mod tests {
             what: What::Get,
             outcome: Outcome::Ok,
             key: 1,
+            integer: true,
             value: 0,
             expected: 0,
             returned: 0,
@@ -275,9 +283,10 @@ mod tests {
                 r#"{{"record":"nemesis","time":{time},"requested":{time},"fault":{fault},"begins":{begins},{rest}}}"#
             )
         };
-        let run = recorded(&[fault(1000, 1, true), fault(3000, 2, true), fault(5000, 1, false)]);
+        let instant = fault(4000, 3, true).replace("pause", "reset").replace("[1]", "[1],\"instant\":true");
+        let run = recorded(&[fault(1000, 1, true), fault(3000, 2, true), instant, fault(5000, 1, false)]);
         let spans: Vec<_> = faults(&run.faults).iter().map(|fault| (fault.from, fault.to)).collect();
-        assert_eq!(spans, [(1, Some(5)), (3, None)]);
+        assert_eq!(spans, [(1, Some(5)), (3, None), (4, Some(4))]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::recorded::{Operation, Outcome, Recorded};
+use crate::recorded::{Operation, Outcome, Recorded};
 
 /// Most operations of a page.
 const MOST: usize = 24_000;
@@ -45,8 +45,15 @@ fn choose_of(operations: &[Operation], core: &BTreeSet<usize>, most: usize) -> S
     let ended = |outcomes: &[Outcome]| {
         (0..total).filter(|&index| outcomes.contains(&operations[index].outcome)).collect()
     };
-    kept.extend(evenly(ended(&[Outcome::Info, Outcome::Open]), UNKNOWN));
-    kept.extend(evenly(ended(&[Outcome::Fail]), FAILED));
+    let (unknown, failed): (Vec<usize>, Vec<usize>) =
+        (ended(&[Outcome::Info, Outcome::Open]), ended(&[Outcome::Fail]));
+    let few = |all: usize, most: usize, what: &str| {
+        if all > most { format!("{most} of {all} {what}") } else { format!("all {what}") }
+    };
+    let not_ok =
+        few(unknown.len(), UNKNOWN, "unknown ones") + ", " + &few(failed.len(), FAILED, "that failed");
+    kept.extend(evenly(unknown, UNKNOWN));
+    kept.extend(evenly(failed, FAILED));
     let took = |index: usize| operations[index].ended.unwrap_or(u64::MAX) - operations[index].invoked;
     let mut slowest: Vec<usize> = (0..total).collect();
     slowest.sort_unstable_by_key(|&index| std::cmp::Reverse(took(index)));
@@ -55,8 +62,8 @@ fn choose_of(operations: &[Operation], core: &BTreeSet<usize>, most: usize) -> S
     let room = most.saturating_sub(kept.len());
     kept.extend(evenly(rest, room));
     let left_out = format!(
-        "{} of {total} operations are drawn one by one: the failing sub-history and what ran around it, what did not succeed, \
-         the slowest, and of the rest an even part. Throughput, shares and percentiles are of all.",
+        "{} of {total} operations are drawn one by one: the failing sub-history and what ran around it, {not_ok}, the slowest, \
+         and of the rest an even part. Throughput, shares and percentiles are of all.",
         kept.len()
     );
     Sample { kept: kept.into_iter().collect(), total, left_out }

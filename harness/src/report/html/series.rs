@@ -3,10 +3,8 @@
 
 use serde::Serialize;
 
-use super::{
-    pack::Column,
-    recorded::{Operation, Outcome, What},
-};
+use super::pack::Column;
+use crate::recorded::{Operation, Outcome, What};
 
 /// Most moments of a series of counts, and of percentiles, which need more operations each.
 const COUNTED: u64 = 600;

@@ -86,7 +86,7 @@ function keyFinding(finding) {
     element(
       "p",
       { class: "note" },
-      "Each bar is an operation from when it was asked until it was answered. ",
+      "Each bar is an operation from when it was asked until it was answered; a dashed one was not, and may have happened at any later time. ",
       finding.furthest.length
         ? "Numbered points are the order that gets furthest; below each stands what the key holds behind it. "
         : "No order was looked for: too many operations. ",

@@ -44,7 +44,7 @@ function spaceTime(around) {
   const clients = [...new Set(asked.map(operation => operation.client))].sort((one, other) => one - other);
   const rows = [...clients.map(client => `client ${client}`), ...run.nodes.map(node => `node ${node}`)];
   const times = [
-    ...asked.flatMap(operation => [operation.invoked, operation.ended ?? around.to]),
+    ...asked.flatMap(operation => [operation.invoked, mayHappenUntil(operation, around)]),
     ...around.events.map(event => event.at),
     ...around.answered.filter(time => time !== null),
     ...(around.messages ?? []).flatMap(message => [message.sent / 1000, (message.arrived ?? message.sent) / 1000]),
@@ -128,10 +128,16 @@ function timeMarks(picture, scale, tall) {
   });
 }
 
+// One whose outcome is unknown may happen at any later time.
+function mayHappenUntil({ outcome, ended }, around) {
+  if (ended === null) return around.to;
+  return outcome === "info" ? Math.max(ended, around.to) : ended;
+}
+
 // A request and its answer. When it reached the node is recorded of fast reads alone; of others it is drawn in between.
 function request(operation, answered, scale, y, say) {
   const from = scale.x(operation.invoked),
-    to = scale.x(operation.ended ?? run.findings.spacetime.to),
+    to = scale.x(mayHappenUntil(operation, run.findings.spacetime)),
     client = y(`client ${operation.client}`);
   const node = y(`node ${operation.leader || operation.lastNode}`),
     at = answered === null ? (from + to) / 2 : scale.x(answered);

@@ -84,26 +84,32 @@ function leaderName(pen, box, role, top) {
 
 // Nodes that are dead or stand still.
 function gone(pen, box, rows) {
-  for (const fault of run.faults) {
-    const word =
-      fault.action.startsWith("kill") || fault.action === "wipe" ? "dead" : fault.action === "pause" ? "paused" : null;
-    if (!word) continue;
-    for (const node of fault.nodes) {
-      const row = rows.indexOf(node);
-      if (row < 0) continue;
-      const from = box.x(fault.from),
-        wide = Math.max(box.x(fault.to ?? run.span) - from, 2);
-      if (from > box.right || from + wide < box.left) continue;
-      pen.fillStyle = stripes(pen, color("dim"), word === "dead" ? 1 : -1, 4);
-      pen.fillRect(from, row * ROW + 1, wide, ROW - 2);
-      if (wide < 46) continue;
-      const x = Math.max(from, box.left) + 4;
-      pen.fillStyle = color("panel");
-      pen.fillRect(x, row * ROW + 3, pen.measureText(word).width + 6, ROW - 6);
-      pen.fillStyle = color("ink");
-      pen.fillText(word, x + 3, row * ROW + ROW / 2);
-    }
-  }
+  const hatch = (node, since, until, word) => {
+    const row = rows.indexOf(node);
+    if (row < 0) return;
+    const from = box.x(since),
+      wide = Math.max(box.x(until) - from, 2);
+    if (from > box.right || from + wide < box.left) return;
+    pen.fillStyle = stripes(pen, color("dim"), word === "dead" ? 1 : -1, 4);
+    pen.fillRect(from, row * ROW + 1, wide, ROW - 2);
+    if (wide < 46) return;
+    const x = Math.max(from, box.left) + 4;
+    pen.fillStyle = color("panel");
+    pen.fillRect(x, row * ROW + 3, pen.measureText(word).width + 6, ROW - 6);
+    pen.fillStyle = color("ink");
+    pen.fillText(word, x + 3, row * ROW + ROW / 2);
+  };
+  for (const [node, from, to] of run.roles.dead) hatch(node, from, to, "dead");
+  for (const fault of run.faults.filter(({ action }) => action === "pause"))
+    for (const node of fault.nodes) hatch(node, fault.from, goesOn(fault, node), "paused");
+}
+
+// When a paused node goes on: at the end of the pause, or when another fault has it resume.
+function goesOn({ from, to }, node) {
+  const resumed = run.faults.filter(
+    fault => fault.action === "resume" && fault.nodes.includes(node) && fault.from > from,
+  );
+  return Math.min(to ?? run.span, ...resumed.map(fault => fault.from));
 }
 
 function roleTracks() {

@@ -9,7 +9,9 @@ function subHistory({ operations: places, culprit, furthest, initial }) {
   const ordinal = fitted(its, left);
   const row = operation => top + processes.indexOf(operation.process) * rowTall;
   const begin = operation => ordinal.x(operation.line),
-    end = operation => (operation.endLine === null ? ordinal.end : ordinal.x(operation.endLine));
+    // one whose outcome is unknown may happen at any later time
+    end = operation =>
+      operation.endLine === null || operation.outcome === "info" ? ordinal.end : ordinal.x(operation.endLine);
   const tall = top + processes.length * rowTall + 42,
     wide = ordinal.end + 150;
   const picture = svg("svg", {

@@ -14,7 +14,11 @@ function faultRows() {
 
 function faultWords(fault) {
   const whom = fault.nodes.length ? `node ${fault.nodes.join(", ")}` : "nobody";
-  const until = fault.to === null ? "never undone" : `until ${seconds(fault.to, 3)}`;
+  const until = fault.instant
+    ? "and at once over"
+    : fault.to === null
+      ? "never undone"
+      : `until ${seconds(fault.to, 3)}`;
   const struck = fault.struck === null ? "" : `\nstruck ${fault.struck} times`;
   return (
     `fault ${fault.number}: ${fault.action} ${fault.target} → ${whom}\nin effect from ${seconds(fault.from, 3)}, ${until}` +
@@ -84,7 +88,9 @@ function throughputTrack() {
   const { width } = run.throughput,
     layers = ["ok", "fail", "info"];
   const counts = Object.fromEntries(layers.map(name => [name, plain(run.throughput[name])]));
-  const rate = at => (layers.reduce((sum, name) => sum + counts[name][at], 0) * 1e6) / width;
+  // the run ends within the last moment, of which too little tells no rate
+  const lasts = at => Math.max(Math.min(width, run.span - at * width), width / 4);
+  const rate = at => (layers.reduce((sum, name) => sum + counts[name][at], 0) * 1e6) / lasts(at);
   // a short burst shall not flatten all the rest: it goes beyond the scale, and says how far
   const usual = (first, last) => {
     const rates = [];
@@ -101,7 +107,7 @@ function throughputTrack() {
       for (let at = first; at <= last; at++) {
         let below = 0;
         for (const name of layers) {
-          const high = (counts[name][at] * 1e6) / width;
+          const high = (counts[name][at] * 1e6) / lasts(at);
           if (!high) continue;
           pen.fillStyle = name === "ok" ? color("ok") : stripes(pen, color(name), name === "fail" ? 1 : -1, 3);
           const left = Math.floor(box.x(at * width)),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::report::html::recorded::{Operation, Outcome, Recorded, What};
+use crate::recorded::{Operation, Outcome, Recorded, What};
 
 /// Most operations that are tried in all orders; minimal ones are fewer.
 const MOST: usize = 24;

@@ -14,7 +14,11 @@ use checker::{
 };
 use serde::Serialize;
 
-use super::recorded::Recorded;
+use crate::{
+    recorded::{HISTORY, Recorded},
+    report::name_of,
+    workload::{CheckName, Consistency},
+};
 use spacetime::SpaceTime;
 
 /// Most violations of a kind that are shown; all are counted.
@@ -80,27 +84,33 @@ struct SessionFinding {
 }
 
 impl Findings {
-    /// Looks for what the verdict says is there; without a verdict, for everything.
+    /// Looks for what the verdict says is there; without a verdict, for what the plan has checked.
     pub(super) fn look(run: &Recorded) -> Self {
-        let said = |check: &str| {
-            run.verdict.as_ref().map(|verdict| {
-                verdict.checks.iter().any(|said| said.name == check && said.status == "violation")
-            })
+        let wanted = |check| match (&run.verdict, &run.plan) {
+            (Some(verdict), _) => {
+                verdict.checks.iter().any(|said| name_of(check) == said.name && said.status == "violation")
+            }
+            (None, Some(plan)) => match check {
+                CheckName::Linearizable => plan.checks.consistency == Consistency::Linearizable,
+                CheckName::Sequential => plan.checks.consistency == Consistency::Sequential,
+                _ => plan.checks.lease_safety,
+            },
+            // what the run promised is not known
+            (None, None) => false,
         };
-        let wanted = |check| said(check).unwrap_or(check != "sequential");
         let mut findings = Self::default();
-        if !["linearizable", "lease-safety", "sequential"].into_iter().any(wanted) {
+        if ![CheckName::Linearizable, CheckName::LeaseSafety, CheckName::Sequential].into_iter().any(wanted) {
             return findings;
         }
         // what is malformed was said by the checks
-        let Ok(history) = History::read(&run.folder.join("history.jsonl")) else { return findings };
-        if wanted("linearizable") {
+        let Ok(history) = History::read(&run.folder.join(HISTORY)) else { return findings };
+        if wanted(CheckName::Linearizable) {
             findings.take_keys(run, &history);
         }
-        if wanted("lease-safety") {
+        if wanted(CheckName::LeaseSafety) {
             findings.take_leases(run, &history);
         }
-        if wanted("sequential") {
+        if wanted(CheckName::Sequential) {
             findings.take_sessions(run, &history);
         }
         findings.spacetime = findings.centre(run).map(|centre| SpaceTime::around(run, &centre));

@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use checker::trace::{TraceEvent, TraceLine};
 use serde::Serialize;
 
-use crate::report::html::{
-    intervals::{events, in_words},
-    messages::Message,
-    recorded::{Operation, Recorded},
+use crate::{
+    recorded::{Operation, Recorded, messages::Message},
+    report::html::intervals::{events, in_words},
 };
 
 /// Most events of a kind, operations and messages that are drawn: those that are nearest in time.
@@ -69,13 +68,7 @@ impl Centre {
         let reach = |from: &u64| operation.invoked.saturating_sub(*from) < MOST;
         let first = earlier.filter(reach).min().unwrap_or(operation.invoked).min(operation.invoked);
         let margin = ((ended - first) / 5).max(LEAST);
-        let key = run.texts.get(operation.key);
-        let key = key.and_then(|key| {
-            let number = key.parse().map(checker::history::Key::Integer);
-            let text = || checker::history::Key::String(key.to_owned());
-            let of = |key| run.header.partition_of(&key);
-            number.ok().and_then(of).or_else(|| of(text()))
-        });
+        let key = operation.named(run).and_then(|key| run.header.partition_of(&key));
         Self {
             from: first.saturating_sub(margin),
             to: ended + margin,
@@ -125,7 +118,7 @@ impl SpaceTime {
             .filter(|&index| {
                 let operation = &run.operations[index];
                 Some(operation.key) == centre.key
-                    && centre.covers(operation.invoked, operation.ended.unwrap_or(operation.invoked))
+                    && centre.covers(operation.invoked, operation.may_happen_until())
             })
             .collect();
         operations.sort_by_key(|&index| {

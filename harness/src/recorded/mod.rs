@@ -1,6 +1,8 @@
 //! What a run has left in its folder, read back: all operations, also those that failed or were never answered, and
 //! whatever else there is. A run that was interrupted or that failed half-way has fewer files; that is no error here.
 
+pub(crate) mod messages;
+
 use std::{
     collections::HashMap,
     fs::{self, File},
@@ -10,69 +12,74 @@ use std::{
 
 use anyhow::{Context, Result};
 use checker::{
-    history::{Function, Header, Kind, Nemesis, Op, Phase, Record, Trip},
+    history::{Function, Header, Key, Kind, Nemesis, Op, Phase, Record, Trip},
     lease_safety::Traces,
 };
+use clap::ValueEnum;
 use serde::Deserialize;
 
 use crate::{plan::Plan, proxy::LinkCounters};
+use messages::Message;
 
-use super::messages::Message;
+/// The file of a run's folder that holds its history.
+pub(crate) const HISTORY: &str = "history.jsonl";
 
 /// Everything that a run has left.
-pub(super) struct Recorded {
-    pub(super) folder: PathBuf,
-    pub(super) header: Header,
+pub(crate) struct Recorded {
+    pub(crate) folder: PathBuf,
+    pub(crate) header: Header,
     /// In the order of invocation.
-    pub(super) operations: Vec<Operation>,
-    pub(super) texts: Texts,
-    pub(super) faults: Vec<Nemesis>,
-    pub(super) phases: Vec<Phase>,
+    pub(crate) operations: Vec<Operation>,
+    pub(crate) texts: Texts,
+    pub(crate) faults: Vec<Nemesis>,
+    pub(crate) phases: Vec<Phase>,
     /// Time of the last record, in nanoseconds of the history.
-    pub(super) last: u64,
-    pub(super) verdict: Option<Verdict>,
-    pub(super) plan: Option<Plan>,
-    pub(super) links: Option<Vec<LinkCounters>>,
-    pub(super) traces: Option<Traces>,
-    pub(super) messages: Option<Vec<Message>>,
+    pub(crate) last: u64,
+    pub(crate) verdict: Option<Verdict>,
+    pub(crate) plan: Option<Plan>,
+    pub(crate) links: Option<Vec<LinkCounters>>,
+    pub(crate) traces: Option<Traces>,
+    pub(crate) messages: Option<Vec<Message>>,
     /// What is not there, or cannot be read, and why.
-    pub(super) lacking: Vec<String>,
+    pub(crate) lacking: Vec<String>,
 }
 
 /// An operation with all that the history says of it. Texts are indices of [`Texts`].
 #[derive(Clone, Debug)]
-pub(super) struct Operation {
-    pub(super) invoked: u64,
+pub(crate) struct Operation {
+    pub(crate) invoked: u64,
     /// When it was answered, refused or given up; `None`: the history ends before.
-    pub(super) ended: Option<u64>,
+    pub(crate) ended: Option<u64>,
     /// Lines of the history; 0: there is none.
-    pub(super) line: u32,
-    pub(super) end_line: u32,
-    pub(super) process: u64,
-    pub(super) client: u64,
+    pub(crate) line: u32,
+    pub(crate) end_line: u32,
+    pub(crate) process: u64,
+    pub(crate) client: u64,
     /// The node that was asked first, and the one that was asked last.
-    pub(super) node: u64,
-    pub(super) last_node: u64,
-    pub(super) what: What,
-    pub(super) outcome: Outcome,
-    pub(super) key: u32,
-    pub(super) value: u32,
-    pub(super) expected: u32,
-    pub(super) returned: u32,
-    pub(super) swapped: Option<bool>,
-    pub(super) version: u64,
-    pub(super) index: u64,
-    pub(super) leader: u64,
-    pub(super) ballot: u32,
-    pub(super) fast: bool,
-    pub(super) local: bool,
-    pub(super) error: u32,
-    pub(super) trip: u32,
+    pub(crate) node: u64,
+    pub(crate) last_node: u64,
+    pub(crate) what: What,
+    pub(crate) outcome: Outcome,
+    pub(crate) key: u32,
+    /// Whether the key is an integer, and not a text that looks like one.
+    pub(crate) integer: bool,
+    pub(crate) value: u32,
+    pub(crate) expected: u32,
+    pub(crate) returned: u32,
+    pub(crate) swapped: Option<bool>,
+    pub(crate) version: u64,
+    pub(crate) index: u64,
+    pub(crate) leader: u64,
+    pub(crate) ballot: u32,
+    pub(crate) fast: bool,
+    pub(crate) local: bool,
+    pub(crate) error: u32,
+    pub(crate) trip: u32,
 }
 
 /// What was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
     Get,
     Put,
     Cas,
@@ -80,8 +87,8 @@ pub(super) enum What {
 }
 
 /// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Outcome {
     Ok,
     Fail,
     Info,
@@ -89,9 +96,59 @@ pub(super) enum Outcome {
     Open,
 }
 
+impl What {
+    /// The word that stands for it in a history.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Put => "put",
+            Self::Cas => "cas",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl Outcome {
+    /// The word that stands for it in a history; `open` where none does.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Fail => "fail",
+            Self::Info => "info",
+            Self::Open => "open",
+        }
+    }
+}
+
+impl Operation {
+    /// Whether an answer came.
+    pub(crate) fn answered(&self) -> bool {
+        self.outcome == Outcome::Ok
+    }
+
+    /// Its key.
+    pub(crate) fn named(&self, run: &Recorded) -> Option<Key> {
+        let text = run.texts.get(self.key)?;
+        if self.integer { text.parse().ok().map(Key::Integer) } else { Some(Key::String(text.to_owned())) }
+    }
+
+    /// The last moment at which it may have happened: one whose outcome is unknown may at any time.
+    pub(crate) fn may_happen_until(&self) -> u64 {
+        match self.outcome {
+            Outcome::Info | Outcome::Open => u64::MAX,
+            Outcome::Ok | Outcome::Fail => self.ended.unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Whether its answer holds what the key held.
+    pub(crate) fn tells_a_value(&self) -> bool {
+        self.answered() && (self.what == What::Get || self.swapped == Some(false))
+    }
+}
+
 /// Texts by number; 0 is none.
 #[derive(Debug)]
-pub(super) struct Texts {
+pub(crate) struct Texts {
     texts: Vec<String>,
     numbers: HashMap<String, u32>,
 }
@@ -99,52 +156,52 @@ pub(super) struct Texts {
 /// The verdict as `verdict.json` holds it; what a later version adds or an earlier one lacks is no matter.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     #[serde(rename = "verdict")]
-    pub(super) status: String,
-    pub(super) as_expected: Option<bool>,
-    pub(super) exit_code: Option<u8>,
-    pub(super) words: String,
-    pub(super) again: Option<String>,
-    pub(super) missing: Vec<String>,
-    pub(super) checks: Vec<CheckWords>,
-    pub(super) mutant: Option<String>,
-    pub(super) deaths: Vec<DeathWords>,
-    pub(super) figures: FigureWords,
+    pub(crate) status: String,
+    pub(crate) as_expected: Option<bool>,
+    pub(crate) exit_code: Option<u8>,
+    pub(crate) words: String,
+    pub(crate) again: Option<String>,
+    pub(crate) missing: Vec<String>,
+    pub(crate) checks: Vec<CheckWords>,
+    pub(crate) mutant: Option<String>,
+    pub(crate) deaths: Vec<DeathWords>,
+    pub(crate) figures: FigureWords,
 }
 
 /// What one check said.
 #[derive(Clone, Debug, Default, Deserialize, serde::Serialize)]
 #[serde(default)]
-pub(super) struct CheckWords {
-    pub(super) name: String,
-    pub(super) status: String,
-    pub(super) words: String,
-    pub(super) findings: Vec<String>,
+pub(crate) struct CheckWords {
+    pub(crate) name: String,
+    pub(crate) status: String,
+    pub(crate) words: String,
+    pub(crate) findings: Vec<String>,
 }
 
 /// A node that ended by itself.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct DeathWords {
-    node: u64,
+pub(crate) struct DeathWords {
+    pub(crate) node: u64,
     cause: serde_json::Value,
 }
 
 /// The figures that only the run itself knows.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct FigureWords {
+pub(crate) struct FigureWords {
     /// In seconds.
-    pub(super) stalls: Vec<(f64, f64)>,
+    pub(crate) stalls: Vec<(f64, f64)>,
 }
 
 impl Recorded {
     /// Reads a run's folder. Only a history that cannot be read is an error.
-    pub(super) fn read(folder: &Path) -> Result<Self> {
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
         let folder =
             fs::canonicalize(folder).with_context(|| format!("there is no run in {}", folder.display()))?;
         let mut lines = Lines::default();
-        lines.read(&folder.join("history.jsonl"))?;
+        lines.read(&folder.join(HISTORY))?;
         let mut lacking = lines.lacking;
         let mut seen = |read: Result<(), String>| lacking.extend(read.err());
         let mut run = Self {
@@ -171,15 +228,15 @@ impl Recorded {
         seen(plan.map(|plan| run.plan = Some(plan)).map_err(|error| format!("plan.toml: {error}")));
         let traces = Traces::read(&run.folder.join("trace")).map_err(|error| format!("traces: {error}"));
         seen(traces.map(|traces| run.traces = Some(traces)));
-        if run.folder.join(super::messages::FILE).exists() {
-            seen(json(&run.folder, super::messages::FILE).map(|messages| run.messages = Some(messages)));
+        if run.folder.join(messages::FILE).exists() {
+            seen(json(&run.folder, messages::FILE).map(|messages| run.messages = Some(messages)));
         }
         run.lacking = lacking;
         Ok(run)
     }
 
     /// Whether the run was simulated: simulated time begins at 0 on every clock.
-    pub(super) fn simulated(&self) -> bool {
+    pub(crate) fn simulated(&self) -> bool {
         self.header.origin == 0
     }
 }
@@ -206,7 +263,7 @@ impl Verdict {
     }
 
     /// The nodes that ended by themselves, in words.
-    pub(super) fn deaths_in_words(&self) -> Vec<String> {
+    pub(crate) fn deaths_in_words(&self) -> Vec<String> {
         let words = |death: &DeathWords| {
             let cause = match &death.cause {
                 serde_json::Value::Object(cause) => cause.values().next().cloned().unwrap_or_default(),
@@ -241,15 +298,40 @@ impl Texts {
     }
 
     /// The number of a text; one that stands for nothing else if the run does not hold it.
-    pub(super) fn find(&self, text: &str) -> u32 {
+    pub(crate) fn find(&self, text: &str) -> u32 {
         self.numbers.get(text).copied().unwrap_or(u32::MAX)
     }
 
     /// The text of a number; `None`: there is none.
-    pub(super) fn get(&self, number: u32) -> Option<&str> {
+    pub(crate) fn get(&self, number: u32) -> Option<&str> {
         let text = self.texts.get(number as usize).filter(|_| number > 0);
         text.map(String::as_str)
     }
+}
+
+/// Hands over the records of a history, each with its line; the number of the last line if it was cut off.
+///
+/// # Errors
+///
+/// The file cannot be read, a line is no record, or what `take` says.
+pub(crate) fn records(path: &Path, mut take: impl FnMut(u32, Record) -> Result<()>) -> Result<Option<u32>> {
+    let shown = path.display();
+    let file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
+    let mut file = BufReader::with_capacity(1 << 18, file);
+    let mut text = Vec::new();
+    for number in 1_u32.. {
+        text.clear();
+        if file.read_until(b'\n', &mut text).with_context(|| format!("cannot read {shown}"))? == 0 {
+            break;
+        }
+        match serde_json::from_slice(text.trim_ascii()) {
+            Ok(record) => take(number, record)?,
+            Err(_) if text.trim_ascii().is_empty() => {}
+            Err(_) if !text.ends_with(b"\n") => return Ok(Some(number)),
+            Err(error) => return Err(error).with_context(|| format!("{shown}: line {number} is no record")),
+        }
+    }
+    Ok(None)
 }
 
 /// The lines of a history, as they come.
@@ -268,27 +350,12 @@ struct Lines {
 
 impl Lines {
     fn read(&mut self, path: &Path) -> Result<()> {
-        let shown = path.display();
-        let file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
-        let mut file = BufReader::with_capacity(1 << 18, file);
-        let mut text = Vec::new();
-        for number in 1_u32.. {
-            text.clear();
-            if file.read_until(b'\n', &mut text).with_context(|| format!("cannot read {shown}"))? == 0 {
-                break;
-            }
-            match serde_json::from_slice(text.trim_ascii()) {
-                Ok(record) => self.take(number, record),
-                Err(_) if text.trim_ascii().is_empty() => {}
-                Err(_) if !text.ends_with(b"\n") => {
-                    self.lacking
-                        .push(format!("the last line of the history, {number}, was cut off by a crash"));
-                }
-                Err(error) => {
-                    return Err(error).with_context(|| format!("{shown}: line {number} is no record"));
-                }
-            }
-        }
+        let cut = records(path, |number, record| {
+            self.take(number, record);
+            Ok(())
+        })?;
+        let cut = cut.map(|number| format!("the last line of the history, {number}, was cut off by a crash"));
+        self.lacking.extend(cut);
         Ok(())
     }
 
@@ -317,6 +384,7 @@ impl Lines {
             Function::Delete { .. } => (What::Delete, None, None),
         };
         self.open.insert(op.process, self.operations.len());
+        let integer = matches!(op.function.key(), Key::Integer(_));
         let key = self.texts.number(&op.function.key().to_string());
         let (value, expected) = (self.texts.optional(value), self.texts.optional(expected));
         self.operations.push(Operation {
@@ -331,6 +399,7 @@ impl Lines {
             what,
             outcome: Outcome::Open,
             key,
+            integer,
             value,
             expected,
             returned: 0,
@@ -346,15 +415,28 @@ impl Lines {
         });
     }
 
+    /// What is wrong with the history; of many such lines the first ones tell enough.
+    fn lacks(&mut self, what: String) {
+        if self.lacking.len() < FINDINGS {
+            self.lacking.push(what);
+        }
+    }
+
     fn complete(&mut self, line: u32, op: &Op) {
         let Some(open) = self.open.remove(&op.process) else {
-            self.lacking.push(format!("line {line} of the history ends an operation that never began"));
+            self.lacks(format!("line {line} of the history ends an operation that never began"));
             return;
         };
         let error = self.texts.optional(op.error.as_ref());
         let trip = if op.trip.is_straight() { 0 } else { self.texts.number(&trip_in_words(op.trip)) };
         let operation = &mut self.operations[open];
-        operation.ended = Some(op.time);
+        if op.time < operation.invoked {
+            self.lacks(format!(
+                "line {line} of the history ends an operation before it began; it is taken to end at once"
+            ));
+        }
+        let operation = &mut self.operations[open];
+        operation.ended = Some(op.time.max(operation.invoked));
         (operation.end_line, operation.last_node) = (line, op.node);
         operation.outcome = match op.kind {
             Kind::Ok => Outcome::Ok,
