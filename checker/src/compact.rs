@@ -12,8 +12,10 @@
 //! | values | for each key its values |
 //!
 //! A slot stands for an operation in progress, and is free again when it returned. Operations that certainly did not happen
-//! are left
-//! out, as are completions that leave an operation unknown.
+//! are left out, as are completions that leave an operation unknown.
+//!
+//! Nothing is a history whose operations are not as many as it says, in which a key stands twice, or which does not end with the
+//! last value: an event that damage makes an end would leave a beginning that may well be valid.
 
 mod bytes;
 mod write;
@@ -31,6 +33,9 @@ pub use write::write;
 
 /// How it begins.
 pub(crate) const MARK: &[u8] = b"LINHIST1";
+
+/// Fewest bytes of an invocation: what it is, line, nanoseconds, slot, key, process, node.
+const INVOCATION: usize = 7;
 
 /// What an event is.
 mod event {
@@ -64,7 +69,8 @@ impl Compact {
         let bytes = std::fs::read(path)?;
         let mut bytes = Bytes::new(&bytes);
         let header = Header::read(&mut bytes)?;
-        let mut steps: Vec<(u32, Step)> = Vec::with_capacity(header.operations.min(bytes.left()));
+        let mut steps: Vec<(u32, Step)> =
+            Vec::with_capacity(header.operations.min(bytes.left() / INVOCATION));
         events(&mut bytes, &header, |event| match event {
             Event::Invoked { key, call, action, .. } => {
                 let operation = steps.len() as u32;
@@ -77,6 +83,16 @@ impl Compact {
             }
         })?;
         let operations = steps.len();
+        if operations != header.operations {
+            let told = header.operations;
+            return Err(
+                bytes.malformed(format!("{operations} operations, where the beginning tells of {told}"))
+            );
+        }
+        Names::read(&mut bytes, &header, &FxHashSet::default())?;
+        if bytes.left() > 0 {
+            return Err(bytes.malformed(format!("{} bytes behind the end", bytes.left())));
+        }
         let initial = header.keys.iter().map(|key| (key.name.clone(), key.initial)).collect();
         Ok(Self { keys: header.problems(steps), operations, path: path.to_owned(), initial })
     }
@@ -153,14 +169,21 @@ impl Header {
         let operations = bytes.number()? as usize;
         let count = bytes.number()?;
         let mut keys = Vec::new();
+        let mut known = FxHashSet::default();
+        let mut all_values = 0;
         for _ in 0..count {
             let text = bytes.text()?;
-            let name =
+            let name: Key =
                 serde_json::from_slice(text).map_err(|error| bytes.malformed(format!("a key: {error}")))?;
+            if !known.insert(name.clone()) {
+                return Err(bytes.malformed(format!("the key {name} is there already")));
+            }
             let values = bytes.small()?;
+            all_values += values as usize;
             // each value has a place in the file, and the checker a table of them
-            if values as usize > bytes.left() {
-                return Err(bytes.malformed(format!("{values} values, in a file that is too short for them")));
+            if all_values > bytes.left() {
+                let message = format!("{all_values} values, in a file that is too short for them");
+                return Err(bytes.malformed(message));
             }
             let initial = bytes.small_up_to(values)?;
             keys.push(KeyInfo { name, values, initial });

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::budget::{Limits, Stopwatch};
-use crate::general::{self, Recorded};
+use crate::general::{self, Recorded, Searches};
 use crate::history::{Function, Key, Moment, Operation};
 use crate::linearizability::problem::{Action, Position, Problem, Step, Value};
 use crate::linearizability::search::{Answer, search};
@@ -48,9 +48,8 @@ pub(crate) fn violation(
     Violation { key: key.clone(), operations, stuck, placed, line: line as usize, text }
 }
 
-/// Which of these operations cannot be placed, and a longest order up to there: both by their places in the list. The
-/// general search
-/// finds it, and so agrees that there is no order; nothing where it takes too long.
+/// Which of these operations cannot be placed, and a longest order up to there: both by their places in the list. The general
+/// search finds it, and so agrees that there is no order; nothing where it takes too long.
 fn furthest(steps: &[Step], initial: Value, limits: Limits<'_>) -> (Option<usize>, Vec<usize>) {
     let recorded = |step: &Step| {
         let (op, answer) = match step.action {
@@ -65,7 +64,7 @@ fn furthest(steps: &[Step], initial: Value, limits: Limits<'_>) -> (Option<usize
     };
     let history: Vec<_> = steps.iter().map(recorded).collect();
     let limits = Limits { explain: Duration::ZERO, ..limits };
-    match general::within(&history, &Register(Some(initial)), limits).verdict {
+    match general::within(&history, &Register(Some(initial)), Searches::InTurns, limits).verdict {
         general::Verdict::Violation(violation) => (Some(violation.stuck), violation.placed),
         general::Verdict::Valid(order) => {
             panic!("there is an order of what has none: {order:?} of {steps:?}")
@@ -162,17 +161,20 @@ fn words(told: &Told, key: &Key, problem: &Problem, steps: &[Step], line: Positi
         let _ = writeln!(text, "  ({last_named} earlier operations on which these build)");
     }
     for step in &steps[last_named..] {
-        let _ = writeln!(text, "  {}", in_words(&told.operations[&step.operation]));
+        if let Some(operation) = told.operations.get(&step.operation) {
+            let _ = writeln!(text, "  {}", in_words(operation));
+        }
     }
     text + &reason(told, steps, line)
 }
 
 /// One sentence on the operation whose completion no order gets beyond.
 fn reason(told: &Told, steps: &[Step], line: Position) -> String {
-    let Some(culprit) = steps.iter().find(|step| step.ret == line) else {
+    let culprit = steps.iter().find(|step| step.ret == line);
+    let found = culprit.and_then(|culprit| Some((culprit, told.operations.get(&culprit.operation)?)));
+    let Some((culprit, operation)) = found else {
         return format!("No order gets beyond line {line}.");
     };
-    let operation = &told.operations[&culprit.operation];
     let mut text = format!(
         "Up to line {} there is an order; {} leaves none",
         line - 1,
@@ -193,8 +195,8 @@ fn reason(told: &Told, steps: &[Step], line: Position) -> String {
         let leaves = step.action.leaves().is_some_and(|value| value != needed);
         leaves && step.call > written && step.ret < culprit.call
     };
-    if let Some(hiding) = steps.iter().find(between) {
-        let hiding = &told.operations[&hiding.operation];
+    if let Some(hiding) = steps.iter().find(between).and_then(|hiding| told.operations.get(&hiding.operation))
+    {
         let _ = write!(text, ": {} had finished before it began", brief(hiding, "although"));
     }
     text + "."

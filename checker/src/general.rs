@@ -1,9 +1,8 @@
 //! Linearizability for any sequential specification: stateright's [`SequentialSpec`], nothing more.
 //!
-//! Two searches take turns on one table of states (`tables.rs`), each for a while that doubles: depth first (`depth.rs`),
-//! which is
-//! quick where there is an order, and breadth first, just in time (`breadth.rs`), which is quick where there is none, since it
-//! never looks beyond the completion that no order gets beyond. Whichever ends first decides; both are right. The turns are
+//! Two searches take turns on one table of states (`tables.rs`), each for a while that doubles: depth first (`depth.rs`), which
+//! is quick where there is an order, and breadth first, just in time (`breadth.rs`), which is quick where there is none, since
+//! it never looks beyond the completion that no order gets beyond. Whichever ends first decides; both are right. The turns are
 //! counted in transitions, not in time, so the result is the same on every machine.
 //!
 //! ```
@@ -61,19 +60,22 @@ pub use verify::{Refuted, verify};
 
 /// A sequential specification whose states, operations and answers can be kept and compared.
 pub trait Model: SequentialSpec<Op: Clone + Eq + Hash, Ret: Clone + Eq + Hash> + Clone + Eq + Hash {
-    /// Whether an operation that answers this is a mere look: whatever the state in which that answer is possible, it leaves
-    /// it as it
-    /// is. Saying so makes the search much quicker; saying it of one that changes a state is an error, at which the search
-    /// panics.
+    /// Whether an operation that answers this is a mere look: whatever the state in which that answer is possible, it leaves it
+    /// as it is. Saying so makes the search much quicker; saying it of one that changes a state is an error, at which the
+    /// search panics.
     fn is_read(_op: &Self::Op, _answer: &Self::Ret) -> bool {
         false
     }
 
     /// The part of the object that an operation is about, if it is about one: operations on different parts neither see nor
-    /// change
-    /// anything of each other's. Then each part is judged on its own, which is quicker by far.
+    /// change anything of each other's. Then each part is judged on its own, which is quicker by far.
     fn part(_op: &Self::Op) -> Option<u64> {
         None
+    }
+
+    /// Bytes that it holds beside its own size, roughly: a memory limit counts them for every state that was met.
+    fn weight(&self) -> usize {
+        0
     }
 }
 
@@ -160,24 +162,45 @@ impl fmt::Display for Undecided {
 /// Transitions of the first turn of each search.
 const FIRST_TURN: u64 = 256;
 
+/// Which searches are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Searches {
+    /// Both, in turn.
+    InTurns,
+    /// Depth first alone.
+    DepthFirst,
+    /// Breadth first alone.
+    BreadthFirst,
+}
+
 /// Judges a history of one object that begins as `model`.
 pub fn check<M: Model>(history: &Recording<M>, model: &M, budget: Budget) -> Finding {
+    check_by(history, model, Searches::InTurns, budget)
+}
+
+/// The same by these searches: each must be right alone, however seldom the other leaves it the last word.
+pub fn check_by<M: Model>(history: &Recording<M>, model: &M, searches: Searches, budget: Budget) -> Finding {
     let watch = Stopwatch::start(budget.time);
-    within(history, model, Limits::share(budget, 1, &watch))
+    within(history, model, searches, Limits::share(budget, 1, &watch))
 }
 
 /// The same within what is left of a budget.
-pub(crate) fn within<M: Model>(history: &Recording<M>, model: &M, limits: Limits<'_>) -> Finding {
+pub(crate) fn within<M: Model>(
+    history: &Recording<M>,
+    model: &M,
+    searches: Searches,
+    limits: Limits<'_>,
+) -> Finding {
     let parts = parts::<M>(history);
     if parts.len() < 2 {
-        return undivided(history, model, limits);
+        return undivided(history, model, searches, limits);
     }
     // linearizability is local (Herlihy & Wing 1990, theorem 1), and parts are objects that do not touch each other
     let mut whole = Finding { verdict: Verdict::Valid(Vec::new()), steps: 0, configurations: 0, bytes: 0 };
     let mut orders = Vec::new();
     for places in parts {
         let part: Vec<_> = places.iter().map(|&place| history[place].clone()).collect();
-        let Finding { verdict, steps, configurations, bytes } = undivided(&part, model, limits);
+        let Finding { verdict, steps, configurations, bytes } = undivided(&part, model, searches, limits);
         whole.steps += steps;
         whole.configurations += configurations;
         whole.bytes = whole.bytes.max(bytes);
@@ -227,9 +250,9 @@ fn merged<M: Model>(history: &Recording<M>, orders: Vec<Vec<usize>>) -> Vec<usiz
     points.into_iter().map(|(_, place)| place).collect()
 }
 
-fn undivided<M: Model>(history: &Recording<M>, model: &M, limits: Limits<'_>) -> Finding {
+fn undivided<M: Model>(history: &Recording<M>, model: &M, searches: Searches, limits: Limits<'_>) -> Finding {
     let mut search = Portfolio::new(history, model, limits);
-    let (answer, placed) = search.run();
+    let (answer, placed) = search.run(searches);
     let Portfolio { prepared, tables, depth, breadth } = search;
     let configurations = depth.configurations() + breadth.configurations();
     let verdict = match answer {
@@ -253,7 +276,7 @@ fn decide<M: Model>(
     limits: Limits<'_>,
 ) -> Option<Result<Vec<usize>, usize>> {
     let mut search = Portfolio::new(history, model, limits);
-    match search.run() {
+    match search.run(Searches::InTurns) {
         (Answer::Linearizable, order) => Some(Ok(order)),
         (Answer::Stuck { completion }, _) => Some(Err(completion)),
         (Answer::Spent(_), _) => None,
@@ -289,14 +312,18 @@ impl<'a, M: Model> Portfolio<'a, M> {
     }
 
     /// The answer, with the order found or the longest one up to where no order gets on.
-    fn run(&mut self) -> (Answer, Vec<usize>) {
+    fn run(&mut self, searches: Searches) -> (Answer, Vec<usize>) {
         let mut turn = FIRST_TURN;
         loop {
-            if let Some(answer) = self.depth.run(&self.prepared, &mut self.tables, turn) {
+            if searches != Searches::BreadthFirst
+                && let Some(answer) = self.depth.run(&self.prepared, &mut self.tables, turn)
+            {
                 return (answer, self.depth.order(&self.prepared));
             }
-            if let Some(answer) = self.breadth.run(&self.prepared, &mut self.tables, turn) {
-                return (answer, self.breadth.order(&self.prepared));
+            if searches != Searches::DepthFirst
+                && let Some(answer) = self.breadth.run(&self.prepared, &mut self.tables, turn)
+            {
+                return (answer, self.breadth.order());
             }
             turn = turn.saturating_mul(2);
         }

@@ -211,7 +211,8 @@ pub enum Function {
     Cas {
         /// The key.
         key: Key,
-        /// What the key must hold; `null`: absent.
+        /// What the key must hold; `null`: absent. It must be there.
+        #[serde(deserialize_with = "Option::deserialize")]
         expected: Option<String>,
         /// The new value.
         new: String,
@@ -227,7 +228,8 @@ pub enum Function {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpResult {
     /// GET: the value read; CAS that did not swap: the value seen; `null`: absent. Also `null` for PUT, DELETE and a CAS
-    /// that swapped.
+    /// that swapped. It must be there.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub returned: Option<String>,
     /// CAS only: whether it swapped.
     #[serde(skip_serializing_if = "Option::is_none", default)]

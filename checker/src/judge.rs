@@ -1,8 +1,7 @@
 //! Judges histories that others wrote, by the model that they are of.
 //!
-//! A history is split by keys where the model has them; each key is judged on its own (linearizability is local: Herlihy &
-//! Wing 1990,
-//! theorem 1), in parallel. The result does not depend on the number of threads unless the time is up.
+//! A history is split by keys where the model has them; each key is judged on its own (linearizability is local: Herlihy & Wing
+//! 1990, theorem 1), in parallel. The result does not depend on the number of threads unless the time is up.
 
 mod parallel;
 mod translate;
@@ -11,22 +10,22 @@ mod words;
 use stateright::semantics::SequentialSpec;
 
 use crate::budget::{Budget, Limits, Stopwatch};
-use crate::formats::{Call, Edn, Format, Malformed};
-use crate::general::{self, Finding, Model, Recorded, Refuted, verify};
+use crate::formats::{Call, Calls, Edn, Format, Malformed};
+use crate::general::{self, Finding, Model, Recorded, Refuted, Searches, verify};
 use crate::history::Key;
-use crate::linearizability::{KeyReport, Method, Report, Undecided, Verdict, Violation};
+use crate::linearizability::{Certificate, KeyReport, Method, Report, Undecided, Verdict, Violation};
 use crate::model::{Append, Counter, Keyed, MultiRegister, Mutex, Queue, Register, Set};
 pub(crate) use parallel::in_parallel;
 use translate::Translate;
 
 /// What a history is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Object {
-    /// Keys with get, put, cas and delete.
+    /// Keys with get, put, compare-and-swap and delete.
     Kv,
     /// A register with read and write.
     Register,
-    /// A register with read, write and cas.
+    /// A register with read, write and compare-and-swap.
     CasRegister,
     /// Registers that are read and written several at a time.
     MultiRegister,
@@ -60,20 +59,21 @@ pub struct Question {
 }
 
 /// Judges the operations of a history.
-pub fn judge(calls: &[Call], question: &Question) -> Result<Report, Malformed> {
+pub fn judge(history: &Calls, question: &Question) -> Result<Report, Malformed> {
+    let calls = &history.list[..];
     let watch = Stopwatch::start(question.budget.time);
     let translate = Translate::new(calls, question)?;
     let judged = Judged { calls, question, watch: &watch };
     let parts = || split(calls, &translate);
     let keys = match question.object {
         Object::Kv if question.whole => {
-            let registers = Keyed::<Key, Register<Edn>>::default();
+            let registers = Keyed::of(Register(translate.initial()));
             judged.all(whole(calls), &registers, |call| {
                 Ok(translate.register(call)?.map(|recorded| with_key(translate.key(call), recorded)))
             })
         }
         Object::AppendKv if question.whole => {
-            let texts = Keyed::<Key, Append>::default();
+            let texts = Keyed::of(Append::default());
             judged.all(whole(calls), &texts, |call| {
                 Ok(translate.append(call)?.map(|recorded| with_key(translate.key(call), recorded)))
             })
@@ -91,7 +91,7 @@ pub fn judge(calls: &[Call], question: &Question) -> Result<Report, Malformed> {
         Object::Queue => judged.all(parts(), &Queue::default(), |call| translate.queue(call)),
     }?;
     let elapsed = watch.elapsed().as_nanos() as u64;
-    Ok(Report { keys, operations: calls.len(), failed: 0, elapsed })
+    Ok(Report { keys, operations: calls.len(), failed: history.failed, elapsed })
 }
 
 /// What a call means to a model; `None`: it constrains nothing.
@@ -154,17 +154,13 @@ impl Judged<'_> {
             |(_, places, _)| places.len(),
             |(key, places, history), threads| {
                 let limits = Limits::share(budget, threads, self.watch);
-                let finding = general::within(history, model, limits);
-                if self.question.verify {
-                    match verify(history, model, &finding.verdict) {
-                        Ok(()) => {}
-                        Err(Refuted::TooMany) => {
-                            eprintln!("note: key {key}: its core has too many orders to try them all");
-                        }
-                        Err(refuted) => panic!("key {key}: a wrong certificate: {refuted}"),
-                    }
-                }
-                self.report(key, places, history, finding)
+                let finding = general::within(history, model, Searches::InTurns, limits);
+                let certificate = if self.question.verify {
+                    certificate(history, model, &finding.verdict)
+                } else {
+                    Certificate::Unchecked
+                };
+                self.report(key, places, history, finding, certificate)
             },
         ))
     }
@@ -175,9 +171,14 @@ impl Judged<'_> {
         places: &[usize],
         history: &[Recorded<O, R>],
         finding: Finding,
+        certificate: Certificate,
     ) -> KeyReport {
         let completed = history.iter().filter(|operation| operation.returned.is_some()).count();
         let verdict = match finding.verdict {
+            _ if matches!(certificate, Certificate::Wrong(_)) => {
+                let reason = "wrong certificate";
+                Verdict::Unknown(Undecided { key: key.clone(), reason, placed: 0, completed })
+            }
             general::Verdict::Valid(_) => Verdict::Valid,
             general::Verdict::Violation(violation) => {
                 let outer = |inner: &[usize]| inner.iter().map(|&place| places[place]).collect::<Vec<_>>();
@@ -199,7 +200,52 @@ impl Judged<'_> {
             unknown: history.len() - completed,
             steps: finding.steps,
             configurations: finding.configurations,
+            certificate,
             verdict,
+        }
+    }
+}
+
+/// Has the certificate of a verdict checked by other means.
+fn certificate<M: Model>(
+    history: &[Recorded<M::Op, M::Ret>],
+    model: &M,
+    verdict: &general::Verdict,
+) -> Certificate {
+    match verify(history, model, verdict) {
+        Ok(()) => Certificate::Holds,
+        Err(why @ Refuted::TooMany) => Certificate::Open(why.to_string()),
+        Err(why) => Certificate::Wrong(why.to_string()),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::model::MutexOp;
+
+    #[test]
+    fn a_wrong_certificate_is_no_verdict() {
+        let text = "0 :invoke :acquire nil\n0 :ok :acquire nil\n";
+        let calls = crate::formats::read(text.as_bytes(), Format::JepsenText).unwrap();
+        let (object, format, budget) = (Object::Mutex, Format::JepsenText, Budget::default());
+        let question = Question { object, format, initial: None, whole: false, verify: true, budget };
+        let report = judge(&calls, &question).unwrap();
+        assert_eq!((&report.keys[0].certificate, report.verdict()), (&Certificate::Holds, Verdict::Valid));
+        let history = [Recorded::completed(MutexOp::Acquire, true, 1, 2)];
+        let watch = Stopwatch::start(None);
+        let judged = Judged { calls: &calls.list, question: &question, watch: &watch };
+        let of = |verdict: general::Verdict| {
+            let certificate = certificate(&history, &Mutex(false), &verdict);
+            let finding = Finding { verdict, steps: 0, configurations: 0, bytes: 0 };
+            judged.report(&Key::Integer(1), &[0], &history, finding, certificate)
+        };
+        let general = general::Violation { core: vec![0], stuck: 0, placed: Vec::new() };
+        for wrong in [general::Verdict::Valid(Vec::new()), general::Verdict::Violation(general)] {
+            let found = of(wrong);
+            assert!(matches!(found.certificate, Certificate::Wrong(_)), "{found:?}");
+            assert!(matches!(found.verdict, Verdict::Unknown(_)), "{found:?}");
         }
     }
 }

@@ -29,7 +29,7 @@ pub enum Verdict {
     Valid,
     /// Not linearizable.
     Violation(Violation),
-    /// Not decided: a budget ran out.
+    /// Not decided: a budget ran out, or the checker contradicts itself.
     Unknown(Undecided),
 }
 
@@ -55,7 +55,7 @@ pub struct Violation {
 pub struct Undecided {
     /// The key.
     pub key: Key,
-    /// Which budget ran out.
+    /// Why: which budget ran out.
     pub reason: &'static str,
     /// Most operations that were put in order.
     pub placed: usize,
@@ -73,6 +73,27 @@ pub enum Method {
     Search,
 }
 
+/// What came of checking the certificate of a verdict by other means.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Certificate {
+    /// Nobody asked for it.
+    #[default]
+    Unchecked,
+    /// It holds.
+    Holds,
+    /// It was not found out whether it holds.
+    Open(String),
+    /// It does not hold, so neither does the verdict: the checker is wrong.
+    Wrong(String),
+}
+
+impl Certificate {
+    fn is_unchecked(&self) -> bool {
+        *self == Self::Unchecked
+    }
+}
+
 /// What was found about one key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KeyReport {
@@ -88,6 +109,9 @@ pub struct KeyReport {
     pub steps: u64,
     /// Configurations that it visited.
     pub configurations: usize,
+    /// Whether the verdict's certificate was checked.
+    #[serde(skip_serializing_if = "Certificate::is_unchecked")]
+    pub certificate: Certificate,
     /// The verdict.
     #[serde(flatten)]
     pub verdict: Verdict,
@@ -100,7 +124,7 @@ pub struct Report {
     pub keys: Vec<KeyReport>,
     /// Operations that happened or may have happened.
     pub operations: usize,
-    /// Operations that definitely did not happen.
+    /// Operations that definitely did not happen; 0 where the history is in the compact form, which leaves them out.
     pub failed: usize,
     /// Time that the check took, in nanoseconds.
     pub elapsed: u64,
@@ -219,6 +243,7 @@ fn judge(record: &impl Record, key: &Key, problem: &Problem, limits: Limits<'_>)
         unknown: problem.unknown.len(),
         steps: outcome.steps,
         configurations: outcome.configurations,
+        certificate: Certificate::Unchecked,
         verdict,
     }
 }

@@ -21,7 +21,8 @@
 //! history that does not record indices or partitions.
 //!
 //! It is sound: if all of this holds, the order by index is a legal one, so the partition is sequentially consistent; if
-//! something does not, an answer is wrong about the log, or the store broke the promise. It takes O(n log n).
+//! something does not, an answer is wrong about the log, or the store broke the promise. It takes O(n log n), but for the writes
+//! of a key with an unknown outcome: each version that only reads know of looks through all that are left of them.
 
 mod replay;
 

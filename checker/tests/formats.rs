@@ -6,7 +6,6 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use checker::budget::Budget;
 use checker::compact::{self, Compact};
@@ -14,30 +13,8 @@ use checker::formats::{self, Format};
 use checker::history::{History, Record};
 use checker::linearizability::{Verdict, check, check_compact};
 use support::Random;
+use support::command::{checked, edn, run};
 use support::runs::{Shape, make_stale, recorded};
-
-fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_checker")).args(arguments).output().unwrap()
-}
-
-/// The exit code and the last line of a check of this text.
-fn checked(text: &str, arguments: &[&str]) -> (i32, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("history");
-    fs::write(&file, text).unwrap();
-    let output = run(&[&["check", file.to_str().unwrap()], arguments].concat());
-    let text = if output.status.code() == Some(2) { output.stderr } else { output.stdout };
-    let text = String::from_utf8(text).unwrap().replace(file.to_str().unwrap(), "FILE");
-    (output.status.code().unwrap(), text.lines().last().unwrap_or_default().to_owned())
-}
-
-/// A history in EDN from short events: process, type, function, value.
-fn edn(events: &[(i64, &str, &str, &str)]) -> String {
-    let event = |(process, kind, function, value): &(i64, &str, &str, &str)| {
-        format!("{{:process {process}, :type :{kind}, :f :{function}, :value {value}}}\n")
-    };
-    events.iter().map(event).collect()
-}
 
 #[test]
 fn the_models_are_judged_in_edn() {
@@ -149,13 +126,13 @@ fn what_does_not_fit_is_refused_with_its_place() {
         ("{:process 0, :type :done, :f :read}", "line 1, column 1: :type is done"),
         ("{:process 0, :type :ok, :f :read}", "line 1, column 1: process 0 completes (ok) without"),
         (
-            "0 :invoke :read nil\n0 :invoke :read nil",
+            "0 :invoke :read nil\n0 :invoke :read nil\n",
             "line 2, column 1: process 0 invokes an operation while",
         ),
-        ("0 :invoke :read nil\n0 :ok :write 1", "line 2, column 1: this ok of :write does not match"),
-        ("0 :invoke :dance nil", "line 1, column 1: this model does not know :dance"),
-        ("0 :invoke :cas 1", "line 1, column 1: a cas has two values"),
-        ("0 :invoke :write [1", "line 1, column 18: this is never closed"),
+        ("0 :invoke :read nil\n0 :ok :write 1\n", "line 2, column 1: this ok of :write 1 does not match"),
+        ("0 :invoke :dance nil\n", "line 1, column 1: this model does not know :dance"),
+        ("0 :invoke :cas 1\n", "line 1, column 1: a cas has two values"),
+        ("0 :invoke :write [1\n", "line 1, column 18: this is never closed"),
         ("hello", "not a history that is known"),
     ];
     for (text, expected) in cases {
@@ -221,6 +198,67 @@ fn a_converted_history_is_judged_on_the_command_line() {
     };
     assert_eq!(told(json), told(small));
     assert!(told(small).contains("get read"));
+}
+
+/// A compact history of two puts and a get of one key, its bytes by parts: head, events, end and values.
+fn small_compact() -> [Vec<u8>; 4] {
+    let key = b"\x03\"k\"";
+    let head = [b"LINHIST1".as_slice(), &[3, 1], key, &[2, 0]].concat();
+    // put 1, put 2, get 2, one after the other
+    let events = [
+        1, 1, 0, 0, 0, 0, 1, 1, 4, 1, 0, 0, 1, 1, 0, 0, 0, 0, 1, 2, 4, 1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 4, 1, 0,
+        0, 2,
+    ];
+    [head, events.to_vec(), vec![255], b"\x01a\x01b".to_vec()]
+}
+
+#[test]
+fn a_compact_history_is_read_to_its_last_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("history");
+    let read = |bytes: &[u8]| {
+        fs::write(&file, bytes).unwrap();
+        Compact::read(&file).map(|read| check_compact(&read, Budget::default()).verdict())
+    };
+    let refused = |bytes: &[u8], words: &str| {
+        let message = read(bytes).expect_err(words).to_string();
+        assert!(message.contains(words), "{message} is not: {words}");
+    };
+    let [head, events, end, values] = small_compact();
+    let all = [&head[..], &events, &end, &values].concat();
+    assert_eq!(read(&all).unwrap(), Verdict::Valid);
+    for cut in 0..all.len() {
+        read(&all[..cut]).expect_err("it is cut off");
+    }
+    refused(&[&all[..], b"x"].concat(), "bytes behind the end");
+    // where an event begins, the end mark has come instead
+    for place in [8, 20] {
+        let mut damaged = all.clone();
+        damaged[head.len() + place + 4 - 4 * usize::from(place == 8)] = 255;
+        read(&damaged).expect_err("a history that ends too early");
+    }
+    let mut short = [&head[..], &events[..12], &end, &values].concat();
+    refused(&short, "1 operations, where the beginning tells of 3");
+    short[8] = 1;
+    assert_eq!(read(&short).unwrap(), Verdict::Valid);
+    let two = [b"LINHIST1".as_slice(), &[0, 2], b"\x03\"k\"", &[0, 0], b"\x03\"k\"", &[0, 0, 255]].concat();
+    refused(&two, "the key k is there already");
+    let many =
+        [b"LINHIST1".as_slice(), &[0, 2], b"\x01\x31", &[2, 0], b"\x01\x32", &[3, 0, 255, 0, 0]].concat();
+    refused(&many, "values, in a file that is too short for them");
+}
+
+#[test]
+fn a_compact_history_that_has_gone_is_judged_with_fewer_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("history");
+    let [head, mut events, end, values] = small_compact();
+    *events.last_mut().unwrap() = 1;
+    fs::write(&file, [head, events, end, values].concat()).unwrap();
+    let read = Compact::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    let Verdict::Violation(violation) = check_compact(&read, Budget::default()).verdict() else { panic!() };
+    assert!(violation.text.contains("no order explains"), "{}", violation.text);
 }
 
 /// Feeds a parser a text with pieces cut out, doubled and overwritten: it must come back, with a history or an error with

@@ -1,12 +1,12 @@
-//! Random small histories of every model: the general search must agree with stateright's tester and with trying every order,
-//! and every certificate must hold.
+//! Random small histories of every model: the general search, and either half of it alone, must agree with stateright's tester
+//! and with trying every order, and every certificate must hold.
 //!
 //! `CHECKER_CASES` histories of each model, from `CHECKER_SEED`.
 
 mod support;
 
 use checker::budget::Budget;
-use checker::general::{Model, Recorded, Refuted, Verdict, check, verify};
+use checker::general::{Model, Recorded, Refuted, Searches, Verdict, check_by, verify};
 use checker::model::{
     Access, Append, AppendOp, Counter, CounterOp, Keyed, MultiRegister, Mutex, MutexOp, Queue, QueueOp,
     Register, RegisterOp, Set, SetOp, Text,
@@ -22,18 +22,19 @@ struct Open<R> {
     answer: Option<R>,
 }
 
-/// Processes that run at random against an object; answers get lost, and now and then one is that of another moment.
+/// Processes that run at random against an object; answers get lost, and now and then one is that of another moment. In every
+/// other history several things happen at one moment, which does not order them.
 fn history<M: Model>(random: &mut Random, model: &M, ask: &impl Fn(&mut Random) -> M::Op) -> History<M> {
     let processes = 1 + random.below(5) as usize;
     let operations = 2 + random.below(15) as usize;
-    let (unknown, lies) = (random.below(4), random.below(3));
+    let (unknown, lies, crowded) = (random.below(4), random.below(3), random.below(2) == 0);
     let mut open: Vec<Option<Open<M::Ret>>> = (0..processes).map(|_| None).collect();
     let mut history: History<M> = Vec::new();
     let (mut object, mut earlier) = (model.clone(), model.clone());
     let (mut moment, mut lost) = (0, 0);
     while history.len() < operations || open.iter().any(Option::is_some) {
         let slot = &mut open[random.below(processes as u64) as usize];
-        moment += 1;
+        moment += usize::from(!crowded || random.below(3) > 0);
         *slot = match slot.take() {
             None if history.len() < operations => {
                 history.push(Recorded::unknown(ask(random), moment));
@@ -70,7 +71,7 @@ fn has_order<M: Model>(history: &History<M>, placed: u32, object: &M) -> bool {
     else {
         return true;
     };
-    left().filter(|&place| history[place].called < end).any(|place| {
+    left().filter(|&place| history[place].called <= end).any(|place| {
         let mut after = object.clone();
         let fits = if let Some((_, answer)) = &history[place].returned {
             after.is_valid_step(&history[place].op, answer)
@@ -87,16 +88,17 @@ where
     M: Model<Op: std::fmt::Debug, Ret: std::fmt::Debug>,
 {
     let mut tester = LinearizabilityTester::new(model.clone());
-    let mut events: Vec<(usize, usize)> = Vec::new();
+    // at one moment what is invoked comes before what returns
+    let mut events: Vec<(usize, bool, usize)> = Vec::new();
     for (place, operation) in history.iter().enumerate() {
-        events.push((operation.called, place));
-        events.extend(operation.returned.as_ref().map(|(ret, _)| (*ret, place)));
+        events.push((operation.called, false, place));
+        events.extend(operation.returned.as_ref().map(|(ret, _)| (*ret, true, place)));
     }
     events.sort_unstable();
-    for (moment, place) in events {
+    for (_, returns, place) in events {
         let operation = &history[place];
         let done = match &operation.returned {
-            Some((ret, answer)) if *ret == moment => tester.on_return(place, answer.clone()),
+            Some((_, answer)) if returns => tester.on_return(place, answer.clone()),
             _ => tester.on_invoke(place, operation.op.clone()),
         };
         done.expect("well-formed");
@@ -116,23 +118,26 @@ where
     let (mut counts, mut unverified) = ([0_u64; 2], 0);
     for case in 0..cases {
         let history = history(&mut random, model, &ask);
-        let verdict = check(&history, model, Budget::default()).verdict;
-        let valid = match &verdict {
-            Verdict::Valid(_) => true,
-            Verdict::Violation(_) => false,
-            Verdict::Unknown(why) => panic!("{name} {case}: undecided: {why}"),
-        };
-        let told = || format!("{name} {case}: {verdict:?} of {history:?}");
-        assert_eq!(valid, has_order(&history, 0, model), "trying every order: {}", told());
-        assert_eq!(valid, by_stateright(&history, model), "stateright: {}", told());
-        // a core can have more orders than can be tried; it must not happen often
-        match verify(&history, model, &verdict) {
-            Err(Refuted::TooMany) => unverified += 1,
-            verified => verified.unwrap_or_else(|refuted| panic!("{refuted}: {}", told())),
+        let valid = has_order(&history, 0, model);
+        assert_eq!(valid, by_stateright(&history, model), "stateright, {name} {case}: {history:?}");
+        for searches in [Searches::InTurns, Searches::DepthFirst, Searches::BreadthFirst] {
+            let verdict = check_by(&history, model, searches, Budget::default()).verdict;
+            let told = || format!("{name} {case}, {searches:?}: {verdict:?} of {history:?}");
+            let found = match &verdict {
+                Verdict::Valid(_) => true,
+                Verdict::Violation(_) => false,
+                Verdict::Unknown(why) => panic!("undecided: {why}: {}", told()),
+            };
+            assert_eq!(found, valid, "trying every order: {}", told());
+            // a core can have more orders than can be tried; it must not happen often
+            match verify(&history, model, &verdict) {
+                Err(Refuted::TooMany) => unverified += 1,
+                verified => verified.unwrap_or_else(|refuted| panic!("{refuted}: {}", told())),
+            }
         }
         counts[usize::from(valid)] += 1;
     }
-    assert!(unverified <= cases / 100, "{name}: {unverified} cores were not verified");
+    assert!(unverified <= 3 * cases / 100, "{name}: {unverified} cores were not verified");
     println!("{name}: {} valid, {} violations", counts[1], counts[0]);
     assert!(counts.iter().all(|&count| count > cases / 150), "{name}: violations and valid ones: {counts:?}");
 }
@@ -183,12 +188,13 @@ fn registers_that_do_not_say_why_they_refuse() {
 #[test]
 fn many_registers() {
     let ask = |random: &mut Random| (random.below(3), register(2)(random));
-    agree("keyed registers", &Keyed::<u64, Register<u64>>::default(), ask);
+    agree("keyed registers", &Keyed::of(Register(None)), ask);
+    agree("keyed registers that hold 0 at first", &Keyed::of(Register(Some(0))), ask);
     let ask = |random: &mut Random| {
         let parts = 1 + random.below(2);
         let part = |random: &mut Random| match (random.below(2), random.below(3)) {
             (0, key) => Access::Read(key),
-            (_, key) => Access::Write(key, random.below(2)),
+            (_, key) => Access::Write(key, random.below(4)),
         };
         (0..parts).map(|_| part(random)).collect()
     };
@@ -224,4 +230,18 @@ fn sets_and_queues() {
         _ => QueueOp::Dequeue,
     };
     agree("queue", &Queue::default(), ask);
+}
+
+/// Three additions of 1, invoked in one order and returned in another, and what then runs long enough for breadth first to have
+/// its turn: what orders commuting neighbours and what picks one of those that are alike must not exclude each other's orders.
+#[test]
+fn alike_operations_return_in_another_order_than_they_were_invoked() {
+    let add = |called, returned| Recorded::completed(CounterOp::Add(1), None, called, returned);
+    let mut history = vec![add(1, 6), add(2, 5), Recorded::completed(CounterOp::Read, Some(2), 3, 4)];
+    history.extend((0..300).map(|place| add(10 + 2 * place, 11 + 2 * place)));
+    for searches in [Searches::InTurns, Searches::DepthFirst, Searches::BreadthFirst] {
+        let verdict = check_by(&history, &Counter(0), searches, Budget::default()).verdict;
+        assert_eq!(verify(&history, &Counter(0), &verdict), Ok(()), "{searches:?}");
+        assert!(matches!(verdict, Verdict::Valid(_)), "{searches:?}: {verdict:?}");
+    }
 }

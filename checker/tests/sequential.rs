@@ -295,7 +295,10 @@ fn random_logs_are_valid_and_what_is_changed_in_an_answer_is_found() {
         let report = judged(&recorder);
         assert_eq!(report.verdict(), Verdict::Valid, "seed {seed}: {report:#?}");
         let reads: Vec<usize> = (0..recorder.records.len())
-            .filter(|place| matches!(&recorder.records[*place], Record::Op(op) if op.result.as_ref().is_some_and(|result| result.local)))
+            .filter(|place| match &recorder.records[*place] {
+                Record::Op(op) => op.result.as_ref().is_some_and(|result| result.local),
+                _ => false,
+            })
             .collect();
         let place = reads[rng.below(reads.len() as u64) as usize];
         for change in 0..3 {

@@ -3,7 +3,7 @@
 use super::Format;
 use crate::compact::MARK;
 
-/// How a history is written that begins with these bytes; `None`: like nothing that is known.
+/// How a history is written that begins with these bytes, which hold its first line; `None`: like nothing that is known.
 pub fn detect(beginning: &[u8]) -> Option<Format> {
     if beginning.starts_with(MARK) {
         return Some(Format::Compact);
@@ -24,6 +24,10 @@ pub fn detect(beginning: &[u8]) -> Option<Format> {
         return None;
     }
     let kv = first.starts_with('{') && first.contains(":key \"") && first.ends_with('}');
+    if first.starts_with('{') && !kv && !first.ends_with('}') && lines.clone().count() == 1 {
+        // more of this line would tell
+        return None;
+    }
     Some(if kv { Format::PorcupineKv } else { Format::Edn })
 }
 
@@ -43,6 +47,8 @@ mod tests {
             ("INFO  jepsen.util - 0\t:invoke", Some(Format::PorcupineLog)),
             ("0\t:invoke\t:read\tnil", Some(Format::JepsenText)),
             (":nemesis\t:info\t:start\tnil", Some(Format::JepsenText)),
+            ("{:process 0, :type :invoke, :f :put, :value \"xx", None),
+            ("{:process 0,\n :type :invoke", Some(Format::Edn)),
             ("", None),
             ("hello", None),
         ];

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::io::BufRead;
 
 use super::Malformed;
-use super::source::Source;
+use super::source::{Place, Source};
 
 /// Deeper values are refused.
 const DEPTH: usize = 64;
@@ -27,17 +27,11 @@ pub enum Edn {
     Sequence(Vec<Edn>),
     /// A set, sorted.
     Set(Vec<Edn>),
-    /// A map, in the order of the file.
+    /// A map, by its keys.
     Map(Vec<(Edn, Edn)>),
 }
 
 impl Edn {
-    /// What a map holds under a keyword, which is given without its colon.
-    pub fn get(&self, keyword: &str) -> Option<&Self> {
-        let Self::Map(entries) = self else { return None };
-        entries.iter().find(|(key, _)| key.keyword() == Some(keyword)).map(|(_, value)| value)
-    }
-
     /// The name of a keyword.
     pub fn keyword(&self) -> Option<&str> {
         match self {
@@ -109,6 +103,19 @@ fn string(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 /// Reads the next value; `None`: the end, or, inside brackets, the closing one, which is left there.
 pub(super) fn value<R: BufRead>(source: &mut Source<R>) -> Result<Option<Edn>, Malformed> {
+    blank(source)?;
+    let begun = source.here();
+    match element(source, 0)? {
+        Some(Edn::Map(mut entries)) => {
+            by_keys(&mut entries, begun)?;
+            Ok(Some(Edn::Map(entries)))
+        }
+        other => Ok(other),
+    }
+}
+
+/// The same, but that a map's own entries, which whoever reads an event looks through in any case, stay as they are written.
+pub(super) fn event<R: BufRead>(source: &mut Source<R>) -> Result<Option<Edn>, Malformed> {
     element(source, 0)
 }
 
@@ -181,7 +188,19 @@ fn map<R: BufRead>(source: &mut Source<R>, depth: usize) -> Result<Edn, Malforme
         let value = all.next().ok_or_else(|| begun.malformed(format!("no value for {key} in this map")))?;
         entries.push((key, value));
     }
+    if depth > 0 {
+        by_keys(&mut entries, begun)?;
+    }
     Ok(Edn::Map(entries))
+}
+
+/// Sorts a map: two of them are equal whatever order they are written in.
+fn by_keys(entries: &mut [(Edn, Edn)], begun: Place) -> Result<(), Malformed> {
+    entries.sort_unstable();
+    match entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        Some(twice) => Err(begun.malformed(format!("{} stands twice in this map", twice[0].0))),
+        None => Ok(()),
+    }
 }
 
 /// What begins with `#`; `None`: something that is to be left out.
@@ -228,24 +247,41 @@ fn text<R: BufRead>(source: &mut Source<R>) -> Result<String, Malformed> {
                 Some(b'b') => bytes.push(8),
                 Some(b'f') => bytes.push(12),
                 Some(b'u') => {
-                    let mut code = 0;
-                    for _ in 0..4 {
-                        let digit = source.next()?.and_then(|byte| char::from(byte).to_digit(16));
-                        let digit =
-                            digit.ok_or_else(|| begun.malformed("a \\u without four digits".to_owned()))?;
-                        code = code * 16 + digit;
-                    }
-                    // halves of pairs are not characters on their own
-                    let symbol = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+                    let first = code(source, begun)?;
+                    let second = match first {
+                        0xd800..0xdc00 if source.next()? == Some(b'\\') && source.next()? == Some(b'u') => {
+                            Some(code(source, begun)?)
+                        }
+                        _ => None,
+                    };
+                    let symbol = char::decode_utf16([first].into_iter().chain(second)).next();
+                    let Some(Ok(symbol)) = symbol else {
+                        return Err(begun.malformed("half of a pair of \\u without the other".to_owned()));
+                    };
                     bytes.extend_from_slice(symbol.encode_utf8(&mut [0; 4]).as_bytes());
                 }
-                Some(byte) => bytes.push(byte),
+                Some(byte @ (b'"' | b'\\')) => bytes.push(byte),
+                Some(other) => {
+                    let message = format!("\\{} means nothing in a string", char::from(other));
+                    return Err(begun.malformed(message));
+                }
                 None => return Err(begun.malformed("this string is never closed".to_owned())),
             },
             Some(byte) => bytes.push(byte),
         }
     }
     String::from_utf8(bytes).map_err(|_| begun.malformed("this string is not UTF-8".to_owned()))
+}
+
+/// The four digits of a `\u`.
+fn code<R: BufRead>(source: &mut Source<R>, begun: Place) -> Result<u16, Malformed> {
+    let mut code = 0;
+    for _ in 0..4 {
+        let digit = source.next()?.and_then(|byte| char::from(byte).to_digit(16));
+        let digit = digit.ok_or_else(|| begun.malformed("a \\u without four digits".to_owned()))?;
+        code = code * 16 + digit as u16;
+    }
+    Ok(code)
 }
 
 fn character<R: BufRead>(source: &mut Source<R>) -> Result<Edn, Malformed> {

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Edn, Format, Kind};
+use super::{Calls, Edn, Format, Kind};
 
 /// An operation is invoked or completes.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,35 +25,76 @@ pub struct Event {
 
 impl Event {
     /// The event that a map tells of; `None`: it is not about an operation of a client.
-    pub(super) fn of_map(map: &Edn, line: usize) -> Result<Option<Self>, String> {
-        if !matches!(map, Edn::Map(_)) {
+    pub(super) fn of_map(map: Edn, line: usize) -> Result<Option<Self>, String> {
+        let Edn::Map(entries) = map else {
             return Err(format!(
                 "expected a map such as {{:process 0, :type :invoke, :f :read}}, found {}",
-                brief(map)
+                brief(&map)
             ));
-        }
-        let kind = match map.get("type").and_then(Edn::keyword) {
+        };
+        let Fields { kind, process, function, key, value, time } = Fields::of(entries)?;
+        let kind = match kind.as_ref().and_then(Edn::keyword) {
             Some("invoke") => Kind::Invoke,
             Some("ok") => Kind::Ok,
             Some("fail") => Kind::Fail,
             Some("info") => Kind::Info,
             other => {
-                return Err(format!(
-                    ":type is {}, not :invoke, :ok, :fail or :info",
-                    other.unwrap_or("missing")
-                ));
+                let found = other.unwrap_or("missing");
+                return Err(format!(":type is {found}, not :invoke, :ok, :fail or :info"));
             }
         };
-        let process = match map.get("process") {
-            Some(Edn::Integer(process)) => *process,
-            Some(_) => return Ok(None),
+        let process = match process {
+            Some(Edn::Integer(process)) => process,
+            // the nemesis
+            Some(Edn::Word(name))
+                if name.starts_with(|first: char| first == ':' || first.is_alphabetic()) =>
+            {
+                return Ok(None);
+            }
+            Some(other) => {
+                let found = brief(&other);
+                return Err(format!(
+                    ":process is {found}, no number of a client and no name such as :nemesis"
+                ));
+            }
             None => return Err(":process is missing".to_owned()),
         };
-        let function = map.get("f").and_then(Edn::keyword).ok_or(":f is missing, or no keyword")?.into();
-        let key = map.get("key").cloned();
-        let value = map.get("value").cloned().unwrap_or(Edn::Nil);
-        let time = map.get("time").and_then(Edn::integer).and_then(|time| u64::try_from(time).ok());
-        Ok(Some(Self { line, process, kind, function, key, value, time }))
+        let function = function.as_ref().and_then(Edn::keyword);
+        let function = function.ok_or(":f is missing, or no keyword")?.into();
+        let time = time.as_ref().and_then(Edn::integer).and_then(|time| u64::try_from(time).ok());
+        Ok(Some(Self { line, process, kind, function, key, value: value.unwrap_or_default(), time }))
+    }
+}
+
+/// What a map tells of an event.
+#[derive(Default)]
+struct Fields {
+    kind: Option<Edn>,
+    process: Option<Edn>,
+    function: Option<Edn>,
+    key: Option<Edn>,
+    value: Option<Edn>,
+    time: Option<Edn>,
+}
+
+impl Fields {
+    fn of(entries: Vec<(Edn, Edn)>) -> Result<Self, String> {
+        let mut fields = Self::default();
+        for (name, value) in entries {
+            let field = match name.keyword() {
+                Some("type") => &mut fields.kind,
+                Some("process") => &mut fields.process,
+                Some("f") => &mut fields.function,
+                Some("key") => &mut fields.key,
+                Some("value") => &mut fields.value,
+                Some("time") => &mut fields.time,
+                _ => continue,
+            };
+            if field.replace(value).is_some() {
+                return Err(format!("{name} stands twice in this map"));
+            }
+        }
+        Ok(fields)
     }
 }
 
@@ -140,12 +181,15 @@ impl Pairing {
             return Err(format!("process {process} completes ({}) without an open operation", kind.word()));
         };
         let slot = &mut self.calls[place];
-        let Some(call) = slot else { return Ok(()) };
-        if call.function != function || (key.is_some() && key != call.key) {
+        let call = slot.as_mut().expect("an open operation has not failed");
+        let asked = (&*call.function, &call.argument);
+        if call.function != function || (key.is_some() && key != call.key) || differs(asked, kind, &value) {
             return Err(format!(
-                "this {} of :{function} does not match the :{} that process {process} invoked on line {}",
+                "this {} of :{function} {} does not match the :{} {} that process {process} invoked on line {}",
                 kind.word(),
+                brief(&value),
                 call.function,
+                brief(&call.argument),
                 call.lines.invoked
             ));
         }
@@ -165,7 +209,19 @@ impl Pairing {
         Ok(())
     }
 
-    pub(super) fn finish(self) -> Vec<Call> {
-        self.calls.into_iter().flatten().collect()
+    pub(super) fn finish(self) -> Calls {
+        let all = self.calls.len();
+        let list: Vec<Call> = self.calls.into_iter().flatten().collect();
+        Calls { failed: all - list.len(), list, truncated: None }
     }
+}
+
+/// Whether a completion tells of another value than was to be written. It may leave it out; where it did not succeed a word may
+/// say why (`:timed-out`).
+fn differs((function, argument): (&str, &Edn), kind: Kind, told: &Edn) -> bool {
+    let writes = ["write", "put", "append", "add", "remove", "enqueue", "cas", "compare-and-set"];
+    let left_out = *argument == Edn::Nil
+        || *told == Edn::Nil
+        || (kind != Kind::Ok && matches!(told, Edn::Word(_) | Edn::Text(_)));
+    writes.contains(&function) && !left_out && told != argument
 }

@@ -11,7 +11,11 @@ pub(super) fn event(line: &[u8], place: Place) -> Result<Option<Event>, Malforme
     if text.trim().is_empty() {
         return Ok(None);
     }
-    let mut offset = text.len() - columns_of(text).len();
+    let is_log = text.starts_with("INFO");
+    let columns = if is_log { text.split_once(" - ").map(|(_, columns)| columns) } else { Some(text) };
+    let columns =
+        columns.ok_or_else(|| at(0, "a line of a log without ` - ` before its columns".to_owned()))?;
+    let mut offset = text.len() - columns.len();
     let mut next = || {
         let rest = text[offset..].trim_start();
         let begin = text.len() - rest.len();
@@ -20,20 +24,19 @@ pub(super) fn event(line: &[u8], place: Place) -> Result<Option<Event>, Malforme
         (begin, &text[begin..end])
     };
     let (at_process, process) = next();
-    let Ok(process) = process.parse() else {
-        return match process {
-            // the nemesis, and other lines of the log
-            other if other.starts_with(':') || text.starts_with("INFO") => Ok(None),
-            other => Err(at(at_process, format!("expected a process number, found {other:?}"))),
-        };
-    };
     let (at_kind, word) = next();
-    let kind = match word {
-        ":invoke" => Kind::Invoke,
-        ":ok" => Kind::Ok,
-        ":fail" => Kind::Fail,
-        ":info" => Kind::Info,
-        other => return Err(at(at_kind, format!("{other:?} is not :invoke, :ok, :fail or :info"))),
+    let kind = [Kind::Invoke, Kind::Ok, Kind::Fail, Kind::Info]
+        .into_iter()
+        .find(|kind| word.strip_prefix(':') == Some(kind.word()));
+    let Ok(process) = process.parse() else {
+        // the nemesis, or a line of the log that tells of something else
+        if process.starts_with(':') || (is_log && kind.is_none()) {
+            return Ok(None);
+        }
+        return Err(at(at_process, format!("expected a process number, found {process:?}")));
+    };
+    let Some(kind) = kind else {
+        return Err(at(at_kind, format!("{word:?} is not :invoke, :ok, :fail or :info")));
     };
     let (at_function, function) = next();
     let Some(function) = function.strip_prefix(':') else {
@@ -46,14 +49,6 @@ pub(super) fn event(line: &[u8], place: Place) -> Result<Option<Event>, Malforme
     let value = edn::value(&mut Source::new(&line[offset..])).map_err(column)?.unwrap_or(Edn::Nil);
     let (line, function) = (place.line, function.into());
     Ok(Some(Event { line, process, kind, function, key: None, value, time: None }))
-}
-
-/// What stands behind the prefix of a log, if there is one.
-fn columns_of(text: &str) -> &str {
-    match text.find(" - ") {
-        Some(dash) if text.starts_with("INFO") => &text[dash + 3..],
-        _ => text,
-    }
 }
 
 #[cfg(test)]

@@ -66,16 +66,13 @@ impl<R: BufRead> Source<R> {
         self.place.malformed(message)
     }
 
-    /// Reads the rest of the line, without its end; `None`: nothing is left.
+    /// Reads the rest of the line, with its end if it has one; `None`: nothing is left.
     pub(super) fn line(&mut self) -> Result<Option<Vec<u8>>, Malformed> {
         let mut line = Vec::new();
         if self.bytes.read_until(b'\n', &mut line)? == 0 {
             return Ok(None);
         }
         self.place = Place { line: self.place.line + 1, column: 1 };
-        if line.last() == Some(&b'\n') {
-            line.pop();
-        }
         Ok(Some(line))
     }
 }

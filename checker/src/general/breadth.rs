@@ -3,13 +3,27 @@
 //! At each completion every configuration in which that operation is not linearised yet is extended by sequences of operations
 //! in progress that end with it; those in which none fits are gone. When none is left, no order gets beyond this completion.
 //!
-//! Reductions, each sound for any specification, beside eager reads and alike operations (see [`super::depth`]):
-//! - **Just in time.** If the last operation before the one that completes can change places with it, it is left for later;
-//!   of two others that can change places only the order by number is tried. For exchanging them in an order S moves the one that
-//!   completes to the front or mends an inversion, and ends.
+//! Reductions, beside eager reads (see [`super::depth`]):
+//! - **Just in time.** Of two neighbours that can change places without a change of answers or of the state behind both, only the
+//!   order by rank is tried: first what returns first, unknown operations last, by number. So what can change places with the
+//!   operation that completes next is left for later.
+//! - **Alike.** Of operations in progress that ask and answer the same only the first by rank is tried.
 //! - **Dominance.** Of two configurations with the same state and the same operations linearised, the one that has used as
-//!   many or
-//!   more of each kind of unknown operations can do nothing that the other cannot.
+//!   many or more of each kind of unknown operations can do nothing that the other cannot.
+//!
+//! They are sound together, for any specification, because the first two mend the same thing: pairs out of rank. Of the orders
+//! S that there are take those with the fewest unknown operations, of these those with the fewest pairs of operations other
+//! than reads that stand out of rank, and of these one with every read as early as it can be. Each reduction would turn S into
+//! an order that comes before it:
+//! - a read that moves to where it first fits changes no pair of others;
+//! - two neighbours x y out of rank change places: y was invoked before x returned, since it returns before x, so real time
+//!   allows it, and there is one such pair less;
+//! - x, and y that is like it, in progress already and before it by rank, change places: whatever stands between them in S was
+//!   invoked before y returned, so before x did; the states stay the same; and of the pairs that are concerned, the one of x
+//!   and y is mended and none of the others gets worse.
+//!
+//! So nothing keeps the search from S. Where a configuration on the way is dominated, the search goes on behind the other with
+//! the same rest: whether a step is left out depends on nothing but the step and what makes configurations equal.
 
 use rustc_hash::FxHashMap;
 
@@ -37,9 +51,12 @@ struct Pending {
     /// The state before it.
     before: State,
     class: Class,
-    /// By which commuting operations are ordered; unknown ones come last.
+    /// By which commuting operations are ordered: by completion, then the unknown ones by number.
     rank: (bool, u32),
 }
+
+/// A step on the way to nodes: the one before, and the place of the operation in the history.
+type Step = (u32, usize);
 
 /// What tells nodes apart, but for the unknown operations used; and for each the ways to use them of which none is better
 /// than another.
@@ -50,6 +67,8 @@ type Fronts = FxHashMap<Box<[u32]>, Vec<Vec<(u32, u32)>>>;
 pub(super) struct Breadth {
     /// Completed operations by completion.
     returns: Vec<u32>,
+    /// For each its place there.
+    ranks: Vec<u32>,
     /// How many of them are dealt with.
     returned: usize,
     /// Operations below it have been invoked.
@@ -65,8 +84,7 @@ pub(super) struct Breadth {
     /// Configurations behind it.
     next: Vec<Node>,
     behind: Fronts,
-    /// Steps: the one before, and the place of the operation in the history.
-    trail: Vec<(u32, usize)>,
+    trail: Vec<Step>,
     configurations: usize,
     bytes: usize,
 }
@@ -81,7 +99,7 @@ impl Breadth {
     }
 
     /// The order found, or one up to where none gets on.
-    pub(super) fn order(&self, _: &Prepared) -> Vec<usize> {
+    pub(super) fn order(&self) -> Vec<usize> {
         let mut order = Vec::new();
         let mut at = self.frontier.first().map_or(NONE, |node| node.last);
         while let Some(&(before, place)) = self.trail.get(at as usize) {
@@ -102,6 +120,10 @@ impl Breadth {
         if self.frontier.is_empty() {
             self.returns = (0..prepared.completed.len() as u32).collect();
             self.returns.sort_by_key(|&index| prepared.completed[index as usize].ret);
+            self.ranks = vec![0; self.returns.len()];
+            for (rank, &index) in self.returns.iter().enumerate() {
+                self.ranks[index as usize] = rank as u32;
+            }
             self.frontier.push(Node { last: NONE, ..Node::default() });
         }
         let mut left = turn;
@@ -140,12 +162,15 @@ impl Breadth {
         }
         let mut todo = Vec::new();
         for node in self.frontier.clone() {
+            let length = self.trail.len();
             let settled = self.settle(prepared, tables, node);
-            if settled.done.binary_search(&target).is_ok() {
-                self.arrive(tables, target, settled);
+            let kept = if settled.done.binary_search(&target).is_ok() {
+                self.arrive(tables, target, settled)
             } else {
                 todo.push(settled);
-            }
+                true
+            };
+            self.keep_trail(tables, length, kept);
         }
         todo
     }
@@ -183,14 +208,25 @@ impl Breadth {
         node
     }
 
-    /// A configuration behind the completion at hand.
-    fn arrive<M: Model>(&mut self, tables: &mut Tables<'_, M>, target: u32, mut node: Node) {
+    /// A configuration behind the completion at hand; tells whether it is new.
+    fn arrive<M: Model>(&mut self, tables: &mut Tables<'_, M>, target: u32, mut node: Node) -> bool {
         node.done.retain(|&index| index != target);
         node.pending = None;
-        if insert(&mut self.behind, &node) {
+        let new = insert(&mut self.behind, &node);
+        if new {
             self.configurations += 1;
             self.charge(tables, &node);
             self.next.push(node);
+        }
+        new
+    }
+
+    /// The trail was so long before a node that is kept or not.
+    fn keep_trail<M: Model>(&mut self, tables: &mut Tables<'_, M>, length: usize, kept: bool) {
+        if kept {
+            tables.charge(size_of::<Step>() * (self.trail.len() - length));
+        } else {
+            self.trail.truncate(length);
         }
     }
 
@@ -210,27 +246,30 @@ impl Breadth {
         node: &Node,
         todo: &mut Vec<Node>,
     ) {
-        let mut alike: Vec<(Class, usize, u32)> = Vec::new();
+        let mut alike: Vec<(Class, u32, u32)> = Vec::new();
         for &index in self.open.iter().filter(|index| node.done.binary_search(index).is_err()) {
             let done = prepared.completed[index as usize];
-            alike.push((done.class, done.ret, index));
+            alike.push((done.class, self.ranks[index as usize], index));
         }
         alike.sort_unstable();
         alike.dedup_by_key(|&mut (class, ..)| class);
-        for (class, _, index) in alike {
+        for (class, rank, index) in alike {
             let Some(after) = tables.step(node.state, class) else { continue };
-            let rank = (false, index);
-            if node.pending.is_some_and(|last| {
-                (index == target || rank < last.rank) && tables.commute(last.before, last.class, class, after)
-            }) {
+            let rank = (false, rank);
+            if node
+                .pending
+                .is_some_and(|last| rank < last.rank && tables.commute(last.before, last.class, class, after))
+            {
                 continue;
             }
             let mut next = node.clone();
+            let length = self.trail.len();
             let place = prepared.completed[index as usize].place;
             self.step(&mut next, after, Pending { before: node.state, class, rank }, place);
             let at = next.done.binary_search(&index).unwrap_or_else(|at| at);
             next.done.insert(at, index);
-            self.reach(prepared, tables, target, next, todo);
+            let kept = self.reach(prepared, tables, target, next, todo);
+            self.keep_trail(tables, length, kept);
         }
         let moment = prepared.completed[target as usize].ret;
         for (slot, unknown) in prepared.unknown.iter().enumerate() {
@@ -249,14 +288,12 @@ impl Breadth {
                 continue;
             }
             let mut next = node.clone();
-            self.step(
-                &mut next,
-                after,
-                Pending { before: node.state, class, rank },
-                unknown.members[nth as usize].1,
-            );
+            let length = self.trail.len();
+            let place = unknown.members[nth as usize].1;
+            self.step(&mut next, after, Pending { before: node.state, class, rank }, place);
             use_one(&mut next.used, slot);
-            self.reach(prepared, tables, target, next, todo);
+            let kept = self.reach(prepared, tables, target, next, todo);
+            self.keep_trail(tables, length, kept);
         }
     }
 
@@ -267,6 +304,7 @@ impl Breadth {
         node.last = self.trail.len() as u32 - 1;
     }
 
+    /// A node on the way to the completion at hand, or behind it; tells whether it is new.
     fn reach<M: Model>(
         &mut self,
         prepared: &Prepared,
@@ -274,19 +312,18 @@ impl Breadth {
         target: u32,
         node: Node,
         todo: &mut Vec<Node>,
-    ) {
-        let length = self.trail.len();
+    ) -> bool {
         let node = self.settle(prepared, tables, node);
         if node.done.binary_search(&target).is_ok() {
-            self.arrive(tables, target, node);
-        } else if insert(&mut self.met, &node) {
+            return self.arrive(tables, target, node);
+        }
+        let new = insert(&mut self.met, &node);
+        if new {
             self.configurations += 1;
             self.charge(tables, &node);
             todo.push(node);
-        } else {
-            self.trail.truncate(length);
         }
-        tables.charge(16 * (self.trail.len().saturating_sub(length)));
+        new
     }
 }
 
@@ -315,4 +352,29 @@ fn insert(fronts: &mut Fronts, node: &Node) -> bool {
 /// Whether no kind of unknown operations is used more often in `few` than in `many`.
 fn is_within(few: &[(u32, u32)], many: &[(u32, u32)]) -> bool {
     few.iter().all(|&(slot, count)| count <= uses(many, slot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Limits, Portfolio, Recorded, Searches, Stopwatch};
+    use super::*;
+    use crate::budget::Budget;
+    use crate::model::{Register, RegisterOp, RegisterRet};
+
+    /// After four writes it does not matter in which order the first two of them came.
+    #[test]
+    fn steps_to_what_was_there_already_are_forgotten() {
+        let history: Vec<_> = (0..6)
+            .map(|value| Recorded::completed(RegisterOp::Put(value), RegisterRet::Done, 0, 10 + value))
+            .chain([Recorded::completed(RegisterOp::Get, RegisterRet::Value(Some(99)), 9, 10)])
+            .collect();
+        let watch = Stopwatch::start(None);
+        let limits = Limits::share(Budget::default(), 1, &watch);
+        let mut search = Portfolio::new(&history, &Register(None), limits);
+        let (answer, _) = search.run(Searches::BreadthFirst);
+        assert_eq!(answer, Answer::Stuck { completion: 6 });
+        let Portfolio { breadth, tables, .. } = search;
+        assert!(tables.steps > 100, "{}", tables.steps);
+        assert!(breadth.trail.len() <= breadth.configurations, "no step leads to nothing that is new");
+    }
 }

@@ -1,10 +1,9 @@
 //! Finds a minimal core of a violation.
 //!
 //! An operation is *relaxed* by forgetting when it returned and with what: then it may have happened at any time after its
-//! invocation, or never. A history that has an order still has it when operations are relaxed, for any specification. So if
-//! a history
-//! fails with some of them relaxed, the others, the core, contradict each other, whatever became of the rest. Operations are
-//! relaxed as long as what remains still fails (delta debugging, Zeller & Hildebrandt 2002).
+//! invocation, or never. A history that has an order still has it when operations are relaxed, for any specification. So if a
+//! history fails with some of them relaxed, the others, the core, contradict each other, whatever became of the rest.
+//! Operations are relaxed as long as what remains still fails (delta debugging, Zeller & Hildebrandt 2002).
 
 use super::{Model, Recorded, Recording, decide};
 use crate::budget::{Limits, Stopwatch};

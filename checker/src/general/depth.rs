@@ -7,19 +7,17 @@
 //!
 //! Reductions, each sound for any specification. Let S be an order of the remaining operations:
 //! - **Eager reads.** A minimal read (see [`Model::is_read`]) whose answer fits is taken at once: moved to the front of S it
-//!   breaks
-//!   no real-time order (it is minimal), and the others find the state as before, since it changes none, neither here nor
-//!   where it
-//!   stood. An operation that merely changes nothing here may have changed something there.
+//!   breaks no real-time order (it is minimal), and the others find the state as before, since it changes none, neither here
+//!   nor where it stood. An operation that merely changes nothing here may have changed something there.
 //! - **Alike.** Of minimal operations that ask and answer the same only the first to return is tried: in an S that begins with
 //!   another of them the two can change places. Of unknown ones, which never return, the first to be invoked.
-//! - **Unknown operations just in time.** If an unknown operation of S and the one behind it can change places without a
-//!   change of answers or of the state behind both, they do; at the end of S it drops out; of two unknown ones the order by
-//!   number is
-//!   the one to keep. Each exchange moves an unknown operation back or mends an inversion, so this ends. In the S that is
-//!   left every unknown operation is followed by one with which it cannot change places, and only such ways are tried. Which
-//!   those
+//! - **Unknown operations just in time.** If an unknown operation of S and the one behind it can change places without a change
+//!   of answers or of the state behind both, they do; at the end of S it drops out; of two unknown ones the order by number is
+//!   the one to keep. Each exchange moves an unknown operation back or mends an inversion, so this ends. In the S that is left
+//!   every unknown operation is followed by one with which it cannot change places, and only such ways are tried. Which those
 //!   are depends on the last unknown operation and the state before it, so these belong to the configuration.
+//!
+//! They are sound together as those of [`super::breadth`] are, by the same ranks.
 
 use rustc_hash::FxHashSet;
 
@@ -143,9 +141,8 @@ impl Depth {
         self.enter(prepared, tables, at, length)
     }
 
-    /// Takes what can be taken at once; then either everything is linearised (true), or the configuration goes on the stack
-    /// if it is
-    /// new.
+    /// Takes what can be taken at once; then either everything is linearised (true), or the configuration goes on the stack if
+    /// it is new.
     fn enter<M: Model>(
         &mut self,
         prepared: &Prepared,

@@ -1,5 +1,7 @@
 //! What both searches share: the history in small numbers, and each state and each transition of the model computed once.
 
+use std::rc::Rc;
+
 use rustc_hash::FxHashMap;
 
 use super::{Model, Recording};
@@ -54,8 +56,8 @@ pub(super) struct Tables<'a, M: Model> {
     /// What the classes stand for.
     classes: Vec<(&'a M::Op, Option<&'a M::Ret>)>,
     reads: Vec<bool>,
-    states: Vec<M>,
-    numbers: FxHashMap<M, State>,
+    states: Vec<Rc<M>>,
+    numbers: FxHashMap<Rc<M>, State>,
     /// By state and class; `None`: the answer does not fit.
     transitions: FxHashMap<u64, Option<State>>,
     pub(super) steps: u64,
@@ -94,12 +96,13 @@ pub(super) fn prepare<'a, M: Model>(
             unknown[slot].members.push((operation.called, place));
         }
     }
+    let begun = Rc::new(model.clone());
     let tables = Tables {
         limits,
         classes,
         reads,
-        states: vec![model.clone()],
-        numbers: FxHashMap::from_iter([(model.clone(), 0)]),
+        states: vec![Rc::clone(&begun)],
+        numbers: FxHashMap::from_iter([(begun, 0)]),
         transitions: FxHashMap::default(),
         steps: 0,
         bytes: 0,
@@ -116,7 +119,7 @@ impl<M: Model> Tables<'_, M> {
             return next;
         }
         let (op, answer) = self.classes[class as usize];
-        let mut after = self.states[state as usize].clone();
+        let mut after = M::clone(&self.states[state as usize]);
         let fits = if let Some(answer) = answer {
             after.is_valid_step(op, answer)
         } else {
@@ -141,8 +144,9 @@ impl<M: Model> Tables<'_, M> {
         if let Some(&number) = self.numbers.get(&state) {
             return number;
         }
-        self.charge(2 * size_of::<M>() + 2 * ENTRY);
-        self.states.push(state.clone());
+        self.charge(size_of::<M>() + state.weight() + 2 * ENTRY);
+        let state = Rc::new(state);
+        self.states.push(Rc::clone(&state));
         self.numbers.insert(state, fresh);
         fresh
     }

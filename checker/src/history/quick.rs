@@ -1,6 +1,5 @@
-//! Reads the line of an operation as recorders write it, without a detour; whatever is written in another way is left to
-//! serde. The
-//! tests hold both against each other.
+//! Reads the line of an operation as recorders write it, without a detour; whatever is written in another way is left to serde.
+//! The tests hold both against each other.
 
 use super::{Function, Key, Kind, Op, OpResult, Trip};
 

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+use rustc_hash::FxHashSet;
+
 use super::operations::{Operation, Pairing};
 use super::{Header, Nemesis, Phase, Record, quick};
 
@@ -134,7 +136,13 @@ impl Assembly {
     fn record(&mut self, record: Record) -> Result<(), String> {
         match record {
             Record::Header(_) if self.header.is_some() => return Err("a second header".to_owned()),
-            Record::Header(header) => self.header = Some(header),
+            Record::Header(header) => {
+                let mut known = FxHashSet::default();
+                if let Some((key, _)) = header.initial.iter().find(|(key, _)| !known.insert(key)) {
+                    return Err(format!("key {key} has two initial values"));
+                }
+                self.header = Some(header);
+            }
             _ if self.header.is_none() => return Err("the first record must be the header".to_owned()),
             Record::Op(op) => self.pairing.take(op, self.line)?,
             Record::Nemesis(fault) => self.faults.push(fault),
@@ -267,6 +275,15 @@ mod tests {
                 "line 3, column 1: this fail does not match",
             ),
             (vec![open.clone(), event(2, 0, &get("ok"))], "line 3, column 1: ok without a complete result"),
+            // a value that is left out is not one that is absent
+            (
+                vec![open.clone(), event(2, 0, &answer().replace(r#""returned":"a","#, ""))],
+                "line 3, column 1: ok without a complete result",
+            ),
+            (
+                vec![event(1, 0, r#""type":"invoke","f":"cas","key":1,"new":"b""#)],
+                "line 2, column 100: missing field `expected`",
+            ),
             (
                 vec![event(1, 0, r#""type":"invoke","f":"got","key":1"#)],
                 "line 2, column 78: unknown variant `got`",

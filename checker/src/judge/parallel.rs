@@ -4,9 +4,8 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Does `work` to each piece and gives the results in the order of the pieces. The largest are begun first, so that no
-/// thread is left alone
-/// with one at the end. `work` is told the number of threads, which share what memory there is.
+/// Does `work` to each piece and gives the results in the order of the pieces. The largest are begun first, so that no thread
+/// is left alone with one at the end. `work` is told the number of threads, which share what memory there is.
 pub(crate) fn in_parallel<T: Sync, R: Send>(
     pieces: &[T],
     threads: Option<usize>,

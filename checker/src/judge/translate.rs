@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use rustc_hash::FxHashMap;
+
 use super::{Object, Question};
 use crate::formats::{Answer, Call, Edn, Format, Malformed};
 use crate::general::Recorded;
@@ -38,13 +40,32 @@ impl<'a> Translate<'a> {
                 "this model begins empty; only a register or a counter has an initial value".to_owned();
             return Err(Malformed::At { line: 1, column: 1, message });
         }
-        Ok(Self { question, tuples })
+        let translate = Self { question, tuples };
+        translate.tell_keys_apart(calls)?;
+        Ok(translate)
+    }
+
+    /// A keyword, say, and a string can read alike as keys; they must not be taken for one.
+    fn tell_keys_apart(&self, calls: &[Call]) -> Result<(), Malformed> {
+        let mut known: FxHashMap<Key, &Edn> = FxHashMap::default();
+        for call in calls {
+            let Some(key) = self.written_key(call) else { continue };
+            let first = *known.entry(self.key(call)).or_insert(key);
+            if first != key {
+                return Err(wrong(call, &format!("this key, {key}, reads like another, {first}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn written_key<'b>(&self, call: &'b Call) -> Option<&'b Edn> {
+        let pair = || call.argument.sequence().and_then(<[Edn]>::first);
+        call.key.as_ref().or_else(|| self.tuples.then(pair).flatten())
     }
 
     /// The key that a call is about.
     pub(super) fn key(&self, call: &Call) -> Key {
-        let pair = || call.argument.sequence().and_then(<[Edn]>::first);
-        match call.key.as_ref().or_else(|| self.tuples.then(pair).flatten()) {
+        match self.written_key(call) {
             Some(Edn::Integer(number)) => Key::Integer(*number),
             Some(Edn::Text(text)) => Key::String(text.to_string()),
             Some(other) => Key::String(other.to_string()),
@@ -107,9 +128,11 @@ impl<'a> Translate<'a> {
             None => None,
             Some((_, Answer::Refused)) => Some(RegisterRet::Refused),
             Some((_, Answer::Ok(value))) if op == RegisterOp::Get => {
+                if self.tuples && *value != Edn::Nil && !is_pair_of(value, &call.argument) {
+                    return Err(wrong_answer(call, "the answer is about another key"));
+                }
                 let value = present(self.bare(value));
-                if value.is_none() && self.question.format == Format::Edn {
-                    // Jepsen's clients leave it nil when they cannot tell
+                if value.is_none() && self.nil_says_nothing() {
                     return Ok(None);
                 }
                 Some(RegisterRet::Value(value))
@@ -117,6 +140,12 @@ impl<'a> Translate<'a> {
             Some(_) => Some(RegisterRet::Done),
         };
         Ok(Some(recorded(call, op, answer)))
+    }
+
+    /// Whether a read of nil constrains nothing: Jepsen's clients leave it nil when they cannot tell, and Knossos's registers
+    /// take it for any value (so does [`MultiRegister`](crate::model::MultiRegister)). Keys that can be absent are another matter.
+    fn nil_says_nothing(&self) -> bool {
+        self.question.format == Format::Edn && self.question.object != Object::Kv
     }
 
     #[expect(clippy::unused_self, reason = "it is called like the others")]
@@ -145,12 +174,13 @@ impl<'a> Translate<'a> {
         let answer = match &call.returned {
             Some((_, Answer::Ok(value))) => {
                 let found = accesses(call, value)?;
-                if found.len() != op.len() {
-                    return Err(wrong(call, "the answer has other parts than the question"));
+                if found.len() != op.len()
+                    || !found.iter().zip(&op).all(|(told, asked)| tells_of(&told.0, &asked.0))
+                {
+                    return Err(wrong_answer(call, "the answer has other parts than the question"));
                 }
-                let reads =
-                    found.into_iter().zip(&op).filter(|(_, asked)| matches!(asked.0, Access::Read(_)));
-                Some(reads.map(|((_, value), _)| present(&value)).collect())
+                let reads = found.into_iter().filter(|(part, _)| matches!(part, Access::Read(_)));
+                Some(reads.map(|(_, value)| present(&value)).collect())
             }
             _ => None,
         };
@@ -237,6 +267,22 @@ fn recorded<O, R>(call: &Call, op: O, answer: Option<R>) -> Recorded<O, R> {
     Recorded { called: call.called, returned, op }
 }
 
+/// Whether a value is a pair that begins as this one.
+fn is_pair_of(value: &Edn, argument: &Edn) -> bool {
+    match (value.sequence(), argument.sequence()) {
+        (Some([told, _]), Some([asked, _])) => told == asked,
+        _ => false,
+    }
+}
+
+/// Whether a part of an answer is about a part of the question. A write may leave out what it wrote.
+fn tells_of(told: &Part, asked: &Part) -> bool {
+    match (told, asked) {
+        (Access::Write(told, Edn::Nil), Access::Write(asked, _)) => told == asked,
+        _ => told == asked,
+    }
+}
+
 fn present(value: &Edn) -> Option<Edn> {
     (*value != Edn::Nil).then(|| value.clone())
 }
@@ -267,6 +313,11 @@ fn accesses(call: &Call, value: &Edn) -> Result<Vec<(Part, Edn)>, Malformed> {
 
 fn unheard(call: &Call, known: &str) -> Malformed {
     wrong(call, &format!("this model does not know :{}; it knows {known}", call.function))
+}
+
+fn wrong_answer(call: &Call, message: &str) -> Malformed {
+    let line = call.lines.returned.unwrap_or(call.lines.invoked);
+    Malformed::At { line, column: 1, message: message.to_owned() }
 }
 
 fn wrong(call: &Call, message: &str) -> Malformed {

@@ -204,7 +204,8 @@ impl Walk<'_, '_> {
         self.findings.add(Invariant::L3, |findings| {
             let until = findings.moment(span.until);
             let text = format!(
-                "node {node} promises or grants partition {partition} to node {} while its grant to node {holder} runs until {until}",
+                "node {node} promises or grants partition {partition} to node {} while its grant to node {holder} runs until \
+                 {until}",
                 ballot.node
             );
             (text, vec![findings.event(span.place), findings.event(place)])

@@ -28,10 +28,9 @@ pub(crate) fn linearizable(problem: &Problem) -> Option<bool> {
     Some(!clusters.impossible && clusters.zones().is_some_and(orderable))
 }
 
-/// Operations that contradict each other, by their indices, of a problem that [`linearizable`] says has no order: those of
-/// one chain or
-/// of two, and of each cluster's readers only the first to return and the last to be invoked. `None`: the contradiction is of
-/// another kind.
+/// Operations that contradict each other, by their indices, of a problem that [`linearizable`] says has no order: those of one
+/// chain or of two, and of each cluster's readers only the first to return and the last to be invoked. `None`: the
+/// contradiction is of another kind.
 pub(crate) fn contradiction(problem: &Problem) -> Option<FxHashSet<u32>> {
     let clusters = Clusters::of(problem)?;
     let of_chains: FxHashSet<usize> =

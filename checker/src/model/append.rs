@@ -88,6 +88,10 @@ impl Model for Append {
     fn is_read(op: &AppendOp, _: &Option<Text>) -> bool {
         *op == AppendOp::Get
     }
+
+    fn weight(&self) -> usize {
+        self.0.as_str().len()
+    }
 }
 
 #[cfg(test)]

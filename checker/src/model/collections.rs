@@ -82,6 +82,11 @@ impl<V: Clone + Ord + Hash> Model for Set<V> {
     fn is_read(op: &SetOp<V>, _: &SetRet<V>) -> bool {
         *op == SetOp::Read
     }
+
+    fn weight(&self) -> usize {
+        // a node of the tree is half full where elements come in order
+        2 * size_of::<V>() * self.0.len()
+    }
 }
 
 /// A queue, first in, first out.
@@ -122,6 +127,10 @@ impl<V: Clone + PartialEq> SequentialSpec for Queue<V> {
 impl<V: Clone + Eq + Hash> Model for Queue<V> {
     fn is_read(_: &QueueOp<V>, answer: &QueueRet<V>) -> bool {
         *answer == QueueRet::Taken(None)
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<V>() * self.0.capacity()
     }
 }
 

@@ -8,29 +8,35 @@ use stateright::semantics::SequentialSpec;
 
 use crate::general::Model;
 
-/// Objects by key. One that nobody used is as it is by default.
+/// Objects by key. One that nobody used is as all are at first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Keyed<K: Ord, S>(pub BTreeMap<K, S>);
+pub struct Keyed<K: Ord, S> {
+    /// Those that are not as at first.
+    used: BTreeMap<K, S>,
+    /// What each is like at first.
+    first: S,
+}
 
-impl<K: Ord, S> Default for Keyed<K, S> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
+impl<K: Ord, S> Keyed<K, S> {
+    /// Objects that begin like this one.
+    pub fn of(first: S) -> Self {
+        Self { used: BTreeMap::new(), first }
     }
 }
 
-impl<K: Clone + Ord, S: SequentialSpec + Default + PartialEq> Keyed<K, S> {
-    /// Lets `act` have the object of a key. Objects that are as by default are not kept, so that equal states are equal.
+impl<K: Clone + Ord, S: Clone + PartialEq> Keyed<K, S> {
+    /// Lets `act` have the object of a key. Objects that are as at first are not kept, so that equal states are equal.
     fn with<R>(&mut self, key: &K, act: impl FnOnce(&mut S) -> R) -> R {
-        let mut object = self.0.remove(key).unwrap_or_default();
+        let mut object = self.used.remove(key).unwrap_or_else(|| self.first.clone());
         let result = act(&mut object);
-        if object != S::default() {
-            self.0.insert(key.clone(), object);
+        if object != self.first {
+            self.used.insert(key.clone(), object);
         }
         result
     }
 }
 
-impl<K: Clone + Ord, S: SequentialSpec + Default + PartialEq> SequentialSpec for Keyed<K, S> {
+impl<K: Clone + Ord, S: SequentialSpec + Clone + PartialEq> SequentialSpec for Keyed<K, S> {
     type Op = (K, S::Op);
     type Ret = S::Ret;
 
@@ -43,13 +49,18 @@ impl<K: Clone + Ord, S: SequentialSpec + Default + PartialEq> SequentialSpec for
     }
 }
 
-impl<K: Clone + Ord + Hash, S: Model + Default> Model for Keyed<K, S> {
+impl<K: Clone + Ord + Hash, S: Model> Model for Keyed<K, S> {
     fn is_read((_, op): &Self::Op, answer: &S::Ret) -> bool {
         S::is_read(op, answer)
     }
 
     fn part((key, _): &Self::Op) -> Option<u64> {
         Some(FxBuildHasher.hash_one(key))
+    }
+
+    fn weight(&self) -> usize {
+        let object = |object: &S| 2 * (size_of::<K>() + size_of::<S>()) + object.weight();
+        self.used.values().map(object).sum()
     }
 }
 
@@ -65,6 +76,7 @@ mod tests {
             ((2, RegisterOp::Get), RegisterRet::Value(None)),
             ((1, RegisterOp::Get), RegisterRet::Value(Some('a'))),
         ];
-        assert!(Keyed::<i32, Register<char>>::default().is_valid_history(steps));
+        assert!(Keyed::of(Register(None)).is_valid_history(steps.clone()));
+        assert!(!Keyed::of(Register(Some('b'))).is_valid_history(steps));
     }
 }

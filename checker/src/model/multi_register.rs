@@ -23,7 +23,8 @@ pub enum Access<K, V> {
 impl<K: Clone + Ord, V: Clone + PartialEq> SequentialSpec for MultiRegister<K, V> {
     /// Reads and writes that take effect at once, in this order.
     type Op = Vec<Access<K, V>>;
-    /// What the reads found; `None`: nothing, or, as it is recorded, the answer does not say.
+    /// What the reads found; `None`: nothing, or, as it is recorded, the answer does not say. So a recorded `None` fits whatever
+    /// the register holds, as in Knossos, whose clients read nil of registers that nobody wrote and where they cannot tell.
     type Ret = Vec<Option<V>>;
 
     fn invoke(&mut self, op: &Self::Op) -> Self::Ret {
@@ -48,6 +49,10 @@ impl<K: Clone + Ord, V: Clone + PartialEq> SequentialSpec for MultiRegister<K, V
 impl<K: Clone + Ord + Hash, V: Clone + Eq + Hash> Model for MultiRegister<K, V> {
     fn is_read(op: &Self::Op, _: &Self::Ret) -> bool {
         op.iter().all(|access| matches!(access, Access::Read(_)))
+    }
+
+    fn weight(&self) -> usize {
+        2 * (size_of::<K>() + size_of::<V>()) * self.0.len()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Builds histories for tests.
 
+pub mod command;
 pub mod runs;
 
 use checker::history::{Function, Header, Key, Kind, Op, OpResult, Partitioning, Record, Trip};
