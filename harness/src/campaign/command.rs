@@ -54,21 +54,21 @@ pub fn main(arguments: &CampaignArguments) -> ExitCode {
     };
     let end = boottime_ns() + arguments.budget.0.as_nanos() as u64;
     say!("{}", table::head());
-    let mut rows: Vec<Row> = Vec::new();
+    let (mut rows, mut unwritten): (Vec<Row>, _) = (Vec::new(), None);
     for (place, case) in cases.iter().enumerate() {
         let left = Duration::from_nanos(end.saturating_sub(boottime_ns()));
         let row = hunt(case, &means(arguments, left, &cases[place..]));
         say!("{}", table::line(&row));
         rows.push(row);
         // after each, so that one that is interrupted has told what it knew
-        if let Some(path) = &arguments.junit
-            && let Err(error) = junit::write(path, &rows)
-        {
-            eprintln!("error: {error:#}");
-            return ExitCode::from(FAILED);
-        }
+        unwritten = arguments.junit.as_ref().and_then(|path| junit::write(path, &rows).err());
     }
-    ExitCode::from(finish(&rows))
+    let mut code = finish(&rows);
+    if let Some(error) = unwritten {
+        eprintln!("error: {error:#}");
+        code = [code, FAILED].into_iter().max_by_key(|code| severity(*code)).unwrap_or(FAILED);
+    }
+    ExitCode::from(code)
 }
 
 /// What the first of these cases may spend. Time to shrink what negative workloads are expected to find is put aside, at most half

@@ -50,8 +50,9 @@ pub fn unexpected(rows: &[Row]) -> Vec<String> {
 /// Planted bugs that were found, and how quickly.
 pub fn bugs(rows: &[Row]) -> Option<String> {
     let planted: Vec<_> = rows.iter().filter(|row| row.mutant.is_some() && !is_control(row)).collect();
-    let mut times: Vec<Duration> =
-        planted.iter().filter(|row| row.found.is_some()).map(|row| row.took).collect();
+    // what is not the expected violation does not find the bug
+    let is_found = |row: &&&Row| row.found.is_some() && row.verdict != Verdict::Unexpected;
+    let mut times: Vec<Duration> = planted.iter().filter(is_found).map(|row| row.took).collect();
     times.sort();
     let (found, all) = (times.len(), planted.len());
     let quickly = times.last().map_or_else(String::new, |worst| {
@@ -132,5 +133,11 @@ mod tests {
         );
         assert_eq!(bugs(&rows[1..]).as_deref(), Some("0 of 1 planted bugs found"));
         assert_eq!(bugs(&rows[2..]), None);
+        let other = row("bug", Verdict::Unexpected, true);
+        assert_eq!(
+            bugs(&[other]).as_deref(),
+            Some("0 of 1 planted bugs found"),
+            "another check found something else"
+        );
     }
 }
