@@ -18,6 +18,13 @@ pub struct Ballot {
     pub node: u64,
 }
 
+impl std::fmt::Display for Ballot {
+    /// As answers in the history show it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}@n{}", self.config, self.number, self.priority, self.node)
+    }
+}
+
 /// One line of a node's trace file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TraceLine {

@@ -1,8 +1,8 @@
 //! The folder of a run: `results/<workload>/<UTC time>-<seed>/`, and `results/latest`, which points to the newest.
 
 use std::{
-    fs,
-    io::{self, ErrorKind},
+    fs::{self, File},
+    io::{self, BufWriter, ErrorKind, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -65,6 +65,23 @@ impl ResultsFolder {
         let path = self.path.join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
+}
+
+/// Writes a file whole or not at all: under another name first.
+pub(crate) fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+    let name = path.file_name().with_context(|| format!("{} is no name of a file", path.display()))?;
+    let new = path.with_file_name(format!(".{}-{}", name.to_string_lossy(), std::process::id()));
+    let cannot = || format!("cannot write {}", path.display());
+    let done = File::create(&new).with_context(cannot).and_then(|file| {
+        let mut out = BufWriter::new(file);
+        write(&mut out)?;
+        out.flush().and_then(|()| fs::rename(&new, path)).with_context(cannot)
+    });
+    if done.is_err() {
+        // whatever there is of it is in the way of nobody
+        let _ = fs::remove_file(&new);
+    }
+    done
 }
 
 /// Two runs in one second get different names.

@@ -1,11 +1,12 @@
 //! The rows of a campaign for a CI server.
 
-use std::{fs, path::Path};
+use std::{io::Write as _, path::Path};
 
 use anyhow::{Context, Result};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::{Row, Verdict};
+use crate::results::write_whole;
 
 /// Writes a `JUnit` file with a case for each workload. What is undecided is not passed.
 pub fn write(path: &Path, rows: &[Row]) -> Result<()> {
@@ -14,7 +15,7 @@ pub fn write(path: &Path, rows: &[Row]) -> Result<()> {
     let mut report = Report::new("harness campaign");
     report.add_test_suite(suite);
     let text = report.to_string().context("the rows cannot be written as XML")?;
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    write_whole(path, |out| Ok(out.write_all(text.as_bytes())?))
 }
 
 fn case(row: &Row) -> TestCase {
@@ -39,7 +40,7 @@ fn case(row: &Row) -> TestCase {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{fs, time::Duration};
 
     use super::*;
 

@@ -6,14 +6,15 @@ mod table;
 pub(crate) use table::row;
 
 use std::{
-    fs::{self, File},
     io::{self, BufWriter, ErrorKind, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
+
+use crate::results::write_whole;
 
 /// What to write, and where.
 #[derive(Debug, Args)]
@@ -66,25 +67,7 @@ fn export(arguments: &ExportArguments) -> Result<()> {
         };
         return if written.as_ref().is_err_and(left) { Ok(()) } else { written };
     };
-    // whole or not at all
-    let new = beside(path)?;
-    let done =
-        File::create(&new).with_context(|| format!("cannot write {}", new.display())).and_then(|file| {
-            let mut out = BufWriter::new(file);
-            write(arguments, &mut out)?;
-            out.flush()?;
-            fs::rename(&new, path).with_context(|| format!("cannot write {}", path.display()))
-        });
-    if done.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    done
-}
-
-/// A name in the same folder, for what is not whole yet.
-fn beside(path: &Path) -> Result<PathBuf> {
-    let name = path.file_name().with_context(|| format!("{} is no name of a file", path.display()))?;
-    Ok(path.with_file_name(format!(".{}-{}", name.to_string_lossy(), std::process::id())))
+    write_whole(path, |out| write(arguments, out))
 }
 
 fn write(arguments: &ExportArguments, out: &mut impl Write) -> Result<()> {

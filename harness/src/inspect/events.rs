@@ -7,7 +7,7 @@ use checker::{
 };
 
 use super::{filter::Filter, logs::Logged};
-use crate::recorded::{Operation, Recorded};
+use crate::recorded::{Operation, Recorded, end_of};
 
 /// Something that happened.
 pub(super) struct Event<'a> {
@@ -63,9 +63,11 @@ pub(super) fn choose<'a>(
     }
     for fault in &run.faults {
         // one that is in effect in that time matters there, even if it began before
-        let end = run.faults.iter().find(|end| fault.begins && !end.begins && end.fault == fault.fault);
-        let until =
-            if fault.begins && !fault.instant { end.map_or(run.last, |end| end.time) } else { fault.time };
+        let until = if fault.begins && !fault.instant {
+            end_of(fault, &run.faults).map_or(run.last, |end| end.time)
+        } else {
+            fault.time
+        };
         take(at(fault.time), at(until), Happened::Fault(fault));
     }
     for (time, leads) in run.traces.iter().flat_map(|traces| changes(traces, run.header.origin)) {
@@ -98,7 +100,7 @@ fn changes<'a>(traces: &Traces, origin: u64) -> Vec<(i64, Happened<'a>)> {
             TraceEvent::SteppedDown { partition, ballot } => (*partition, ballot, false),
             _ => return None,
         };
-        let ballot = format!("{}.{}.{}@n{}", ballot.config, ballot.number, ballot.priority, ballot.node);
+        let ballot = ballot.to_string();
         let time = line.common as i64 - origin as i64;
         Some((time, Happened::Leads { node: line.node, partition, ballot, begins }))
     });

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::lacking::struck;
-use crate::history_writer::Completed;
+use crate::{history_writer::Completed, recorded::end_of};
 
 /// All figures of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -153,15 +153,11 @@ fn latency(way: &'static str, operations: &[&Completed], seconds: f64) -> Option
 /// The faults that began before everything was `healed`, with the answered operations beside them, of which these are the
 /// beginnings and ends.
 pub fn fault_figures(answered: &[(u64, u64)], faults: &[Nemesis], healed: u64) -> Vec<FaultFigures> {
-    let end_of = |begin: &Nemesis| {
-        let end = faults.iter().find(|record| record.fault == begin.fault && !record.begins);
-        end.map(|record| record.time)
-    };
     faults
         .iter()
         .filter(|record| record.begins && record.time <= healed)
         .map(|record| {
-            let to = end_of(record);
+            let to = end_of(record, faults).map(|end| end.time);
             let until =
                 to.or(record.instant.then_some(record.time)).unwrap_or(u64::MAX).min(healed.max(record.time));
             let overlaps = |(invoked, ended): &&(u64, u64)| *invoked <= until && *ended >= record.time;

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use checker::{
-    history::Nemesis,
     lease_safety::{Clocks, FOREVER, Traces},
     trace::{Ballot, TraceEvent, TraceLine},
 };
 use serde::Serialize;
 
-use crate::recorded::Recorded;
+use crate::recorded::{Recorded, end_of};
 
 /// Most intervals of one kind that are drawn.
 const MOST: usize = 3000;
@@ -132,15 +131,17 @@ fn death(run: &Recorded, last: &TraceLine, next: Option<u64>) -> End {
         .verdict
         .as_ref()
         .is_some_and(|verdict| verdict.deaths.iter().any(|death| death.node == last.node));
-    let back = |kill: &Nemesis| run.faults.iter().find(|end| !end.begins && end.fault == kill.fault);
     let end = run.last as i64;
     let (at, why, until) = match (kill, next) {
         (Some(kill), Some(next)) => {
             ((kill.time as i64).max(last_words), "the node was killed", Some(since(next)))
         }
         (Some(kill), None) => {
-            let until =
-                if kill.instant { None } else { Some(back(kill).map_or(end, |back| back.time as i64)) };
+            let until = if kill.instant {
+                None
+            } else {
+                Some(end_of(kill, &run.faults).map_or(end, |back| back.time as i64))
+            };
             ((kill.time as i64).max(last_words), "the node was killed", until)
         }
         (None, Some(next)) => (last_words, "the node stopped", Some(since(next))),
@@ -231,7 +232,7 @@ impl Reading {
             partition,
             node: line.node,
             boot: line.boot,
-            ballot: in_words(&ballot),
+            ballot: ballot.to_string(),
             from: now,
             to: lease.map_or(i64::MAX, |(_, to)| to),
             own: lease.map(|(own, _)| own),
@@ -255,11 +256,6 @@ impl Reading {
             self.end(role, partition, node, when, why);
         }
     }
-}
-
-/// A ballot as answers in the history show it.
-pub(super) fn in_words(ballot: &Ballot) -> String {
-    format!("{}.{}.{}@n{}", ballot.config, ballot.number, ballot.priority, ballot.node)
 }
 
 /// Where each node's trace has its events, for those who look for single ones.

@@ -12,7 +12,7 @@ mod sample;
 mod series;
 
 use std::{
-    fs,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -22,7 +22,8 @@ use serde::Serialize;
 
 use crate::{
     proxy::LinkCounters,
-    recorded::{CheckWords, Recorded},
+    recorded::{CheckWords, Recorded, end_of},
+    results::write_whole,
     terminal::for_shell,
 };
 use columns::Columns;
@@ -40,9 +41,7 @@ pub fn write(folder: &Path) -> Result<PathBuf> {
     let run = Recorded::read(folder)?;
     let text = render(&run)?;
     let path = run.folder.join(FILE);
-    let new = run.folder.join(format!(".{FILE}-{}", std::process::id()));
-    let written = fs::write(&new, text).and_then(|()| fs::rename(&new, &path));
-    written.with_context(|| format!("cannot write {}", path.display()))?;
+    write_whole(&path, |out| Ok(out.write_all(text.as_bytes())?))?;
     Ok(path)
 }
 
@@ -195,7 +194,6 @@ fn again(run: &Recorded) -> String {
 }
 
 fn faults(records: &[Nemesis]) -> Vec<Fault<'_>> {
-    let end = |begin: &Nemesis| records.iter().find(|record| !record.begins && record.fault == begin.fault);
     let begun = records.iter().filter(|record| record.begins);
     let fault = begun.map(|begin| Fault {
         number: begin.fault,
@@ -205,9 +203,9 @@ fn faults(records: &[Nemesis]) -> Vec<Fault<'_>> {
         nodes: &begin.nodes,
         requested: begin.requested / 1000,
         from: begin.time / 1000,
-        to: end(begin).map(|end| end.time / 1000).or(begin.instant.then_some(begin.time / 1000)),
+        to: end_of(begin, records).map(|end| end.time / 1000).or(begin.instant.then_some(begin.time / 1000)),
         instant: begin.instant,
-        struck: end(begin).and_then(|end| end.struck).or(begin.struck),
+        struck: end_of(begin, records).and_then(|end| end.struck).or(begin.struck),
     });
     fault.collect()
 }
@@ -225,6 +223,8 @@ fn nodes(run: &Recorded) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::recorded::{Operation, Outcome, What};
 

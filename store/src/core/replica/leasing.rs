@@ -142,7 +142,12 @@ impl Replica {
         {
             leadership.traced_expiry = expiry;
             if turn.has(Mutant::HoldByMinority) {
-                turn.reached(Mutant::HoldByMinority);
+                let quorum = self.paxos.group().quorum();
+                let honest =
+                    terms(turn.moment()).and_then(|terms| leadership.hold.expiry(quorum, terms.hold()));
+                if honest != expiry {
+                    turn.reached(Mutant::HoldByMinority);
+                }
             }
             let (partition, ballot) = (self.paxos.group().partition, leadership.ballot);
             turn.trace(|| TraceEvent::Hold { partition, ballot, until: until.0 });

@@ -570,7 +570,7 @@ fn hold_length(terms: &Terms, moment: Moment<'_>) -> Duration {
 
 /// From when on an acceptor counts its grant: now; a planted bug takes the holder's word for what time it is.
 fn granted_at(sent_at: LocalTime, turn: &mut Turn<'_>) -> LocalTime {
-    if !turn.has(Mutant::GrantByHoldersClock) {
+    if !turn.has(Mutant::GrantByHoldersClock) || sent_at == turn.now {
         return turn.now;
     }
     turn.reached(Mutant::GrantByHoldersClock);

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     recorded::{Operation, Recorded, messages::Message},
-    report::html::intervals::{events, in_words},
+    report::html::intervals::events,
 };
 
 /// Most events of a kind, operations and messages that are drawn: those that are nearest in time.
@@ -188,7 +188,7 @@ fn answered(run: &Recorded, operation: &Operation) -> Option<i64> {
     });
     let mut its = its.filter(|line| {
         matches!(&line.event, TraceEvent::FastRead { key: of, version, ballot: led, .. }
-            if of == key && *version == operation.version && in_words(led) == ballot)
+            if of == key && *version == operation.version && led.to_string() == ballot)
     });
     let only = its.next()?;
     its.next().is_none().then(|| (only.common - origin) as i64 / 1000)
@@ -197,28 +197,28 @@ fn answered(run: &Recorded, operation: &Operation) -> Option<i64> {
 fn event(run: &Recorded, kind: &str, line: &TraceLine) -> Event {
     let own = |local: u64| (local as i64 - run.header.origin as i64) as f64 / 1e9;
     let text = match &line.event {
-        TraceEvent::Elected { ballot, .. } => format!("elects {}", in_words(ballot)),
-        TraceEvent::Promised { ballot, .. } => format!("promises {}", in_words(ballot)),
+        TraceEvent::Elected { ballot, .. } => format!("elects {ballot}"),
+        TraceEvent::Promised { ballot, .. } => format!("promises {ballot}"),
         TraceEvent::Granted { ballot, until, .. } => {
-            format!("grants {} until {:.6} s of its own clock", in_words(ballot), own(*until))
+            format!("grants {} until {:.6} s of its own clock", ballot, own(*until))
         }
-        TraceEvent::Released { ballot, .. } => format!("grant to {} is given back", in_words(ballot)),
+        TraceEvent::Released { ballot, .. } => format!("grant to {ballot} is given back"),
         TraceEvent::Hold { ballot, until, .. } => {
-            format!("holds the lease of {} until {:.6} s of its own clock", in_words(ballot), own(*until))
+            format!("holds the lease of {} until {:.6} s of its own clock", ballot, own(*until))
         }
-        TraceEvent::HoldEnded { ballot, .. } => format!("gives up its hold of {}", in_words(ballot)),
-        TraceEvent::Leading { ballot, .. } => format!("leads under {}", in_words(ballot)),
-        TraceEvent::SteppedDown { ballot, .. } => format!("steps down from {}", in_words(ballot)),
+        TraceEvent::HoldEnded { ballot, .. } => format!("gives up its hold of {ballot}"),
+        TraceEvent::Leading { ballot, .. } => format!("leads under {ballot}"),
+        TraceEvent::SteppedDown { ballot, .. } => format!("steps down from {ballot}"),
         TraceEvent::FastRead { ballot, key, checked, expiry, version, .. } => format!(
             "answers a read of key {key} alone under {}: version {version}, {:.3} ms before its hold ends",
-            in_words(ballot),
+            ballot,
             (*expiry as i64 - *checked as i64) as f64 / 1e6
         ),
         TraceEvent::Decided { leading, first, hashes, ballot, .. } => {
             let how = if *leading { "decides" } else { "is told that decided is" };
             let last = *first + hashes.len() as u64 - 1;
             let which = if last == *first { first.to_string() } else { format!("{first} to {last}") };
-            format!("{how} entry {which} under {}", in_words(ballot))
+            format!("{how} entry {which} under {ballot}")
         }
         TraceEvent::Started { .. } => format!("starts for the {}. time", line.boot),
         TraceEvent::Clock { rate_ppm, .. } => format!("its clock changes: {rate_ppm} ppm from here on"),
