@@ -138,7 +138,8 @@ impl Says {
         let expected = cause.is_none();
         // before its end is known, so that whoever knows of its end knows of this
         self.watch.deaths().extend(cause.map(|cause| Death { node, cause, log: log.clone() }));
-        self.said.send_modify(|said| said.exit = Some(Exit { at, status: status.clone() }));
+        let how = self.process.broke().unwrap_or_else(|| status.clone());
+        self.said.send_modify(|said| said.exit = Some(Exit { at, status: how }));
         self.watch.report(at, node, NodeEvent::Exited { status, expected, log });
     }
 }

@@ -509,6 +509,14 @@ impl Scope<'_> {
 
     /// A target whose node or partition exists.
     pub fn target(&self, target: &Target, span: Range<usize>) -> Result<(), Fault> {
+        if let Some(why) = self.system.lacks_role(target) {
+            return Err(Fault::new(
+                span,
+                "nobody can tell which node this is",
+                format!("{} {why}", self.system.name()),
+            )
+            .help("write \"node 3\", \"nodes 1, 2\", \"minority\", \"majority\", \"random\" or \"all\""));
+        }
         match target {
             Target::Node(node) => self.node(*node, span),
             Target::Nodes(nodes) => nodes.iter().try_for_each(|node| self.node(*node, span.clone())),

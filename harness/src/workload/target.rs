@@ -60,6 +60,17 @@ pub enum SystemKind {
     Maelstrom,
 }
 
+impl SystemKind {
+    /// As it is written.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Etcd => "etcd",
+            Self::Maelstrom => "maelstrom",
+        }
+    }
+}
+
 impl System {
     /// Its kind.
     pub fn kind(&self) -> SystemKind {
@@ -84,41 +95,61 @@ impl System {
         *self == Self::Store
     }
 
+    /// An error for whoever would simulate it.
+    pub fn simulated(&self, path: &Path) -> Result<(), String> {
+        if self.is_store() {
+            return Ok(());
+        }
+        let name = path.display();
+        Err(format!(
+            "error: {name} is for {}, which cannot be simulated: run it as processes, `harness {name}`",
+            self.name()
+        ))
+    }
+
     /// Why a fault cannot be done to it; none: it can.
     pub(super) fn lacks(&self, fault: &FaultSpec) -> Option<&'static str> {
         if self.is_store() {
             return None;
         }
-        role(&fault.target).or_else(|| match &fault.action {
-            FaultAction::Kill(Death::Now)
-            | FaultAction::Restart
-            | FaultAction::Pause
-            | FaultAction::Resume => None,
-            FaultAction::Release | FaultAction::Reset | FaultAction::Heal => None,
+        self.lacks_role(&fault.target).or_else(|| match &fault.action {
+            FaultAction::Kill(Death::Now) => None,
             FaultAction::Kill(_) | FaultAction::StallDisk { .. } => Some("its disk is out of reach"),
             FaultAction::Wipe => Some("it has no way back in for a member without its disk"),
-            FaultAction::TransferLeader { .. } => Some("it does not say who leads"),
+            FaultAction::TransferLeader { .. } => Some("nobody says who leads"),
             FaultAction::Clock(_) => Some("its clock is out of reach"),
             FaultAction::Links { rule: LinkRule::Frames { matching, .. }, .. } => match self {
                 Self::Etcd { .. } => Some("its messages are not known, only bytes"),
                 _ if *matching != Match::default() => Some("its messages have no kinds that are known"),
                 _ => None,
             },
-            FaultAction::Links { .. } => None,
+            FaultAction::Links { .. }
+            | FaultAction::Restart
+            | FaultAction::Pause
+            | FaultAction::Resume
+            | FaultAction::Release
+            | FaultAction::Reset
+            | FaultAction::Heal => None,
         })
     }
-}
 
-/// Why a target has no meaning where nobody says who leads.
-fn role(target: &Target) -> Option<&'static str> {
-    match target {
-        Target::Leader(_) | Target::LeaseHolder(_) | Target::Follower(_) | Target::Followers(_) => {
-            Some("it does not say who leads")
+    /// Why it is not known which nodes a target means; none: it is.
+    pub(super) fn lacks_role(&self, target: &Target) -> Option<&'static str> {
+        match target {
+            _ if self.is_store() => None,
+            Target::Leader(_) | Target::LeaseHolder(_) | Target::Follower(_) | Target::Followers(_) => {
+                Some("does not say who leads")
+            }
+            Target::Lagging(_) => Some("does not say how far a node has come"),
+            Target::Minority(Some(_)) | Target::Majority(Some(_)) => Some("has no partitions that are known"),
+            Target::Node(_)
+            | Target::Nodes(_)
+            | Target::Random
+            | Target::All
+            | Target::Minority(None)
+            | Target::Majority(None)
+            | Target::Answered(_) => None,
         }
-        Target::Lagging(_) => Some("it does not say how far a node has come"),
-        Target::Minority(Some(_)) | Target::Majority(Some(_)) => Some("it has no partitions that are known"),
-        Target::Node(_) | Target::Nodes(_) | Target::Random | Target::All => None,
-        Target::Minority(None) | Target::Majority(None) | Target::Answered(_) => None,
     }
 }
 
@@ -129,12 +160,12 @@ pub(super) fn possible(system: &System, choices: Vec<Choice>) -> Vec<Choice> {
     }
     let mut possible: Vec<Choice> = Vec::new();
     for mut choice in choices {
-        if role(&choice.fault.target).is_some() {
+        if system.lacks_role(&choice.fault.target).is_some() {
             choice.fault.target = Target::Random;
         }
         if let FaultAction::Links { shape: Shape::Between { peer: Some(peer), .. }, .. } =
             &mut choice.fault.action
-            && role(peer).is_some()
+            && system.lacks_role(peer).is_some()
         {
             *peer = Target::Random;
         }
@@ -147,7 +178,8 @@ pub(super) fn possible(system: &System, choices: Vec<Choice>) -> Vec<Choice> {
 
 /// The keys of `[cluster]` by name, for systems that have few of them.
 #[derive(Deserialize)]
-pub(super) struct ClusterKeys {
+#[expect(clippy::zero_sized_map_values, reason = "the values are there, and are skipped")]
+struct ClusterKeys {
     cluster: BTreeMap<Spanned<String>, IgnoredAny>,
 }
 
@@ -219,7 +251,8 @@ pub(super) fn check_file(system: &System, source: &str, file: &file::File) -> Re
     if let (System::Maelstrom { .. }, Some(operations)) = (system, &file.operations) {
         let mix: &Spanned<Mix> = &operations.get_ref().mix;
         if mix.get_ref().delete > 0 {
-            return refuse(mix.span(), "delete");
+            return Err(Fault::new(mix.span(), "lin-kv has no `delete`", "deletes")
+                .help("remove `delete` from the mix"));
         }
     }
     Ok(())

@@ -52,7 +52,7 @@ impl EtcdClient {
     async fn ask(&mut self, node: NodeId, function: &Function, deadline: Instant) -> Ended {
         let (path, body) = self.question(function);
         match self.post(node, path, &body, deadline).await {
-            Ok((status, answer)) if status == 200 => meaning(node, function, &answer),
+            Ok((200, answer)) => meaning(node, function, &answer),
             // invalid as it was asked
             Ok((400, answer)) => Ended::Fail(words(&answer)),
             Ok((_, answer)) => Ended::Info(words(&answer)),

@@ -85,8 +85,8 @@ impl Bridge {
         let Pipes { input: Some(input), output } = pipes else { return };
         let own = name(says.node());
         let mut tasks = JoinSet::new();
-        let (to_node, lines) = mpsc::channel(QUEUE);
-        tasks.spawn(write_lines(input, lines));
+        let (to_node, for_node) = mpsc::channel(QUEUE);
+        tasks.spawn(write_lines(input, for_node));
         let mut links = BTreeMap::new();
         for (peer, address) in peers {
             let (sender, messages) = mpsc::channel(QUEUE);
