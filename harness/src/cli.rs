@@ -19,8 +19,10 @@ use crate::{
     inspect::{self, InspectArguments},
     plan::Plan,
     report::{FAILED, Report, html, render, severity, verdict_line},
+    retention::{self, PruneArguments},
     run::{self, Ended},
     selftest::{self, SelftestArguments},
+    serve::{self, ServeArguments},
     shrink::{self, command::ShrinkArguments},
     sim::{self, command::SimArguments},
     terminal::for_shell,
@@ -61,6 +63,10 @@ enum Command {
     Inspect(InspectArguments),
     /// Writes the operations of a run for other tools: EDN for Jepsen, Knossos and Elle, or comma-separated values.
     Export(ExportArguments),
+    /// Shows the runs of a results folder in a browser, also one that is going on; only reads.
+    Serve(ServeArguments),
+    /// Removes old runs: of each workload the newest N that passed stay, and five times as many that did not.
+    Prune(PruneArguments),
     /// Prints a workload with every key, its meaning and its default.
     ExplainWorkload,
     /// Prints the JSON schema of workload files, for editors.
@@ -133,6 +139,8 @@ pub fn main() -> ExitCode {
         Some(Command::Report { folders }) => draw(&folders),
         Some(Command::Inspect(arguments)) => inspect::main(&arguments),
         Some(Command::Export(arguments)) => export::main(&arguments),
+        Some(Command::Serve(arguments)) => serve::main(&arguments),
+        Some(Command::Prune(arguments)) => retention::main(&arguments),
         Some(Command::ExplainWorkload) => shown(&workload::reference::explain()),
         Some(Command::Schema) => shown(&format!("{:#}\n", workload::reference::schema())),
         None => run_all(&cli.run),
