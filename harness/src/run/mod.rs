@@ -40,8 +40,8 @@ use crate::{
     nemesis::{Effects, Nemesis, OBSERVER, Roles},
     plan::Plan,
     proxy::{Network, Protocol},
-    report::{Report, html},
-    results::ResultsFolder,
+    report::{Report, html, schema},
+    results::{ResultsFolder, VERDICT},
     script::ScriptReport,
     stall::Stalls,
     worker::Surroundings,
@@ -184,7 +184,7 @@ async fn carry_out(
         () = interrupt.came() => return Ok(Ended::Interrupted(folder.path().to_owned())),
         report = checks::report(&run, carried, folder.path().to_owned(), again) => report?,
     };
-    folder.write("verdict.json", &serde_json::to_string_pretty(&report)?)?;
+    folder.write(VERDICT, &schema::in_json(&report)?)?;
     Ok(Ended::Checked(Box::new(report)))
 }
 
