@@ -288,6 +288,10 @@ mod tests {
         let (goes, running, noted, hidden, linked) = (old(1), old(2), old(3), old(4), old(5));
         results.run("w/20261121T000000Z-9", Some(true));
         results.run("w/notes", Some(true));
+        // as many without a verdict as stay: but for its lock the one that goes on would be one too many
+        for second in 0..5 {
+            results.run(&format!("w/20261120T00000{second}Z-1"), None);
+        }
         fs::write(noted.join("why-it-matters.md"), "").expect("written");
         fs::create_dir(hidden.join(".git")).expect("made");
         let lock = fs::File::open(running.join("plan.toml")).expect("there");
@@ -299,6 +303,12 @@ mod tests {
         let elsewhere = outside.path().join("20190101T000000Z-1");
         fs::rename(&linked, &elsewhere).expect("moved");
         symlink(&elsewhere, &linked).expect("linked");
+        assert_eq!(results.prune(1, true).0, ["w/20200101T000000Z-1"]);
+        let within = Within::new(results.0.path()).expect("a folder");
+        let place = |name: &str| Place::default().join("w").and_then(|w| w.join(name)).expect("a place");
+        let stays = |name: &str| !remove(&within, &place(name)).expect("looked at");
+        // what has changed since it was listed: it goes on now, holds something else now, is a link now
+        assert!(stays("20200102T000000Z-2") && stays("20200103T000000Z-3") && stays("20200105T000000Z-5"));
         assert_eq!(results.prune(1, false).0, ["w/20200101T000000Z-1"]);
         assert!(!goes.exists() && outside.path().join("precious").exists());
         for folder in [&running, &noted, &hidden, &elsewhere] {

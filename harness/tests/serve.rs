@@ -137,15 +137,23 @@ fn append(path: &Path, text: &str) {
 const HEADER: &str =
     "{\"record\":\"header\",\"workload\":\"smoke\",\"seed\":7,\"origin\":1000000000,\"initial\":[]}\n";
 
+/// The line of a pause that begins after three seconds.
+fn pause(target: &str) -> String {
+    let whom = format!(r#""action":"pause","target":"{target}","nodes":[2]"#);
+    format!(r#"{{"record":"nemesis","time":3000000000,"requested":1,"fault":1,"begins":true,{whom}}}"#) + "\n"
+}
+
 /// Some runs: valid ones, one with a violation, one without a verdict, a simulated one of a campaign, and one that is nobody's.
 fn results() -> TempDir {
     let results = tempfile::tempdir().expect("a folder");
     let verdict = |workload: &str, seed: u64, verdict: &str, as_expected: bool, count: u64| {
         format!(
             r#"{{"workload":"{workload}","seed":{seed},"verdict":"{verdict}","as_expected":{as_expected},"exit_code":{},
-            "words":"so it is","missing":[],"deaths":[],"mutant":null,"again":"cargo run -- workloads/{workload}.toml --seed {seed}",
+            "words":"so it is","missing":[],"deaths":[],"mutant":null,
+            "again":"cargo run -- workloads/{workload}.toml --seed {seed}",
             "checks":[{{"name":"linearizable","status":"{verdict}","words":"in words","findings":["<b>key</b> 3"]}}],
-            "figures":{{"seconds":23.5,"operations":{{"get":{{"ok":{count},"fail":0,"info":0}}}},"faults":[{{}},{{}}],"stalls":[]}}}}"#,
+            "figures":{{"seconds":23.5,"faults":[{{}},{{}}],"stalls":[],
+                "operations":{{"get":{{"ok":{count},"fail":0,"info":0}}}}}}}}"#,
             i32::from(!as_expected)
         )
     };
@@ -386,14 +394,13 @@ fn a_run_is_followed_while_it_is_written() {
     );
     let seen = server.until(live, |live| live["operations"]["get"]["fail"] == 1);
     assert_eq!((&seen["open"], &seen["throughput"]["counts"][8]), (&1.into(), &serde_json::json!([0, 1, 0])));
-    append(
-        &history,
-        "{\"record\":\"nemesis\",\"time\":3000000000,\"requested\":1,\"fault\":1,\"begins\":true,\"action\":\"pause\",\"target\":\"leader(1)\",\"nodes\":[2]}\n",
-    );
+    append(&history, &pause("leader(1)"));
     let seen = server.until(live, |live| live["in_force"].as_array().is_some_and(|faults| faults.len() == 1));
     assert_eq!(seen["in_force"][0]["words"], "pause leader(1) -> node 2");
-    let leading = r#"{"node":2,"boot":1,"common":4000000000,"local":1,"kind":"leading","partition":1,"ballot":{"config":0,"number":3,"priority":0,"node":2}}"#;
-    append(&run.join("trace/node-2.jsonl"), &format!("{leading}\n"));
+    let ballot = r#"{"config":0,"number":3,"priority":0,"node":2}"#;
+    let leading =
+        r#"{"node":2,"boot":1,"common":4000000000,"local":1,"kind":"leading","partition":1,"ballot":"#;
+    append(&run.join("trace/node-2.jsonl"), &format!("{leading}{ballot}}}\n"));
     let seen = server.until(live, |live| !live["leaders"]["1"].is_null());
     assert_eq!((&seen["leaders"]["1"]["node"], &seen["leaders"]["1"]["since"]), (&2.into(), &3.0.into()));
     // whoever wrote it is gone: nothing is left of the lock

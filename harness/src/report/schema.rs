@@ -71,7 +71,7 @@ const FIELDS: &[Field] = &[
     real(
         "exit_code",
         Integer,
-        "of the process for this run: 0 as expected, 1 violation (or an expected one was not found), 3 undecided, 4 the run failed",
+        "of the process for this run: 0 as expected, 1 violation (or an expected one not found), 3 undecided, 4 the run failed",
     ),
     both("words", Text, "why the verdict is what it is, in one line"),
     both("missing", List(&Text), "what the run should have contained and did not; then it shows nothing"),
@@ -235,7 +235,7 @@ pub fn schema() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "verdict.json of a run",
-        "description": format!("Version {VERSION}. The first form is that of runs on real processes, the second of simulated ones."),
+        "description": format!("Version {VERSION}. The first form is of runs on real processes, the second of simulated ones."),
         "anyOf": [object(&FIELDS.iter().collect::<Vec<_>>()), object(&simulated)],
     })
 }

@@ -342,20 +342,21 @@ mod tests {
         "{\"record\":\"header\",\"workload\":\"w\",\"seed\":7,\"origin\":1000000000,\"initial\":[]}\n";
 
     fn op(time: u64, kind: &str, rest: &str) -> String {
-        format!(
-            r#"{{"record":"op","time":{time},"process":1,"client":1,"node":1,"type":"{kind}","f":"put","key":1,"value":"{{\"x\"}}"{rest}}}"#
-        ) + "\n"
+        format!(r#"{{"record":"op","time":{time},"process":1,"client":1,"node":1,"type":"{kind}","#)
+            + &format!("\"f\":\"put\",\"key\":1,\"value\":\"{{\\\"x\\\"}}\"{rest}}}\n")
     }
 
     fn fault(time: u64, begins: bool, action: &str) -> String {
+        let whom = r#""target":"leader(1)","nodes":[2]"#;
         format!(
-            r#"{{"record":"nemesis","time":{time},"requested":1,"fault":1,"begins":{begins},"action":"{action}","target":"leader(1)","nodes":[2]}}"#
+            r#"{{"record":"nemesis","time":{time},"requested":1,"fault":1,"begins":{begins},"action":"{action}",{whom}}}"#
         ) + "\n"
     }
 
     fn leading(common: u64, node: u64, number: u64, kind: &str) -> String {
+        let ballot = format!(r#"{{"config":0,"number":{number},"priority":0,"node":{node}}}"#);
         format!(
-            r#"{{"node":{node},"boot":1,"common":{common},"local":5,"kind":"{kind}","partition":1,"ballot":{{"config":0,"number":{number},"priority":0,"node":{node}}}}}"#
+            r#"{{"node":{node},"boot":1,"common":{common},"local":5,"kind":"{kind}","partition":1,"ballot":{ballot}}}"#
         ) + "\n"
     }
 

@@ -256,12 +256,13 @@ mod tests {
             fs::write(path, text).expect("written");
         };
         let header = r#"{"record":"header","workload":"w","seed":7,"origin":1,"initial":[]}"#;
-        let end = r#"{"record":"op","time":2000000000,"process":1,"client":1,"node":1,"type":"info","f":"get","key":1,"error":"x"}"#;
+        let end = r#"{"record":"op","time":2000000000,"process":1,"client":1,"node":1,"type":"info","f":"get","key":1}"#;
         file("smoke/20261121T022933Z-3/plan.toml", "x");
         file(
             "smoke/20261121T022933Z-3/verdict.json",
             r#"{"workload":"smoke","seed":3,"verdict":"valid","as_expected":true,"words":"nothing is wrong",
-                "figures":{"seconds":23.5,"operations":{"get":{"ok":5,"fail":1,"info":2},"put":{"ok":2,"fail":0,"info":0}},"faults":[{},{}]}}"#,
+                "figures":{"seconds":23.5,"faults":[{},{}],
+                    "operations":{"get":{"ok":5,"fail":1,"info":2},"put":{"ok":2,"fail":0,"info":0}}}}"#,
         );
         file("nightly/w/sim-7/history.jsonl", &format!("{header}\n{end}\n"));
         file("w/20261121T022934Z-8/plan.toml", "");

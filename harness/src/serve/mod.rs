@@ -46,7 +46,7 @@ pub struct ServeArguments {
     #[arg(value_name = "DIR", default_value = "results")]
     folder: PathBuf,
     /// Where to listen; port 0: any that is free.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(long, alias = "addr", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// Marks what `harness prune` with the same number would remove.
     #[arg(long, value_name = "N", default_value_t = Keep::default())]

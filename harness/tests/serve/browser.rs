@@ -2,7 +2,7 @@
 
 use std::{fs::File, path::PathBuf, process::Command};
 
-use super::{HEADER, Server, append, results, write};
+use super::{HEADER, Server, append, pause, results, write};
 
 /// What has become of a page, and what its console says.
 fn opened(address: &str) -> Option<String> {
@@ -55,10 +55,7 @@ fn a_browser_shows_a_run_that_goes_on_and_one_that_is_over() {
     let run = results.path().join("smoke/20261122T000000Z-7");
     write(&run, "plan.toml", "");
     write(&run, "history.jsonl", HEADER);
-    append(
-        &run.join("history.jsonl"),
-        "{\"record\":\"nemesis\",\"time\":3000000000,\"requested\":1,\"fault\":1,\"begins\":true,\"action\":\"pause\",\"target\":\"<i>\",\"nodes\":[2]}\n",
-    );
+    append(&run.join("history.jsonl"), &pause("<i>"));
     let lock = File::open(run.join("plan.toml")).expect("there");
     lock.lock().expect("locked");
     let server = Server::start(results.path());
@@ -72,6 +69,9 @@ fn a_browser_shows_a_run_that_goes_on_and_one_that_is_over() {
         "{over}"
     );
     assert!(over.contains("/file/smoke/20261121T000200Z-3/report.html"), "{over}");
+    assert!(!over.contains("As it went"), "its report tells that");
+    let killed = page("run/load/20261121T000300Z-4").expect("the browser is still there");
+    assert!(killed.contains("As it went") && killed.contains("no verdict</span>"), "{killed}");
 }
 
 #[test]

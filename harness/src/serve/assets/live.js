@@ -69,8 +69,8 @@ function chart(live) {
     for (const [stretch, of] of counts.entries()) {
       if (!of[at]) continue;
       const tall = Math.max((of[at] / most) * (high - 2), 1);
-      const bar = { x: x(stretch * width) + 0.4, width: Math.max(x(width) - 0.8, 0.6), y: high - tall, height: tall, class: "bar" };
-      svg.append(drawn("rect", bar));
+      const across = { x: x(stretch * width) + 0.4, width: Math.max(x(width) - 0.8, 0.6) };
+      svg.append(drawn("rect", { ...across, y: high - tall, height: tall, class: "bar" }));
     }
     const scale = most ? `up to ${count(Math.round(most / width))}/s` : "none";
     box.append(element("div", { class: "plot" }, element("span", { class: `label ${kind}` }, `${label}, ${scale}`), svg));

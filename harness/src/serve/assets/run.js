@@ -34,9 +34,10 @@ function load() {
     headline(run);
     found(run);
     files(run);
-    if (run.state !== "running") return false;
-    if (!following) follow(place, load);
-    following = true;
+    // of a run that was killed nothing else tells how it went
+    const untold = run.state === "running" || (run.state === "no-verdict" && !run.report);
+    if (untold && !following) follow(place, load);
+    following ||= untold;
     return false;
   });
 }
@@ -59,7 +60,8 @@ function headline(run) {
     run.mutant ? `planted bug: ${run.mutant}` : null,
     run.foreign ? `never removed by harness prune, since it holds ${run.foreign}` : null,
   ];
-  at("facts").replaceChildren(facts.filter(fact => fact).join(" · "), element("br"), element("span", { class: "mono" }, run.folder));
+  const folder = element("span", { class: "mono" }, run.folder);
+  at("facts").replaceChildren(facts.filter(fact => fact).join(" · "), element("br"), folder);
 }
 
 function found(run) {
@@ -70,7 +72,8 @@ function found(run) {
     ["The run lacks", run.missing],
   ];
   for (const [title, items] of lists.filter(([, items]) => items.length)) {
-    section.append(element("h2", {}, title), element("ul", {}, ...items.map(item => element("li", {}, element("pre", {}, item)))));
+    const list = items.map(item => element("li", {}, element("pre", {}, item)));
+    section.append(element("h2", {}, title), element("ul", {}, ...list));
   }
   if (run.checks.length) section.append(element("h2", {}, "Checks"), element("table", {}, ...run.checks.map(check)));
   section.hidden = !section.children.length;
@@ -91,7 +94,8 @@ function check({ name, status, words, findings }) {
 
 function files(run) {
   const rank = file => FILES.findIndex(([pattern]) => pattern.test(file.name));
-  const sorted = [...run.files].sort((one, other) => rank(one) - rank(other) || one.name.localeCompare(other.name, "en", { numeric: true }));
+  const byName = (one, other) => one.name.localeCompare(other.name, "en", { numeric: true });
+  const sorted = [...run.files].sort((one, other) => rank(one) - rank(other) || byName(one, other));
   const row = file => element("tr", {},
     element("td", {}, element("a", { href: path("file", place, file.name) }, file.name)),
     element("td", { class: "number" }, bytes(file.bytes)),

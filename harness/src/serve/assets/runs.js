@@ -155,7 +155,8 @@ function row(run) {
   const name = element("a", { href: path("run", run.place), title: run.words }, run.workload);
   const before = run.campaign ? element("span", { class: "dim campaign" }, `${run.campaign}: `) : null;
   const simulated = run.simulated ? element("span", { class: "tag", title: "in simulated time" }, "sim") : null;
-  const kept = run.foreign ? element("span", { class: "tag", title: `${run.foreign} stands in it: it is not removed` }, "kept") : null;
+  const why = `${run.foreign} stands in it: it is not removed`;
+  const kept = run.foreign ? element("span", { class: "tag", title: why }, "kept") : null;
   const goes = run.goes ? element("span", { class: "goes", title: "would be removed" }, " ◌") : null;
   const words = run.as_expected === true || !run.words ? null : element("div", { class: "words dim" }, run.words);
   const cell = (label, text, title) => element("td", { class: "number", "data-label": label, title }, text);

@@ -7,7 +7,10 @@ function selftest() {
   if (!runs.length) return void setTimeout(selftest, 50);
   const came = [];
   const places = () => [...at("rows").children].map(row => row.dataset.place.split("/").pop()).join(" ");
-  const press = key => (document.activeElement ?? document.body).dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+  const press = key => {
+    const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true });
+    (document.activeElement ?? document.body).dispatchEvent(event);
+  };
   came.push(`first ${places()}`);
   at("columns").querySelector("[data-key=operations] button").click();
   came.push(`by operations ${places()}`, `sorted ${at("columns").querySelector("[aria-sort]").dataset.key}`);
