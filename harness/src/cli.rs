@@ -361,13 +361,14 @@ fn plans(path: &Path, arguments: &RunArguments) -> Result<Vec<(Plan, String)>, S
 }
 
 /// The workloads that come with the program, by the paths that they have in the project.
-const SHIPPED: [(SystemKind, &str, &str); 3] = [
+const SHIPPED: [(SystemKind, &str, &str); 4] = [
     (SystemKind::Store, "workloads/smoke.toml", include_str!("../../workloads/smoke.toml")),
     (
         SystemKind::Etcd,
         "workloads/etcd/linearizable.toml",
         include_str!("../../workloads/etcd/linearizable.toml"),
     ),
+    (SystemKind::Redis, "workloads/redis/primary.toml", include_str!("../../workloads/redis/primary.toml")),
     (
         SystemKind::Maelstrom,
         "workloads/maelstrom/lin-kv.toml",
@@ -398,7 +399,7 @@ fn run_by(system: &mut System, path: &Path, arguments: &RunArguments) -> Result<
             "error: `--bin` has no meaning for {}: the store's nodes are this program",
             path.display()
         )),
-        (Some(program), System::Etcd { bin, .. }) => {
+        (Some(program), System::Etcd { bin, .. } | System::Redis { bin }) => {
             program.clone_into(bin);
             Ok(())
         }

@@ -181,18 +181,18 @@ fn what_the_command_line_asks_for_must_fit_the_workload() {
     assert_ends(&sim, 2, "cannot be simulated");
 }
 
-/// Whether there is an etcd; the tests that need one are skipped with a reason.
-fn there_is_etcd() -> bool {
-    let found = Command::new("etcd").arg("--version").output().is_ok();
+/// Whether there is such a program; the tests that need it are skipped with a reason.
+fn there_is(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
-        eprintln!("skipped: there is no etcd on PATH (Debian: etcd-server)");
+        eprintln!("skipped: there is no {program} on PATH");
     }
     found
 }
 
 #[test]
 fn etcd_is_linearizable_while_members_are_cut_off_and_killed() {
-    if there_is_etcd() {
+    if there_is("etcd") {
         let place = Place::new(ETCD);
         assert_ends(&place.run(&[]), 0, "VERDICT valid");
     }
@@ -200,9 +200,62 @@ fn etcd_is_linearizable_while_members_are_cut_off_and_killed() {
 
 #[test]
 fn serializable_reads_of_etcd_are_found_not_to_be_linearizable() {
-    if there_is_etcd() {
+    if there_is("etcd") {
         let stale = ETCD.replace("kind = \"etcd\"", "kind = \"etcd\"\nreads = \"serializable\"");
         let place = Place::new(&format!("{stale}[expect]\nverdict = \"violation\"\n"));
+        assert_ends(&place.run(&[]), 0, "expected, linearizable");
+    }
+}
+
+const REDIS: &str = r#"
+[target]
+kind = "redis"
+[cluster]
+nodes = 3
+[clients]
+count = 6
+entry = [1]
+timeout_ms = 1500
+[operations]
+mix = { get = 5, put = 4, cas = 4, delete = 1 }
+keys = { count = 3 }
+rate = 200
+[phases]
+warm_up = "500ms"
+faults = "3s"
+quiesce = "500ms"
+final_reads = false
+[[nemesis]]
+at = "300ms"
+action = "isolate"
+target = "node 2"
+for = "1s"
+[[nemesis]]
+at = "1500ms"
+action = "kill"
+target = "node 1"
+for = "500ms"
+[require]
+operations = 100
+"#;
+
+#[test]
+fn the_primary_of_redis_is_linearizable_and_swaps() {
+    if there_is("redis-server") {
+        let place = Place::new(REDIS);
+        assert_ends(&place.run(&[]), 0, "VERDICT valid");
+        let history = fs::read_to_string(place.latest().join("history.jsonl")).expect("a history");
+        for swapped in ["\"swapped\":true", "\"swapped\":false"] {
+            assert!(history.contains(swapped), "no swap ended with {swapped}");
+        }
+    }
+}
+
+#[test]
+fn reads_of_replicas_of_redis_are_found_not_to_be_linearizable() {
+    if there_is("redis-server") {
+        let everywhere = REDIS.replace("entry = [1]", "entry = \"pinned\"");
+        let place = Place::new(&format!("{everywhere}[expect]\nverdict = \"violation\"\n"));
         assert_ends(&place.run(&[]), 0, "expected, linearizable");
     }
 }

@@ -6,12 +6,13 @@
 
 pub mod etcd;
 pub mod maelstrom;
+pub mod redis;
 pub mod store;
 
 use std::{
     collections::BTreeMap,
     fmt, io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -26,7 +27,10 @@ use ::store::{
 use anyhow::{Context, Result};
 use checker::history::Function;
 use futures::future::BoxFuture;
-use tokio::process::{ChildStdin, ChildStdout};
+use tokio::{
+    net::TcpSocket,
+    process::{ChildStdin, ChildStdout},
+};
 
 pub use crate::cluster::Says;
 use crate::{
@@ -37,6 +41,7 @@ use crate::{
 };
 use etcd::Etcd;
 use maelstrom::Maelstrom;
+use redis::Redis;
 use store::Store;
 
 /// The system that a plan is for; its nodes are `store_command` if it is the store, and all that they leave is in `run_dir`.
@@ -52,6 +57,10 @@ pub async fn of(
             let etcd = Etcd::new(bin, *reads, run_dir, &network.between_nodes()).await;
             Arc::new(etcd.context("no addresses for etcd's members")?)
         }
+        System::Redis { bin } => {
+            let redis = Redis::new(bin, run_dir, &network.between_nodes());
+            Arc::new(redis.context("no addresses for the nodes of Redis")?)
+        }
         System::Maelstrom { bin, folder } => {
             let bin = bin.as_deref().context("no program for Maelstrom's nodes: say `--bin COMMAND`")?;
             Arc::new(Maelstrom::new(bin, folder.as_deref(), run_dir, network.between_nodes()))
@@ -63,7 +72,7 @@ pub async fn of(
 pub fn protocol(system: &System) -> Protocol {
     match system {
         System::Store => Protocol::Frames,
-        System::Etcd { .. } => Protocol::Bytes,
+        System::Etcd { .. } | System::Redis { .. } => Protocol::Bytes,
         System::Maelstrom { .. } => Protocol::Sealed,
     }
 }
@@ -194,6 +203,15 @@ impl Place {
             Entry::At(node) | Entry::Leader(node) => node,
         }
     }
+}
+
+/// A port that stays ours until this is dropped: a socket that is bound to it, and never listens. Who listens there must say
+/// `SO_REUSEADDR`, as servers do.
+pub(crate) fn reserved() -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    Ok(socket)
 }
 
 /// The clients of one link, when there is one.

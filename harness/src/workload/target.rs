@@ -28,6 +28,11 @@ pub enum System {
         /// How reads are asked for.
         reads: EtcdReads,
     },
+    /// Redis: a primary, which is node 1, and its replicas.
+    Redis {
+        /// Its program.
+        bin: String,
+    },
     /// A node of Maelstrom's protocol: JSON lines on standard input and output.
     Maelstrom {
         /// The command of a node, for the shell; none: the command line has to say.
@@ -56,6 +61,8 @@ pub enum SystemKind {
     Store,
     /// etcd, version 3.
     Etcd,
+    /// Redis, a primary and replicas.
+    Redis,
     /// Nodes of Maelstrom's protocol.
     Maelstrom,
 }
@@ -66,6 +73,7 @@ impl SystemKind {
         match self {
             Self::Store => "store",
             Self::Etcd => "etcd",
+            Self::Redis => "redis",
             Self::Maelstrom => "maelstrom",
         }
     }
@@ -77,6 +85,7 @@ impl System {
         match self {
             Self::Store => SystemKind::Store,
             Self::Etcd { .. } => SystemKind::Etcd,
+            Self::Redis { .. } => SystemKind::Redis,
             Self::Maelstrom { .. } => SystemKind::Maelstrom,
         }
     }
@@ -86,6 +95,7 @@ impl System {
         match self {
             Self::Store => "the store",
             Self::Etcd { .. } => "etcd",
+            Self::Redis { .. } => "Redis",
             Self::Maelstrom { .. } => "a Maelstrom node",
         }
     }
@@ -119,7 +129,7 @@ impl System {
             FaultAction::TransferLeader { .. } => Some("nobody says who leads"),
             FaultAction::Clock(_) => Some("its clock is out of reach"),
             FaultAction::Links { rule: LinkRule::Frames { matching, .. }, .. } => match self {
-                Self::Etcd { .. } => Some("its messages are not known, only bytes"),
+                Self::Etcd { .. } | Self::Redis { .. } => Some("its messages are not known, only bytes"),
                 _ if *matching != Match::default() => Some("its messages have no kinds that are known"),
                 _ => None,
             },
@@ -193,7 +203,7 @@ pub(super) fn check(table: Option<file::System>, folder: &Path) -> Result<System
         (SystemKind::Store, Some(bin), _) => {
             meaningless(bin.span(), "bin", "the store's nodes are the harness itself: remove this line")
         }
-        (SystemKind::Store | SystemKind::Maelstrom, _, Some(reads)) => meaningless(
+        (SystemKind::Store | SystemKind::Redis | SystemKind::Maelstrom, _, Some(reads)) => meaningless(
             reads.span(),
             "reads",
             "only etcd can be asked to read in another way: remove this line",
@@ -203,6 +213,9 @@ pub(super) fn check(table: Option<file::System>, folder: &Path) -> Result<System
             bin: bin.map_or_else(|| "etcd".to_owned(), Spanned::into_inner),
             reads: reads.map(Spanned::into_inner).unwrap_or_default(),
         }),
+        (SystemKind::Redis, bin, None) => {
+            Ok(System::Redis { bin: bin.map_or_else(|| "redis-server".to_owned(), Spanned::into_inner) })
+        }
         (SystemKind::Maelstrom, bin, None) => {
             let folder = bin.is_some().then(|| folder.to_owned());
             Ok(System::Maelstrom { bin: bin.map(Spanned::into_inner), folder })

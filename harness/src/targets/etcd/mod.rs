@@ -9,7 +9,7 @@ mod gate;
 use std::{
     collections::BTreeMap,
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -23,7 +23,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Client, Launch, Listens, Pipes, Says, Target};
+use super::{Client, Launch, Listens, Pipes, Says, Target, reserved};
 use crate::workload::EtcdReads;
 use client::{EtcdClient, is_healthy};
 use gate::{Gate, Processes};
@@ -75,14 +75,6 @@ impl Etcd {
         let member = |(node, member): (&NodeId, &Member)| format!("n{node}=http://{}", member.gate.address());
         self.members.iter().map(member).collect::<Vec<_>>().join(",")
     }
-}
-
-/// A port that stays ours: a socket that is bound to it, and never listens.
-fn reserved() -> io::Result<TcpSocket> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
-    Ok(socket)
 }
 
 impl Target for Etcd {

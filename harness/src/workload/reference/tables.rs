@@ -255,15 +255,15 @@ pub const TABLES: &[Table] = &[
         keys: &[
             key(
                 "kind",
-                Words(&["store", "etcd", "maelstrom"]),
+                Words(&["store", "etcd", "redis", "maelstrom"]),
                 Default("\"store\""),
-                "this project's store, etcd, or programs that speak Maelstrom's protocol (lin-kv)",
+                "this project's store, etcd, Redis (node 1 is the primary, the others its replicas), or programs that speak Maelstrom's protocol (lin-kv)",
             ),
             key(
                 "bin",
                 Text,
                 Optional("\"python3 node.py\""),
-                "the program of a node: for etcd its name or path (`etcd`); for maelstrom a command of the shell, run in the \
+                "the program of a node: for etcd and redis its name or path (`etcd`, `redis-server`); for maelstrom a command of the shell, run in the \
                 folder of this file",
             ),
             key(
