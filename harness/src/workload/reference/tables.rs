@@ -256,7 +256,7 @@ pub const TABLES: &[Table] = &[
             key(
                 "kind",
                 Words(&["store", "etcd", "redis", "maelstrom"]),
-                Default("\"store\""),
+                Required("\"store\""),
                 "this project's store, etcd, Redis (node 1 is the primary, the others its replicas), or programs that speak Maelstrom's protocol (lin-kv)",
             ),
             key(
