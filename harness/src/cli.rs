@@ -8,7 +8,8 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use store::config::NodeConfig;
 use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
 
@@ -18,9 +19,11 @@ use crate::{
     export::{self, ExportArguments},
     inspect::{self, InspectArguments},
     plan::Plan,
-    report::{FAILED, Report, html, render, severity, verdict_line},
+    report::{FAILED, Report, html, render, schema, severity, verdict_line},
+    retention::{self, PruneArguments},
     run::{self, Ended},
     selftest::{self, SelftestArguments},
+    serve::{self, ServeArguments},
     shrink::{self, command::ShrinkArguments},
     sim::{self, command::SimArguments},
     terminal::for_shell,
@@ -33,7 +36,7 @@ use crate::{
 /// bad input; 3 undecided; 4 a run failed, as by a node that died by itself; 130 interrupted. Of several runs the worst
 /// counts: 1 over 4 over 3.
 #[derive(Debug, Parser)]
-#[command(name = "harness", args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(name = "harness", version = env!("HARNESS_VERSION"), args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -61,10 +64,25 @@ enum Command {
     Inspect(InspectArguments),
     /// Writes the operations of a run for other tools: EDN for Jepsen, Knossos and Elle, or comma-separated values.
     Export(ExportArguments),
+    /// Shows the runs of a results folder in a browser, also one that is going on; only reads.
+    Serve(ServeArguments),
+    /// Removes old runs: of each workload the newest N that passed stay, and five times as many that did not.
+    Prune(PruneArguments),
     /// Prints a workload with every key, its meaning and its default.
     ExplainWorkload,
     /// Prints the JSON schema of workload files, for editors.
     Schema,
+    /// Prints what each field of a run's `verdict.json` means.
+    ExplainVerdict {
+        /// Its JSON schema instead.
+        #[arg(long)]
+        schema: bool,
+    },
+    /// Prints what a shell needs to complete commands and options; its documentation says where to put it.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
     /// Tries every fault on a pair of echo processes: each must do what it says, and nothing else.
     Selftest(SelftestArguments),
     /// One echo process of the self-test.
@@ -140,7 +158,12 @@ pub fn main() -> ExitCode {
         Some(Command::Report { folders }) => draw(&folders),
         Some(Command::Inspect(arguments)) => inspect::main(&arguments),
         Some(Command::Export(arguments)) => export::main(&arguments),
+        Some(Command::Serve(arguments)) => serve::main(&arguments),
+        Some(Command::Prune(arguments)) => retention::main(&arguments),
         Some(Command::ExplainWorkload) => shown(&workload::reference::explain()),
+        Some(Command::ExplainVerdict { schema: false }) => shown(&schema::explain()),
+        Some(Command::ExplainVerdict { schema: true }) => shown(&format!("{:#}\n", schema::schema())),
+        Some(Command::Completions { shell }) => complete(shell),
         Some(Command::Schema) => shown(&format!("{:#}\n", workload::reference::schema())),
         None => run_all(&cli.run),
     }
@@ -150,6 +173,13 @@ pub fn main() -> ExitCode {
 fn shown(text: &str) -> ExitCode {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
     ExitCode::SUCCESS
+}
+
+/// Prints the completions for a shell.
+fn complete(shell: Shell) -> ExitCode {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "harness", &mut text);
+    shown(&String::from_utf8_lossy(&text))
 }
 
 /// Draws runs that are over.
@@ -434,7 +464,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
     }
 

@@ -162,7 +162,7 @@ pub(crate) fn readable(text: String) -> String {
 
 impl Verdict {
     /// With no more findings than one reads.
-    fn short(mut self) -> Self {
+    pub(crate) fn short(mut self) -> Self {
         for check in &mut self.checks {
             let more = check.findings.len().saturating_sub(FINDINGS);
             check.findings.truncate(FINDINGS);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use checker::history::{Kind, Nemesis, Trip};
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::lacking::struck;
 use crate::{history_writer::Completed, recorded::end_of};
@@ -33,7 +33,7 @@ pub struct Figures {
 }
 
 /// How operations of one kind ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcomes {
     /// Answered.
     pub ok: u64,

@@ -3,6 +3,7 @@
 mod figures;
 pub mod html;
 mod lacking;
+pub mod schema;
 mod summary;
 mod verdict;
 

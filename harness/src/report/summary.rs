@@ -214,6 +214,7 @@ mod tests {
             Figures::gather(&completed, &[fault(true, 400), fault(false, 600)], 900_000_000, 2_000_000_000);
         figures.leader_changes.insert(1, 2);
         let report = Report {
+            version: 1,
             workload: "smoke".to_owned(),
             seed: 7,
             verdict: Status::Violation,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use checker::history::Nemesis;
 use serde::Serialize;
 
-use super::{FaultFigures, Figures, lacking::lacking};
+use super::{FaultFigures, Figures, lacking::lacking, schema::VERSION};
 use crate::{
     cluster::Death,
     plan::Plan,
@@ -57,6 +57,8 @@ pub struct Facts {
 /// Everything that a run has shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
+    /// The version of this format.
+    pub version: u32,
     /// The workload.
     pub workload: String,
     /// The seed.
@@ -234,6 +236,7 @@ impl Report {
             judge(&plan.expect, &checks, &missing, &facts, &deaths);
         let mutant = plan.test.mutant.map(|mutant| format!("{mutant:?}"));
         Self {
+            version: VERSION,
             workload: plan.workload.clone(),
             seed: plan.seed,
             verdict,

@@ -35,8 +35,8 @@ use crate::{
     nemesis::{Effects, Nemesis, OBSERVER, Roles},
     plan::Plan,
     proxy::Network,
-    report::{Report, html},
-    results::ResultsFolder,
+    report::{Report, html, schema},
+    results::{ResultsFolder, VERDICT},
     script::ScriptReport,
     stall::Stalls,
     targets,
@@ -180,7 +180,7 @@ async fn carry_out(
         () = interrupt.came() => return Ok(Ended::Interrupted(folder.path().to_owned())),
         report = checks::report(&run, carried, folder.path().to_owned(), again) => report?,
     };
-    folder.write("verdict.json", &serde_json::to_string_pretty(&report)?)?;
+    folder.write(VERDICT, &schema::in_json(&report)?)?;
     Ok(Ended::Checked(Box::new(report)))
 }
 

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     plan::Plan,
     recorded::messages,
-    report::{Status, html},
-    results::ResultsFolder,
+    report::{Status, html, schema},
+    results::{ResultsFolder, VERDICT},
     terminal::for_shell,
     workload::CheckName,
 };
@@ -28,6 +28,7 @@ use crate::{
 /// What `verdict.json` says of a simulated run: as much as its report needs of that of a real one.
 #[derive(Serialize)]
 struct Verdict<'a> {
+    version: u32,
     workload: &'a str,
     seed: u64,
     #[serde(rename = "verdict")]
@@ -71,7 +72,7 @@ fn keep_as(results: &Path, name: &str, plan: &Plan, outcome: &Outcome) -> Result
     let messages = world.post.take().unwrap_or_default().all();
     folder.write(messages::FILE, &serde_json::to_string(&messages)?)?;
     let verdict = verdict(plan, outcome, folder.path());
-    folder.write("verdict.json", &serde_json::to_string_pretty(&verdict)?)?;
+    folder.write(VERDICT, &schema::in_json(&verdict)?)?;
     html::write(folder.path())?;
     Ok(folder.path().to_owned())
 }
@@ -95,6 +96,7 @@ fn verdict<'a>(plan: &'a Plan, outcome: &'a Outcome, folder: &Path) -> Verdict<'
     let words =
         if outcome.diverged { Some("two runs of this seed differ".to_owned()) } else { first.clone() };
     Verdict {
+        version: schema::VERSION,
         workload: &plan.workload,
         seed: plan.seed,
         status: if first.is_some() { Status::Violation } else { Status::Unknown },

@@ -216,6 +216,7 @@ mod tests {
     use std::{collections::BTreeSet, path::Path};
 
     use super::*;
+    use crate::report::schema::conforms;
     use crate::workload::{Workload, parse};
 
     fn parsed(text: &str) -> Result<Workload, String> {
@@ -325,49 +326,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    /// Whether a value conforms to a schema, as far as ours go.
-    fn conforms(value: &Value, schema: &Value) -> Result<(), String> {
-        if let Some(words) = schema["enum"].as_array() {
-            return if words.contains(value) { Ok(()) } else { Err(format!("{value} is none of {words:?}")) };
-        }
-        if let Some(ways) = schema["anyOf"].as_array() {
-            let fits = ways.iter().any(|way| conforms(value, way).is_ok());
-            return if fits { Ok(()) } else { Err(format!("{value} is none of {ways:?}")) };
-        }
-        let fits = match schema["type"].as_str() {
-            None => true,
-            Some("string") => value.is_string(),
-            Some("boolean") => value.is_boolean(),
-            Some("number") => value.is_number(),
-            Some("integer") => {
-                let least = schema["minimum"].as_i64().unwrap_or(i64::MIN);
-                value.as_i64().is_some_and(|number| number >= least)
-            }
-            Some("array") => {
-                let items = value.as_array().ok_or_else(|| format!("{value} is no list"))?;
-                return items.iter().try_for_each(|item| conforms(item, &schema["items"]));
-            }
-            Some(_) => return object_conforms(value, schema),
-        };
-        if fits { Ok(()) } else { Err(format!("{value} is no {}", schema["type"])) }
-    }
-
-    fn object_conforms(value: &Value, schema: &Value) -> Result<(), String> {
-        let object = value.as_object().ok_or_else(|| format!("{value} is no table"))?;
-        for name in schema["required"].as_array().into_iter().flatten() {
-            let name = name.as_str().unwrap_or_default();
-            object.get(name).ok_or_else(|| format!("{name} is missing"))?;
-        }
-        for (name, value) in object {
-            let of_key = schema["properties"].get(name).unwrap_or(&schema["additionalProperties"]);
-            if *of_key == Value::Bool(false) {
-                return Err(format!("unknown key {name}"));
-            }
-            conforms(value, of_key).map_err(|error| format!("{name}: {error}"))?;
-        }
-        Ok(())
     }
 
     fn checked(text: &str) -> Result<(), String> {

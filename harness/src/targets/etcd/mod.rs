@@ -1,7 +1,7 @@
 //! etcd, version 3: real members as processes, asked through the JSON gateway of their clients' port.
 //!
 //! Members know one another by one address each, so a member cannot be told another address for each of its peers. Each has a
-//! [`Gate`] instead, which finds out which member dials and sends it through the link between the two.
+//! `Gate` instead, which finds out which member dials and sends it through the link between the two.
 
 mod client;
 mod gate;
