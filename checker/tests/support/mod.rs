@@ -1,6 +1,7 @@
 //! Builds histories for tests.
 
 pub mod command;
+pub mod feed;
 pub mod runs;
 
 use checker::history::{Function, Header, Key, Kind, Op, OpResult, Partitioning, Record, Trip};
