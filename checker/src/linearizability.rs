@@ -212,7 +212,7 @@ pub(crate) fn has_order(problem: &Problem, limits: Limits<'_>) -> Option<bool> {
 
 /// The first completion that no order gets beyond, of a key with unique values that has no order. A prefix of a
 /// linearizable history is linearizable, so it is found by halving.
-fn first_failure(problem: &Problem) -> Position {
+pub(crate) fn first_failure(problem: &Problem) -> Position {
     if problem.completed.len() > HALVED {
         return Position::MAX - 1;
     }

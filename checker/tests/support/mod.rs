@@ -3,6 +3,7 @@
 pub mod command;
 pub mod feed;
 pub mod runs;
+pub mod small;
 
 use checker::history::{Function, Header, Key, Kind, Op, OpResult, Partitioning, Record, Trip};
 
