@@ -78,10 +78,13 @@ impl<'a> Unknown<'a> {
         Self { left }
     }
 
-    /// The first to be invoked of those that turn one value into the other: a swap can nothing else, a write can.
+    /// The first to be invoked of those that turn one value into the other: a write, or a swap that expects the one. Whatever follows
+    /// must have returned later than that.
     fn take(&mut self, from: Value, to: Value) -> Option<Step> {
-        let mut of = |needs| self.left.get_mut(&(needs, to)).and_then(Vec::pop).copied();
-        of(Some(from)).or_else(|| of(None))
+        let first = |needs| self.left.get(&(needs, to)).and_then(|steps| steps.last()).map(|step| step.call);
+        let earliest =
+            [Some(from), None].into_iter().filter_map(|needs| Some((first(needs)?, needs))).min()?;
+        self.left.get_mut(&(earliest.1, to))?.pop().copied()
     }
 }
 
@@ -131,5 +134,7 @@ mod tests {
         assert!(!confirmed(&chain), "two at once are left to the search");
         assert!(confirmed(&[&chain[..2], &[(3, 4, read, 4), (5, 6, Action::Read(2), 5)]].concat()));
         assert!(confirmed(&[(1, UNKNOWN, write, 0), (2, 3, swap, 1)]), "a swap found what nobody told of");
+        let late = (6, UNKNOWN, Action::Swap { expected: 0, new: 1 }, 0);
+        assert!(confirmed(&[&gap[..], &[late]].concat()), "the first to be invoked is taken");
     }
 }
