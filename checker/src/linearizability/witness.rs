@@ -1,15 +1,16 @@
 //! The order that the answers tell of, tried before any search where values repeat.
 //!
-//! A store may say with each answer which version of the key it reflects: that of the operation's own entry if it wrote, else that
-//! of the latest write before it. By version, and each write before what saw it, the answers name one order of the operations that
-//! completed. It is replayed from the initial value in O(n log n). Where the register holds something else than the next operation
-//! needs, an unknown operation that leaves what is needed is put in between, each at most once: nobody told of its version.
+//! A store may say with each answer which version of the key it reflects: that of the operation's own entry if it wrote, else
+//! that of the latest write before it. By version, and each write before what saw it, the answers name one order of what
+//! completed. It is replayed from the initial value in O(n log n). Where the register holds something else than the next
+//! operation needs, an unknown operation that leaves what is needed is put in between, each at most once: nobody told of its
+//! version.
 //!
-//! **Success proves that there is an order, whatever the store says.** What is accepted is an order that was built, in which every
-//! completed operation stands once and each unknown one at most once. Each is carried out on the register's value, which must be what
-//! it needs. None of it returned before one in front of it was invoked: the latest invocation so far suffices to see it. That is
-//! the definition. The versions only chose which order to try; a store that lies about them can have a valid history searched,
-//! never an invalid one accepted.
+//! **Success proves that there is an order, whatever the store says.** What is accepted is an order that was built, in which
+//! every completed operation stands once and each unknown one at most once. Each is carried out on the register's value, which
+//! must be what it needs. None of it returned before one in front of it was invoked: the latest invocation so far suffices to see
+//! it. That is the definition. The versions only chose which order to try; a store that lies about them can have a valid history
+//! searched, never an invalid one accepted.
 //!
 //! **Failure decides nothing**: versions may be missing or wrong while the answers have an order, and another choice of unknown
 //! operations may fit. The search goes on as if nobody had asked.
@@ -78,8 +79,8 @@ impl<'a> Unknown<'a> {
         Self { left }
     }
 
-    /// The first to be invoked of those that turn one value into the other: a write, or a swap that expects the one. Whatever follows
-    /// must have returned later than that.
+    /// The first to be invoked of those that turn one value into the other: a write, or a swap that expects the one. Whatever
+    /// follows must have returned later than that.
     fn take(&mut self, from: Value, to: Value) -> Option<Step> {
         let first = |needs| self.left.get(&(needs, to)).and_then(|steps| steps.last()).map(|step| step.call);
         let earliest =
