@@ -26,6 +26,18 @@ const NAMED: usize = 12;
 const STEPS: u64 = 200_000;
 const BYTES: usize = 64 << 20;
 
+/// Operations of one key that contradict each other.
+pub(crate) struct Core {
+    /// By invocation; what had not returned when it shows is unknown.
+    pub(crate) steps: Vec<Step>,
+    /// The completion that no order gets beyond.
+    pub(crate) line: Position,
+    /// Which of them cannot be placed, by its place in the list, if that was found.
+    pub(crate) stuck: Option<usize>,
+    /// A longest order up to there, by their places in the list.
+    pub(crate) placed: Vec<usize>,
+}
+
 /// Explains why `problem`, the part of `history` about `key`, has no order beyond the completion on line `position`.
 pub(crate) fn violation(
     record: &impl Record,
@@ -34,18 +46,24 @@ pub(crate) fn violation(
     position: Position,
     limits: Limits<'_>,
 ) -> Violation {
+    let Core { steps, line, stuck, placed } = core(problem, position, limits);
+    let indices: Vec<u32> = steps.iter().map(|step| step.operation).collect();
+    let told = Told { operations: record.recorded(&indices), initial: record.initial(key) };
+    let text = words(&told, key, problem, &steps, line);
+    let operations: Vec<usize> = indices.iter().map(|&index| index as usize).collect();
+    let (stuck, placed) = (stuck.map(|at| operations[at]), placed.iter().map(|&at| operations[at]).collect());
+    Violation { key: key.clone(), operations, stuck, placed, line: line as usize, text }
+}
+
+/// A small part of a problem that still has no order.
+pub(crate) fn core(problem: &Problem, position: Position, limits: Limits<'_>) -> Core {
     let own = Stopwatch::start(Some(limits.watch.left(limits.explain)));
     let own = Limits { watch: &own, memory: BYTES, steps: STEPS, ..limits };
     let (core, line) = shrink(problem, position, own);
     let mut steps: Vec<Step> = core.completed.iter().chain(&core.unknown).copied().collect();
     steps.sort_unstable_by_key(|step| step.call);
-    let indices: Vec<u32> = steps.iter().map(|step| step.operation).collect();
-    let told = Told { operations: record.recorded(&indices), initial: record.initial(key) };
-    let text = words(&told, key, problem, &steps, line);
-    let operations: Vec<usize> = indices.iter().map(|&index| index as usize).collect();
     let (stuck, placed) = furthest(&steps, problem.initial, own);
-    let (stuck, placed) = (stuck.map(|at| operations[at]), placed.iter().map(|&at| operations[at]).collect());
-    Violation { key: key.clone(), operations, stuck, placed, line: line as usize, text }
+    Core { steps, line, stuck, placed }
 }
 
 /// Which of these operations cannot be placed, and a longest order up to there: both by their places in the list. The general

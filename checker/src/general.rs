@@ -200,6 +200,8 @@ pub(crate) fn within<M: Model>(
     let mut orders = Vec::new();
     for places in parts {
         let part: Vec<_> = places.iter().map(|&place| history[place].clone()).collect();
+        // they share the transitions that there are
+        let limits = Limits { steps: limits.steps.saturating_sub(whole.steps), ..limits };
         let Finding { verdict, steps, configurations, bytes } = undivided(&part, model, searches, limits);
         whole.steps += steps;
         whole.configurations += configurations;

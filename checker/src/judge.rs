@@ -4,6 +4,7 @@
 //! 1990, theorem 1), in parallel. The result does not depend on the number of threads unless the time is up.
 
 mod parallel;
+mod registers;
 mod translate;
 mod words;
 
@@ -11,7 +12,7 @@ use stateright::semantics::SequentialSpec;
 
 use crate::budget::{Budget, Limits, Stopwatch};
 use crate::formats::{Call, Calls, Edn, Format, Malformed};
-use crate::general::{self, Finding, Model, Recorded, Refuted, Searches, verify};
+use crate::general::{self, Finding, Model, Recorded, Recording, Refuted, Searches, verify};
 use crate::history::Key;
 use crate::linearizability::{Certificate, KeyReport, Method, Report, Undecided, Verdict, Violation};
 use crate::model::{Append, Counter, Keyed, MultiRegister, Mutex, Queue, Register, Set};
@@ -68,27 +69,30 @@ pub fn judge(history: &Calls, question: &Question) -> Result<Report, Malformed> 
     let keys = match question.object {
         Object::Kv if question.whole => {
             let registers = Keyed::of(Register(translate.initial()));
-            judged.all(whole(calls), &registers, |call| {
+            judged.all(whole(calls), &registers, search, |call| {
                 Ok(translate.register(call)?.map(|recorded| with_key(translate.key(call), recorded)))
             })
         }
         Object::AppendKv if question.whole => {
             let texts = Keyed::of(Append::default());
-            judged.all(whole(calls), &texts, |call| {
+            judged.all(whole(calls), &texts, search, |call| {
                 Ok(translate.append(call)?.map(|recorded| with_key(translate.key(call), recorded)))
             })
         }
         Object::Kv | Object::Register | Object::CasRegister => {
-            judged.all(parts(), &Register(translate.initial()), |call| translate.register(call))
+            let first = Register(translate.initial());
+            judged.all(parts(), &first, registers::by_unique_values, |call| translate.register(call))
         }
-        Object::AppendKv => judged.all(parts(), &Append::default(), |call| translate.append(call)),
+        Object::AppendKv => judged.all(parts(), &Append::default(), search, |call| translate.append(call)),
         Object::MultiRegister => {
-            judged.all(whole(calls), &MultiRegister::default(), |call| translate.registers(call))
+            judged.all(whole(calls), &MultiRegister::default(), search, |call| translate.registers(call))
         }
-        Object::Mutex => judged.all(parts(), &Mutex::default(), |call| translate.mutex(call)),
-        Object::Counter => judged.all(parts(), &Counter(translate.number()?), |call| translate.counter(call)),
-        Object::Set => judged.all(parts(), &Set::default(), |call| translate.set(call)),
-        Object::Queue => judged.all(parts(), &Queue::default(), |call| translate.queue(call)),
+        Object::Mutex => judged.all(parts(), &Mutex::default(), search, |call| translate.mutex(call)),
+        Object::Counter => {
+            judged.all(parts(), &Counter(translate.number()?), search, |call| translate.counter(call))
+        }
+        Object::Set => judged.all(parts(), &Set::default(), search, |call| translate.set(call)),
+        Object::Queue => judged.all(parts(), &Queue::default(), search, |call| translate.queue(call)),
     }?;
     let elapsed = watch.elapsed().as_nanos() as u64;
     Ok(Report { keys, operations: calls.len(), failed: history.failed, elapsed })
@@ -96,6 +100,11 @@ pub fn judge(history: &Calls, question: &Question) -> Result<Report, Malformed> 
 
 /// What a call means to a model; `None`: it constrains nothing.
 type Meaning<M> = Option<Recorded<<M as SequentialSpec>::Op, <M as SequentialSpec>::Ret>>;
+
+/// For models of which nothing is known that would save the search.
+fn search<M: Model>(_: &Recording<M>, _: &M, _: Limits<'_>) -> Option<general::Verdict> {
+    None
+}
 
 /// An operation on a key, of the object that all keys are together.
 fn with_key<O, R>(key: Key, recorded: Recorded<O, R>) -> Recorded<(Key, O), R> {
@@ -125,11 +134,12 @@ struct Judged<'a> {
 }
 
 impl Judged<'_> {
-    /// Judges each part as an object that begins as `model`.
+    /// Judges each part as an object that begins as `model`: without a search where `quick` has a verdict.
     fn all<M>(
         &self,
         parts: Vec<Part>,
         model: &M,
+        quick: impl Fn(&Recording<M>, &M, Limits<'_>) -> Option<general::Verdict> + Sync,
         meaning: impl Fn(&Call) -> Result<Meaning<M>, Malformed>,
     ) -> Result<Vec<KeyReport>, Malformed>
     where
@@ -154,22 +164,27 @@ impl Judged<'_> {
             |(_, places, _)| places.len(),
             |(key, places, history), threads| {
                 let limits = Limits::share(budget, threads, self.watch);
-                let finding = general::within(history, model, Searches::InTurns, limits);
+                let (method, finding) = match quick(history, model, limits) {
+                    Some(verdict) => {
+                        let finding = Finding { verdict, steps: 0, configurations: 0, bytes: 0 };
+                        (Method::UniqueValues, finding)
+                    }
+                    None => (Method::Search, general::within(history, model, Searches::InTurns, limits)),
+                };
                 let certificate = if self.question.verify {
                     certificate(history, model, &finding.verdict)
                 } else {
                     Certificate::Unchecked
                 };
-                self.report(key, places, history, finding, certificate)
+                self.report((key, places, history), method, finding, certificate)
             },
         ))
     }
 
     fn report<O, R>(
         &self,
-        key: &Key,
-        places: &[usize],
-        history: &[Recorded<O, R>],
+        (key, places, history): (&Key, &[usize], &[Recorded<O, R>]),
+        method: Method,
         finding: Finding,
         certificate: Certificate,
     ) -> KeyReport {
@@ -195,7 +210,7 @@ impl Judged<'_> {
         };
         KeyReport {
             key: key.clone(),
-            method: Method::Search,
+            method,
             completed,
             unknown: history.len() - completed,
             steps: finding.steps,
@@ -239,7 +254,7 @@ mod tests {
         let of = |verdict: general::Verdict| {
             let certificate = certificate(&history, &Mutex(false), &verdict);
             let finding = Finding { verdict, steps: 0, configurations: 0, bytes: 0 };
-            judged.report(&Key::Integer(1), &[0], &history, finding, certificate)
+            judged.report((&Key::Integer(1), &[0], &history), Method::Search, finding, certificate)
         };
         let general = general::Violation { core: vec![0], stuck: 0, placed: Vec::new() };
         for wrong in [general::Verdict::Valid(Vec::new()), general::Verdict::Violation(general)] {

@@ -13,6 +13,7 @@ pub mod history;
 pub mod judge;
 pub mod lease_safety;
 pub mod linearizability;
+mod memo;
 pub mod model;
 pub mod sequential;
 pub mod trace;

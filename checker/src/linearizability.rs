@@ -8,6 +8,7 @@ mod needs;
 pub(crate) mod problem;
 pub(crate) mod search;
 pub(crate) mod unique;
+mod witness;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -69,6 +70,8 @@ pub struct Undecided {
 pub enum Method {
     /// Every needed value was written once: chains of clusters, in near-linear time.
     UniqueValues,
+    /// The order that the versions in the answers name was replayed.
+    Witness,
     /// The general search.
     Search,
 }
@@ -163,6 +166,8 @@ pub(crate) trait Record: Sync {
     fn recorded(&self, indices: &[u32]) -> FxHashMap<u32, Operation>;
     /// What a key held at first.
     fn initial(&self, key: &Key) -> Option<String>;
+    /// The version of its key that an operation's answer reflects, where that is recorded.
+    fn version(&self, index: u32) -> Option<u64>;
 }
 
 impl Record for History {
@@ -173,6 +178,10 @@ impl Record for History {
     fn initial(&self, key: &Key) -> Option<String> {
         let initial = self.header.initial.iter().find(|(initial, _)| initial == key);
         initial.map(|(_, value)| value.clone())
+    }
+
+    fn version(&self, index: u32) -> Option<u64> {
+        self.operations[index as usize].result.as_ref().map(|result| result.version)
     }
 }
 
@@ -192,13 +201,16 @@ fn judge_all(
 const HALVED: usize = 30_000;
 
 /// Decides one key.
-fn decide(problem: &Problem, limits: Limits<'_>) -> (Method, Outcome) {
-    let answer = match unique::linearizable(problem) {
+fn decide(record: &impl Record, problem: &Problem, limits: Limits<'_>) -> (Method, Outcome) {
+    let (method, answer) = match unique::linearizable(problem) {
+        Some(true) => (Method::UniqueValues, Answer::Linearizable),
+        Some(false) => (Method::UniqueValues, Answer::Stuck { position: first_failure(problem) }),
+        None if witness::confirms(problem, |operation| record.version(operation)) => {
+            (Method::Witness, Answer::Linearizable)
+        }
         None => return (Method::Search, search::search(problem, limits)),
-        Some(true) => Answer::Linearizable,
-        Some(false) => Answer::Stuck { position: first_failure(problem) },
     };
-    (Method::UniqueValues, Outcome { answer, steps: 0, configurations: 0, furthest: 0 })
+    (method, Outcome { answer, steps: 0, configurations: 0, furthest: 0 })
 }
 
 /// Whether an order exists; `None`: the budget does not suffice to tell.
@@ -212,7 +224,7 @@ pub(crate) fn has_order(problem: &Problem, limits: Limits<'_>) -> Option<bool> {
 
 /// The first completion that no order gets beyond, of a key with unique values that has no order. A prefix of a
 /// linearizable history is linearizable, so it is found by halving.
-fn first_failure(problem: &Problem) -> Position {
+pub(crate) fn first_failure(problem: &Problem) -> Position {
     if problem.completed.len() > HALVED {
         return Position::MAX - 1;
     }
@@ -223,7 +235,7 @@ fn first_failure(problem: &Problem) -> Position {
 }
 
 fn judge(record: &impl Record, key: &Key, problem: &Problem, limits: Limits<'_>) -> KeyReport {
-    let (method, outcome) = decide(problem, limits);
+    let (method, outcome) = decide(record, problem, limits);
     let verdict = match outcome.answer {
         Answer::Linearizable => Verdict::Valid,
         Answer::Stuck { position } => {

@@ -15,13 +15,20 @@ use support::{Recorder, answer};
 type Raw = (u8, u8, u8, u8, u8);
 
 /// Turns random bytes into a history of one key: processes invoke, the register takes effect, answers return; now and
-/// then an answer is lost or falsified.
+/// then an answer is lost or falsified, or its version is.
 fn history(raw: &[Raw], processes: u8, values: u8, unique: bool, deletes: bool) -> Vec<Record> {
     let key = Key::Integer(1);
     let mut state = None;
     let mut recorder = Recorder::new(Vec::new());
     let mut open: Vec<Option<(u64, Function, Option<OpResult>)>> = vec![None; usize::from(processes)];
     let mut fresh = u64::from(processes);
+    // what an honest store says of the order in which operations took effect
+    let mut version = 0;
+    let mut effect = |state: &mut Option<String>, function: &Function| {
+        let result = answer(state, function);
+        version += u64::from(!matches!(function, Function::Get { .. }) && result.swapped != Some(false));
+        OpResult { version, ..result }
+    };
     let mut names: Vec<u64> = (0..fresh).collect();
     for (count, &(process, what, first, second, fate)) in raw.iter().enumerate() {
         let slot = usize::from(process % processes);
@@ -40,7 +47,7 @@ fn history(raw: &[Raw], processes: u8, values: u8, unique: bool, deletes: bool) 
                 open[slot] = Some((names[slot], function, None));
             }
             Some((name, function, None)) if fate % 4 == 0 => {
-                let result = answer(&mut state, &function);
+                let result = effect(&mut state, &function);
                 open[slot] = Some((name, function, Some(result)));
             }
             Some((name, function, result)) if fate % 8 == 1 => {
@@ -52,13 +59,17 @@ fn history(raw: &[Raw], processes: u8, values: u8, unique: bool, deletes: bool) 
                 }
             }
             Some((name, function, result)) => {
-                let mut result = result.unwrap_or_else(|| answer(&mut state, &function));
+                let mut result = result.unwrap_or_else(|| effect(&mut state, &function));
                 if fate % 16 == 2 && result.swapped != Some(true) && !matches!(function, Function::Put { .. })
                 {
                     result.returned = (other > 0).then(|| other.to_string());
                     if unique {
                         result.returned = Some(format!("u{}", count.saturating_sub(usize::from(second % 8))));
                     }
+                }
+                if fate % 16 == 3 {
+                    // a store that lies about the order
+                    result.version = u64::from(first ^ second) % 8;
                 }
                 recorder.event(name, Kind::Ok, function, Some(result));
             }
@@ -189,12 +200,17 @@ proptest! {
 #[test]
 fn the_random_histories_are_of_both_kinds() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let mut counts = [0_u32; 2];
+    let (mut counts, mut methods) = ([0_u32; 2], [0_u32; 3]);
     for unique in [false, true] {
         for _ in 0..400 {
             let raw = raw(24).new_tree(&mut runner).unwrap().current();
-            counts[usize::from(agree(history(&raw, 4, 3, unique, true), false))] += 1;
+            let records = history(&raw, 4, 3, unique, true);
+            counts[usize::from(agree(records.clone(), false))] += 1;
+            for key in check(&History::from_records(records).unwrap(), Budget::default()).keys {
+                methods[key.method as usize] += 1;
+            }
         }
     }
     assert!(counts.iter().all(|&count| count > 80), "violations and valid histories: {counts:?}");
+    assert!(methods.iter().all(|&count| count > 40), "unique values, witnesses and searches: {methods:?}");
 }

@@ -1,30 +1,7 @@
-//! Maps of Jepsen and Knossos, and what they mean to each model.
+//! Maps of Jepsen and Knossos.
 #![no_main]
 
-use checker::budget::Budget;
-use checker::formats::{self, Format};
-use checker::judge::{Object, Question, judge};
-use libfuzzer_sys::fuzz_target;
+#[path = "../../tests/support/feed.rs"]
+mod feed;
 
-const OBJECTS: [Object; 9] = [
-    Object::Kv,
-    Object::Register,
-    Object::CasRegister,
-    Object::MultiRegister,
-    Object::AppendKv,
-    Object::Mutex,
-    Object::Counter,
-    Object::Set,
-    Object::Queue,
-];
-
-fuzz_target!(|bytes: &[u8]| {
-    for format in [Format::Edn, Format::PorcupineKv] {
-        let Ok(calls) = formats::read(bytes, format) else { continue };
-        for object in OBJECTS {
-            let budget = Budget { steps: Some(200), memory: Some(1 << 20), threads: Some(1), ..Budget::default() };
-            let question = Question { object, format, initial: None, whole: false, verify: false, budget };
-            let _ = judge(&calls, &question);
-        }
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| feed::edn(bytes));

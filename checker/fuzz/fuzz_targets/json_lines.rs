@@ -1,9 +1,7 @@
 //! This project's JSON lines.
 #![no_main]
 
-use checker::history::History;
-use libfuzzer_sys::fuzz_target;
+#[path = "../../tests/support/feed.rs"]
+mod feed;
 
-fuzz_target!(|text: &str| {
-    let _ = History::parse(text);
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| feed::json_lines(bytes));

@@ -19,10 +19,9 @@
 //!
 //! They are sound together as those of [`super::breadth`] are, by the same ranks.
 
-use rustc_hash::FxHashSet;
-
-use super::tables::{Class, ENTRY, Prepared, State, Tables};
+use super::tables::{Class, Prepared, State, Tables};
 use super::{Answer, Model};
+use crate::memo::Memo;
 
 /// The unknown operation that was taken last, if nothing was taken since, and the state before it.
 type Pending = Option<(State, u32)>;
@@ -56,7 +55,9 @@ struct Frame {
 #[derive(Default)]
 pub(super) struct Depth {
     begun: bool,
-    memo: FxHashSet<Box<[u32]>>,
+    memo: Memo,
+    /// The key that is looked up.
+    key: Vec<u32>,
     stack: Vec<Frame>,
     /// Places in the history, in the order found so far.
     order: Vec<usize>,
@@ -154,11 +155,13 @@ impl Depth {
         if at.open.is_empty() {
             return true;
         }
-        let key = at.key();
-        let bytes = size_of_val(&*key) + ENTRY;
-        if self.memo.insert(key) {
+        at.write_key(&mut self.key);
+        let before = self.memo.bytes();
+        if self.memo.insert(&self.key) {
             let choices = choices(prepared, tables, &at, earliest, urgent);
-            tables.charge(bytes);
+            // the table of keys takes more for a moment before it grows, and less then
+            tables.discharge(before);
+            tables.charge(self.memo.bytes());
             let frame = Frame { configuration: at, choices, next: 0, length };
             tables.charge(frame.bytes());
             self.stack.push(frame);
@@ -239,13 +242,12 @@ impl Configuration {
     }
 
     /// The words by which configurations are told apart.
-    fn key(&self) -> Box<[u32]> {
-        let mut key = Vec::with_capacity(5 + self.open.len() + 2 * self.used.len());
+    fn write_key(&self, key: &mut Vec<u32>) {
+        key.clear();
         let (before, slot) = self.pending.unwrap_or((u32::MAX, u32::MAX));
         key.extend([self.high, self.state, before, slot, self.open.len() as u32]);
         key.extend_from_slice(&self.open);
         key.extend(self.used.iter().flat_map(|&(slot, count)| [slot, count]));
-        key.into_boxed_slice()
     }
 }
 

@@ -159,10 +159,11 @@ impl<M: Model> Tables<'_, M> {
 
     /// Counts a transition of a search; the error says that the budget does not allow it.
     pub(super) fn count(&mut self) -> Result<(), Spent> {
+        if self.steps >= self.limits.steps {
+            return Err(Spent::Steps);
+        }
         self.steps += 1;
-        if self.steps > self.limits.steps {
-            Err(Spent::Steps)
-        } else if self.bytes > self.limits.memory {
+        if self.bytes > self.limits.memory {
             Err(Spent::Memory)
         } else if self.steps.is_multiple_of(STEPS_PER_LOOK) && self.limits.watch.expired() {
             Err(Spent::Time)

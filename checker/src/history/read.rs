@@ -77,10 +77,10 @@ impl History {
         }
     }
 
-    /// Reads a history from the text of such a file.
-    pub fn parse(text: &str) -> Result<Self, HistoryError> {
+    /// Reads a history from the contents of such a file.
+    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, HistoryError> {
         let mut assembly = Assembly::default();
-        for line in text.as_bytes().split_inclusive(|&byte| byte == b'\n') {
+        for line in text.as_ref().split_inclusive(|&byte| byte == b'\n') {
             assembly.line(line)?;
         }
         assembly.finish()
@@ -297,7 +297,7 @@ mod tests {
         }
         assert!(History::parse("").unwrap_err().to_string().contains("no header"));
         assert!(
-            History::parse(&event(1, 0, &get("invoke")))
+            History::parse(event(1, 0, &get("invoke")))
                 .unwrap_err()
                 .to_string()
                 .contains("must be the header")

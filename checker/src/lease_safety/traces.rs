@@ -104,17 +104,22 @@ impl NodeTrace {
         Self { file: file.to_owned(), lines, truncated: Vec::new() }
     }
 
-    /// Reads one file. A crash may leave a half-written line: at the end of the file, or run into by the `started` event
-    /// of the next boot.
+    /// Reads one file.
     pub fn read(path: &Path) -> Result<Self, TraceError> {
         let io = |source| TraceError::Io { path: path.display().to_string(), source };
         let file = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        Self::parse(file, BufReader::with_capacity(1 << 18, File::open(path).map_err(io)?))
+    }
+
+    /// Reads the contents of a file of this name. A crash may leave a half-written line: at the end of the file, or run into by
+    /// the `started` event of the next boot.
+    pub fn parse(file: String, mut reader: impl BufRead) -> Result<Self, TraceError> {
         let mut trace = Self { file, lines: Vec::new(), truncated: Vec::new() };
-        let mut reader = BufReader::with_capacity(1 << 18, File::open(path).map_err(io)?);
         let mut text = Vec::new();
         for number in 1.. {
             text.clear();
-            if reader.read_until(b'\n', &mut text).map_err(io)? == 0 {
+            let read = reader.read_until(b'\n', &mut text);
+            if read.map_err(|source| TraceError::Io { path: trace.file.clone(), source })? == 0 {
                 break;
             }
             trace.take(number, &text)?;

@@ -20,16 +20,17 @@
 //! - **Twins.** Of minimal operations that do the same, only the first to return is tried: in an S that begins with
 //!   another twin the two can change places. Unknown twins that can happen already are alike from then on.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::needs::Needs;
 use super::problem::{Action, Position, Problem, Step, Value};
 use crate::budget::{Limits, Spent};
+use crate::memo::Memo;
 
 /// State: the register holds a value that no remaining operation needs.
 const DEAD: Value = u32::MAX - 1;
-/// Rough bytes of a memo entry or of a stack frame beside the words that it stores.
-const ENTRY_OVERHEAD: usize = 64;
+/// What the allocator takes beside each of the two lists of a frame, roughly.
+const LISTS: usize = 2 * 16;
 /// Transitions between two looks at the clock.
 const STEPS_PER_LOOK: u64 = 256;
 
@@ -99,7 +100,9 @@ struct Search<'a> {
     /// Unknown operations by the value that they leave, in the order of invocation.
     sources: FxHashMap<Value, Vec<u32>>,
     limits: Limits<'a>,
-    memo: FxHashSet<Box<[u32]>>,
+    memo: Memo,
+    /// The key that is looked up.
+    key: Vec<u32>,
     stack: Vec<Frame>,
     taken: Vec<bool>,
     /// The unknown operations taken, in the order of taking.
@@ -123,7 +126,8 @@ impl<'a> Search<'a> {
             needs: Needs::of(problem),
             sources,
             limits,
-            memo: FxHashSet::default(),
+            memo: Memo::default(),
+            key: Vec::new(),
             stack: vec![Frame {
                 configuration: Configuration { high: 0, open: Vec::new(), state: problem.initial },
                 choices: Vec::new(),
@@ -145,9 +149,8 @@ impl<'a> Search<'a> {
             return self.outcome(Answer::Linearizable);
         }
         self.stack[0].choices = self.choices(&root);
-        self.bytes =
-            ENTRY_OVERHEAD + 4 * root.open.len() + size_of::<Choice>() * self.stack[0].choices.capacity();
         self.stack[0].configuration = root;
+        self.bytes = self.stack[0].bytes();
         while let Some(frame) = self.stack.last_mut() {
             let Some(&choice) = frame.choices.get(frame.next) else {
                 self.backtrack();
@@ -155,10 +158,10 @@ impl<'a> Search<'a> {
             };
             frame.next += 1;
             let configuration = frame.configuration.clone();
-            self.steps += 1;
             if let Some(spent) = self.spent() {
                 return self.outcome(Answer::Spent(spent));
             }
+            self.steps += 1;
             if self.advance(configuration, choice) {
                 return self.outcome(Answer::Linearizable);
             }
@@ -177,12 +180,15 @@ impl<'a> Search<'a> {
         if self.settle(&mut configuration) {
             return true;
         }
-        let key = self.memo_key(&configuration);
-        let words = key.len() + configuration.open.len();
-        if self.memo.insert(key) {
+        let mut key = std::mem::take(&mut self.key);
+        self.memo_key(&configuration, &mut key);
+        let new = self.memo.insert(&key);
+        self.key = key;
+        if new {
             let choices = self.choices(&configuration);
-            self.bytes += 2 * ENTRY_OVERHEAD + 4 * words + size_of::<Choice>() * choices.capacity();
-            self.stack.push(Frame { configuration, choices, next: 0, unknown });
+            let frame = Frame { configuration, choices, next: 0, unknown };
+            self.bytes += frame.bytes();
+            self.stack.push(frame);
         } else if let Some(index) = unknown {
             self.trail.pop();
             self.taken[index as usize] = false;
@@ -196,18 +202,23 @@ impl<'a> Search<'a> {
             self.trail.pop();
             self.taken[index as usize] = false;
         }
-        self.bytes -= ENTRY_OVERHEAD + 4 * frame.configuration.open.len();
-        self.bytes -= size_of::<Choice>() * frame.choices.capacity();
+        self.bytes -= frame.bytes();
     }
 
     fn spent(&self) -> Option<Spent> {
-        if self.steps > self.limits.steps {
+        if self.steps >= self.limits.steps {
             return Some(Spent::Steps);
         }
-        if self.bytes > self.limits.memory {
+        if self.bytes + self.memo.bytes() + self.stack_bytes() > self.limits.memory {
             return Some(Spent::Memory);
         }
         (self.steps.is_multiple_of(STEPS_PER_LOOK) && self.limits.watch.expired()).then_some(Spent::Time)
+    }
+
+    /// Bytes of the stack but for what its frames point to, with what it takes for a moment when it grows.
+    fn stack_bytes(&self) -> usize {
+        let grows = self.stack.len() == self.stack.capacity();
+        size_of::<Frame>() * self.stack.capacity() * if grows { 3 } else { 1 }
     }
 
     fn outcome(self, answer: Answer) -> Outcome {
@@ -289,9 +300,9 @@ impl<'a> Search<'a> {
 
     /// The words by which configurations are told apart: of the unknown operations taken only those count that leave a
     /// value which is alive, since others will not be taken again anyway.
-    fn memo_key(&self, at: &Configuration) -> Box<[u32]> {
+    fn memo_key(&self, at: &Configuration, key: &mut Vec<u32>) {
         let low = at.low();
-        let mut key = Vec::with_capacity(3 + at.open.len() + 4);
+        key.clear();
         key.extend([at.high, at.state, at.open.len() as u32]);
         key.extend_from_slice(&at.open);
         let alive = |index: &&u32| {
@@ -301,7 +312,6 @@ impl<'a> Search<'a> {
         let start = key.len();
         key.extend(self.trail.iter().filter(alive));
         key[start..].sort_unstable();
-        key.into_boxed_slice()
     }
 
     /// The ways on, the most promising first: what the operation with the earliest completion waits for.
@@ -383,6 +393,14 @@ impl<'a> Search<'a> {
                 }
             }
         }
+    }
+}
+
+impl Frame {
+    /// Bytes that it points to.
+    fn bytes(&self) -> usize {
+        let open = size_of::<u32>() * self.configuration.open.capacity();
+        LISTS + open + size_of::<Choice>() * self.choices.capacity()
     }
 }
 

@@ -28,6 +28,30 @@ pub(crate) fn linearizable(problem: &Problem) -> Option<bool> {
     Some(!clusters.impossible && clusters.zones().is_some_and(orderable))
 }
 
+/// An order of a problem that [`linearizable`] says has one: operations by their indices.
+///
+/// Chains stand by the sum of both ends of their zones. If A must precede B, and B need not precede A, then the first return of A
+/// is below the last call of B, and the first return of B is not below the last call of A: so the sum of A is below that of B.
+pub(crate) fn order(problem: &Problem) -> Option<Vec<u32>> {
+    let clusters = Clusters::of(problem)?;
+    // of each cluster: the sum of its chain, where that begins, and its place in it
+    let mut ranks = vec![(u64::MAX, usize::MAX, usize::MAX); clusters.all.len()];
+    for (start, _) in clusters.starts() {
+        let mut zone = Zone::EMPTY;
+        for at in clusters.chain(start) {
+            zone.add(clusters.all[at].writer.unwrap_or(Zone::EMPTY));
+            zone.add(clusters.all[at].readers);
+        }
+        let sum = u64::from(zone.first_return) + u64::from(zone.last_call);
+        for (place, at) in clusters.chain(start).enumerate() {
+            ranks[at] = (sum, start, place);
+        }
+    }
+    let mut members = members(problem);
+    members.sort_unstable_by_key(|(step, cluster, writes)| (ranks[*cluster], !writes, step.call));
+    Some(members.into_iter().map(|(step, ..)| step.operation).collect())
+}
+
 /// Operations that contradict each other, by their indices, of a problem that [`linearizable`] says has no order: those of one
 /// chain or of two, and of each cluster's readers only the first to return and the last to be invoked. `None`: the
 /// contradiction is of another kind.
@@ -35,37 +59,46 @@ pub(crate) fn contradiction(problem: &Problem) -> Option<FxHashSet<u32>> {
     let clusters = Clusters::of(problem)?;
     let of_chains: FxHashSet<usize> =
         clusters.clashing_chains()?.into_iter().flat_map(|start| clusters.chain(start)).collect();
-    let needs = Needs::of(problem);
-    let mut nameless = problem.values;
     let mut found = FxHashSet::default();
     let mut readers: FxHashMap<usize, [Step; 2]> = FxHashMap::default();
-    let happened =
-        problem.unknown.iter().filter(|step| step.action.leaves().is_some_and(|value| needs.alive(value, 0)));
-    for step in problem.completed.iter().chain(happened) {
-        // as `add` numbers them
-        let written = step.action.leaves().map(|value| {
-            if needs.alive(value, 0) {
-                return value as usize;
-            }
-            nameless += 1;
-            nameless - 1
-        });
-        if let Some(written) = written {
-            found.extend(of_chains.contains(&written).then_some(step.operation));
-        } else if let Some(read) = step.action.needs().map(|value| value as usize)
-            && of_chains.contains(&read)
-        {
-            let [first, last] = readers.entry(read).or_insert([*step; 2]);
-            if step.ret < first.ret {
-                *first = *step;
-            }
-            if step.call > last.call {
-                *last = *step;
-            }
+    for (step, cluster, writes) in members(problem).into_iter().filter(|(_, at, _)| of_chains.contains(at)) {
+        if writes {
+            found.insert(step.operation);
+            continue;
+        }
+        let [first, last] = readers.entry(cluster).or_insert([step; 2]);
+        if step.ret < first.ret {
+            *first = step;
+        }
+        if step.call > last.call {
+            *last = step;
         }
     }
     found.extend(readers.into_values().flatten().map(|step| step.operation));
     Some(found)
+}
+
+/// The operations that happened, each with its cluster as [`Clusters::add`] numbers it, and whether it wrote that. A read of what
+/// nothing writes has none.
+fn members(problem: &Problem) -> Vec<(Step, usize, bool)> {
+    let needs = Needs::of(problem);
+    let happened =
+        problem.unknown.iter().filter(|step| step.action.leaves().is_some_and(|value| needs.alive(value, 0)));
+    let mut nameless = problem.values;
+    let mut members = Vec::new();
+    for step in problem.completed.iter().chain(happened) {
+        let member = match (step.action.leaves(), step.action.needs()) {
+            (Some(value), _) if needs.alive(value, 0) => (*step, value as usize, true),
+            (Some(_), _) => {
+                nameless += 1;
+                (*step, nameless - 1, true)
+            }
+            (None, Some(value)) if (value as usize) < problem.values => (*step, value as usize, false),
+            (None, _) => continue,
+        };
+        members.push(member);
+    }
+    members
 }
 
 /// When a set of operations first returned and was last invoked.
@@ -165,6 +198,11 @@ impl Clusters {
         Some(())
     }
 
+    /// Where chains begin.
+    fn starts(&self) -> impl Iterator<Item = (usize, &Cluster)> {
+        self.all.iter().enumerate().filter(|(_, cluster)| cluster.writer.is_some() && !cluster.swapped)
+    }
+
     /// The clusters of a chain that begins here.
     fn chain(&self, start: usize) -> impl Iterator<Item = usize> {
         let next = |&at: &usize| Some(self.all[at].next as usize).filter(|&next| next < self.all.len());
@@ -175,10 +213,7 @@ impl Clusters {
     /// Where the chains begin that have no order: one in itself, or two that must precede each other.
     fn clashing_chains(&self) -> Option<Vec<usize>> {
         let mut zones: Vec<(Zone, usize)> = Vec::new();
-        for (start, cluster) in self.all.iter().enumerate() {
-            if cluster.writer.is_none() || cluster.swapped {
-                continue;
-            }
+        for (start, _) in self.starts() {
             let mut zone = Zone::EMPTY;
             for at in self.chain(start) {
                 for stage in [self.all[at].writer.unwrap_or(Zone::EMPTY), self.all[at].readers] {
@@ -210,7 +245,7 @@ impl Clusters {
         }
         let mut zones = Vec::new();
         let mut visited = 0;
-        for start in self.all.iter().filter(|cluster| cluster.writer.is_some() && !cluster.swapped) {
+        for (_, start) in self.starts() {
             let mut zone = Zone::EMPTY;
             let mut at = Some(start);
             while let Some(cluster) = at {

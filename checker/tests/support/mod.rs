@@ -1,7 +1,9 @@
 //! Builds histories for tests.
 
 pub mod command;
+pub mod feed;
 pub mod runs;
+pub mod small;
 
 use checker::history::{Function, Header, Key, Kind, Op, OpResult, Partitioning, Record, Trip};
 

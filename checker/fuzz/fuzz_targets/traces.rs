@@ -1,0 +1,7 @@
+//! Traces of nodes.
+#![no_main]
+
+#[path = "../../tests/support/feed.rs"]
+mod feed;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| feed::traces(bytes));

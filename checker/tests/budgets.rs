@@ -1,0 +1,76 @@
+//! A budget of transitions is kept to exactly, by every search, and what is left undecided says so.
+
+mod support;
+
+use checker::budget::{Budget, Spent};
+use checker::general::{Searches, Verdict as Found, check_by};
+use checker::history::History;
+use checker::linearizability::{Report, Verdict, check};
+use checker::model::{Keyed, Register, RegisterOp};
+use support::Random;
+use support::runs::{Shape, recorded};
+use support::small::history;
+
+/// As many transitions as it takes are enough, and one less is not.
+fn is_exact(needed: u64, mut decides: impl FnMut(u64) -> (u64, bool)) {
+    assert_eq!(decides(needed), (needed, true));
+    for fewer in [0, 1, needed / 2, needed - 1].into_iter().filter(|&fewer| fewer < needed) {
+        assert_eq!(decides(fewer), (fewer, false), "of {needed}");
+    }
+}
+
+#[test]
+fn the_search_of_registers_keeps_to_its_steps() {
+    let shape = Shape { operations: 400, keys: 1, clients: 8, unknown: 20, values: 3, deletes: true };
+    for seed in 0..5 {
+        let history = History::from_records(recorded(&shape, seed)).expect("well-formed");
+        let judged = |steps| check(&history, Budget { steps, threads: Some(1), ..Budget::default() });
+        let needed = judged(None).keys[0].steps;
+        assert!(needed > 50, "{needed}");
+        is_exact(needed, |steps| {
+            let Report { keys, .. } = judged(Some(steps));
+            if let Verdict::Unknown(why) = &keys[0].verdict {
+                assert_eq!(why.reason, "step limit");
+                assert!(why.placed < why.completed, "{why:?}");
+            }
+            (keys[0].steps, keys[0].verdict == Verdict::Valid)
+        });
+    }
+}
+
+#[test]
+fn the_general_search_keeps_to_its_steps() {
+    let mut draws = Random::new(5);
+    let (mut seen, whole) = (0, Keyed::of(Register(Some(0))));
+    while seen < 40 {
+        // two registers: the parts of one object share the budget
+        let history = history(&mut draws, &whole, &|random| {
+            let value = random.below(3);
+            let op = match random.below(4) {
+                0 | 1 => RegisterOp::Get,
+                2 => RegisterOp::Put(value),
+                _ => RegisterOp::Cas { expected: Some(random.below(3)), new: value },
+            };
+            (random.below(2), op)
+        });
+        for searches in [Searches::InTurns, Searches::DepthFirst, Searches::BreadthFirst] {
+            let judged = |steps| {
+                // a violation is not made small: that has a budget of its own
+                let explain = Some(std::time::Duration::ZERO);
+                check_by(&history, &whole, searches, Budget { steps, explain, ..Budget::default() })
+            };
+            let finding = judged(None);
+            if finding.steps == 0 || !matches!(finding.verdict, Found::Valid(_)) {
+                continue;
+            }
+            seen += 1;
+            is_exact(finding.steps, |steps| {
+                let finding = judged(Some(steps));
+                if let Found::Unknown(why) = &finding.verdict {
+                    assert_eq!(why.reason, Spent::Steps);
+                }
+                (finding.steps, matches!(finding.verdict, Found::Valid(_)))
+            });
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Small random histories of any model, and trying every order of them.
+
+#![allow(dead_code, reason = "not every test draws")]
+
+use checker::general::{Model, Recorded};
+use stateright::semantics::SequentialSpec;
+
+use super::Random;
+
+pub type History<M> = Vec<Recorded<<M as SequentialSpec>::Op, <M as SequentialSpec>::Ret>>;
+
+/// One operation in progress: where it is in the history, and the answer once it took effect.
+struct Open<R> {
+    place: usize,
+    answer: Option<R>,
+}
+
+/// Processes that run at random against an object; answers get lost, and now and then one is that of another moment. In every
+/// other history several things happen at one moment, which does not order them.
+pub fn history<M: Model>(random: &mut Random, model: &M, ask: &impl Fn(&mut Random) -> M::Op) -> History<M> {
+    let processes = 1 + random.below(5) as usize;
+    let (unknown, lies, crowded) = (random.below(4), random.below(3), random.below(2) == 0);
+    // what shares its moments overlaps more, and to try every order of it takes for ever
+    let operations = 2 + random.below(if crowded { 9 } else { 15 }) as usize;
+    let mut open: Vec<Option<Open<M::Ret>>> = (0..processes).map(|_| None).collect();
+    let mut history: History<M> = Vec::new();
+    let (mut object, mut earlier) = (model.clone(), model.clone());
+    let (mut moment, mut lost) = (0, 0);
+    while history.len() < operations || open.iter().any(Option::is_some) {
+        let slot = &mut open[random.below(processes as u64) as usize];
+        moment += usize::from(!crowded || random.below(3) > 0);
+        *slot = match slot.take() {
+            None if history.len() < operations => {
+                history.push(Recorded::unknown(ask(random), moment));
+                Some(Open { place: history.len() - 1, answer: None })
+            }
+            None => None,
+            // its outcome stays unknown, whether it took effect or not
+            Some(_) if lost < 4 && random.below(20) < unknown => {
+                lost += 1;
+                None
+            }
+            Some(Open { place, answer: None }) => {
+                if random.below(3) == 0 {
+                    earlier = object.clone();
+                }
+                Some(Open { place, answer: Some(object.invoke(&history[place].op)) })
+            }
+            Some(Open { place, answer: Some(answer) }) => {
+                let mut past = if random.below(2) == 0 { earlier.clone() } else { model.clone() };
+                let stale = past.invoke(&history[place].op);
+                let answer = if random.below(8) < lies { stale } else { answer };
+                history[place].returned = Some((moment, answer));
+                None
+            }
+        };
+    }
+    history
+}
+
+/// Trying every order.
+pub fn has_order<M: Model>(history: &History<M>, placed: u32, object: &M) -> bool {
+    let left = || (0..history.len()).filter(|place| placed & (1 << place) == 0);
+    let Some(end) = left().filter_map(|place| history[place].returned.as_ref().map(|(ret, _)| *ret)).min()
+    else {
+        return true;
+    };
+    left().filter(|&place| history[place].called <= end).any(|place| {
+        let mut after = object.clone();
+        let fits = if let Some((_, answer)) = &history[place].returned {
+            after.is_valid_step(&history[place].op, answer)
+        } else {
+            after.invoke(&history[place].op);
+            after != *object
+        };
+        fits && has_order(history, placed | 1 << place, &after)
+    })
+}
