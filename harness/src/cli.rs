@@ -13,7 +13,7 @@ use store::config::NodeConfig;
 use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
 
 use crate::{
-    campaign::{self, command::CampaignArguments},
+    campaign::{self, command::CampaignArguments, merge::MergeArguments},
     clock::boottime_ns,
     export::{self, ExportArguments},
     inspect::{self, InspectArguments},
@@ -49,6 +49,8 @@ enum Command {
     Sim(SimArguments),
     /// Goes through all workloads of folders in simulated time: what fails, and whether every planted bug is found.
     Campaign(CampaignArguments),
+    /// Puts the shards of a campaign together: one table, one exit code.
+    Merge(MergeArguments),
     /// Makes a plan that fails in simulation as small as it goes: the same violation with fewer faults, operations, nodes.
     Shrink(ShrinkArguments),
     /// Writes `report.html` in the folders of old runs anew, from what they have recorded.
@@ -129,6 +131,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(arguments)) => run_all(&arguments),
         Some(Command::Sim(arguments)) => sim::command::main(&arguments),
         Some(Command::Campaign(arguments)) => campaign::command::main(&arguments),
+        Some(Command::Merge(arguments)) => campaign::merge::main(&arguments),
         Some(Command::Shrink(arguments)) => shrink::command::main(&arguments),
         Some(Command::Report { folders }) => draw(&folders),
         Some(Command::Inspect(arguments)) => inspect::main(&arguments),

@@ -54,6 +54,17 @@ impl Case {
         self.group.join(file).to_string_lossy().into_owned()
     }
 
+    /// A workload that is no file.
+    pub fn built_in(name: &str, workload: Workload, seeds: Range<u64>) -> Self {
+        let plan = Plan::new(workload.clone(), seeds.start);
+        Self::of(Path::new(name), plan, seeds, Some(workload))
+    }
+
+    /// Whether the file is a plan, which has one seed.
+    pub fn is_plan(&self) -> bool {
+        self.workload.is_none()
+    }
+
     /// Reads a file that is a plan or a workload: plans name their workload, workload files do not.
     pub fn load(path: &Path, seeds: Range<u64>) -> Result<Self, String> {
         let text = std::fs::read_to_string(path)
