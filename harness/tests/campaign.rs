@@ -322,6 +322,14 @@ fn what_one_night_has_found_the_next_one_knows() {
     let second = night("second", "100..102");
     assert!(second.contains("\n- known: lease-safety L"), "{second}");
     assert!(second.contains("| known/lease-safety-l"), "its plan was run again: {second}");
+    // it is over: nothing is run again, and the state takes it in once
+    let state = fs::read(place.path("state/state.json")).expect("written");
+    let before = timeless(place.read("second"));
+    let again = ["--seeds", "100..102", "--state", "state", "--resume"];
+    let output = finished(&mut place.campaign("second", &again));
+    assert_eq!(code(&output), Some(1), "{}", told(&output));
+    assert_eq!(timeless(place.read("second")), before);
+    assert_eq!(fs::read(place.path("state/state.json")).expect("there"), state);
     // nothing of it can be used when it is damaged
     fs::write(place.path("state/state.json"), "{").expect("written");
     let output = finished(&mut place.campaign("third", &["--seeds", "0..2", "--state", "state"]));

@@ -6,8 +6,9 @@
 //! | `canary/NAME-without-the-bug` | the same without the bug: nothing is wrong |
 //! | `canary/a-tampered-history` | a read returns what had been overwritten, with the place in the log of a later value |
 //!
-//! The checks of a history must not take the word of such a place for it, which is the certificate of a wrong order, and must have
-//! called the same history valid before. The workloads are built in, so that no edited file can quieten a canary. If one fails, nothing else is run or believed.
+//! The checks of a history must not take the word of such a place for it, which is the certificate of a wrong order, and must
+//! have called the same history valid before. The workloads are built in, so that no edited file can quieten a canary. If one
+//! fails, nothing else is run or believed.
 
 use std::{collections::BTreeMap, path::Path};
 

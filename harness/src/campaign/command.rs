@@ -47,6 +47,9 @@ pub struct CampaignArguments {
     /// Goes on after the last piece of work that the same command line has finished in the same folder.
     #[arg(long)]
     resume: bool,
+    /// Only one in N of the negative workloads, in each night others; those that are new, or were not as expected, in all.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), requires = "state")]
+    sample: u64,
     /// What campaigns know from one night to the next: what is known, new, or fixed, and what was never hit. What is new since
     /// gets more of the time. Of shards only `harness merge` writes it.
     #[arg(long, value_name = "DIR")]
@@ -129,11 +132,15 @@ impl<'a> Course<'a> {
     /// A campaign in which nothing was done, or as much as was done until it was killed.
     fn begin(arguments: &'a CampaignArguments, cases: Vec<Case>, seeds: &Range<u64>) -> Result<Self> {
         let state = arguments.state.as_deref().map(State::load).transpose()?;
-        let texts = texts(&cases)?;
+        let mut texts = texts(&cases)?;
+        let weight = |name: &str, text: &str| state.as_ref().map_or(1, |state| state.weight(name, text));
+        let nights = state.as_ref().map_or(0, |state| state.nights);
+        let cases = sampled(cases, arguments.sample, nights, |name| weight(name, &texts[name]) > 1);
+        texts.retain(|name, _| cases.iter().any(|case| case.name() == *name));
         let share = |case: &Case| Share {
             seeds: case.seeds.clone(),
             whole: is_negative(case) || case.is_plan(),
-            weight: state.as_ref().map_or(1, |state| state.weight(&case.name(), &texts[&case.name()])),
+            weight: weight(&case.name(), &texts[&case.name()]),
         };
         let shares: Vec<Share> = cases.iter().map(share).collect();
         let head = Head {
@@ -176,7 +183,9 @@ impl<'a> Course<'a> {
                 return FAILED;
             }
         }
-        if canary::problems(&self.campaign.records).is_empty() {
+        // once the state has taken it in, the list is that of the next night
+        let taken = self.state.as_ref().is_some_and(|state| state.has(&self.campaign));
+        if canary::problems(&self.campaign.records).is_empty() && !taken {
             self.pieces();
         }
         let remarks = self.finish();
@@ -280,6 +289,21 @@ fn is_negative(case: &Case) -> bool {
     case.plan.expect.verdict == ExpectedVerdict::Violation
 }
 
+/// Without the negative workloads whose turn is in another night. Plans are run in all.
+fn sampled(cases: Vec<Case>, sample: u64, night: u64, is_new: impl Fn(&str) -> bool) -> Vec<Case> {
+    let (mut place, all) = (0, cases.len());
+    let mut turn = |case: &Case| {
+        let sampled = is_negative(case) && !case.is_plan();
+        place += u64::from(sampled);
+        !sampled || place % sample == night % sample || is_new(&case.name())
+    };
+    let cases: Vec<Case> = cases.into_iter().filter(|case| turn(case)).collect();
+    if cases.len() < all {
+        say!("{} negative workloads are left to other nights", all - cases.len());
+    }
+    cases
+}
+
 /// What the same command line has done until it was killed.
 fn go_on(arguments: &CampaignArguments, state: Option<&State>, head: &Head) -> Result<Campaign> {
     let campaign = Campaign::load(&arguments.out)?;
@@ -307,4 +331,32 @@ fn check_name(text: &str) -> Result<CheckName, String> {
 /// As workload files write it.
 fn name_of_mutant(mutant: Mutant) -> String {
     serde_json::to_value(mutant).ok().and_then(|name| Some(name.as_str()?.to_owned())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::workload;
+
+    #[test]
+    fn in_as_many_nights_as_there_are_samples_every_negative_workload_has_its_turn() {
+        let case = |name: &str, expect: &str| {
+            let text = format!("[cluster]\nnodes = 3\npartitions = [{{}}]\nlease = 'off'\n{expect}");
+            let workload =
+                workload::parse(Path::new("w.toml"), &text).unwrap_or_else(|told| panic!("{told}"));
+            Case::built_in(name, workload, 0..9)
+        };
+        let negative = "[expect]\nverdict = 'violation'\n";
+        let mut cases: Vec<Case> = ["a", "b", "c", "d", "e"].map(|name| case(name, negative)).into();
+        cases.push(case("valid", ""));
+        let night = |night| -> Vec<String> {
+            sampled(cases.clone(), 2, night, |name| name == "e").iter().map(Case::name).collect()
+        };
+        assert_eq!(night(0), ["b", "d", "e", "valid"]);
+        assert_eq!(night(1), ["a", "c", "e", "valid"]);
+        assert_eq!(night(2), night(0));
+        assert_eq!(sampled(cases.clone(), 1, 7, |_| false).len(), cases.len());
+    }
 }

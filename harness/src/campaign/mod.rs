@@ -1,7 +1,7 @@
 //! Campaigns: every workload of some folders, in simulated time, seed after seed as long as the time lasts.
 //!
-//! A negative workload is over as soon as a seed shows what it expects; what fails is shrunk. Any other workload goes on, block of
-//! seeds after block. The table says of each planted bug whether it was reached, which check found it and after how many seeds,
+//! A negative workload is over as soon as a seed shows what it expects; what fails is shrunk. Any other workload goes on, block
+//! of seeds after block. The table says of each planted bug whether it was reached, which check found it and after how many seeds,
 //! and how small the plan is that still shows it. Several campaigns can share the work, be killed, go on, and be merged.
 //!
 //! | file | |

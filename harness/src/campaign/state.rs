@@ -2,7 +2,7 @@
 //!
 //! | what | what for |
 //! |---|---|
-//! | workloads, with digests of their texts | those that are new, or have changed, get more of the time |
+//! | workloads that were as expected, with digests of their texts | all others get more of the time |
 //! | failures, by check and shape | new ones are told from known ones; one whose plan passes is fixed |
 //! | counters of coverage | what was never hit in any night |
 //!
@@ -20,8 +20,9 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    cases, coverage,
+    Verdict, cases, coverage,
     failures::{Failure, failures},
+    judge::judge,
     record::{Campaign, Ended, Mode, Record, digest},
 };
 use crate::{results::write_whole, sim::Case};
@@ -149,7 +150,7 @@ impl State {
         }
         let still = self.failures.values().filter(|known| known.fixed.is_none() && known.last < self.nights);
         news.lines.extend(still.map(|known| format!("not seen this time: {}", known.in_words())));
-        self.workloads.extend(campaign.texts.clone());
+        self.workloads(campaign);
         for (name, times) in campaign.records.iter().flat_map(|record| &record.coverage) {
             if *times > 0 {
                 self.coverage.insert(name.clone(), self.nights);
@@ -163,6 +164,18 @@ impl State {
         let text = serde_json::to_string_pretty(self)?;
         write_whole(&folder.join(FILE), |out| Ok(out.write_all(text.as_bytes())?))?;
         Ok(news)
+    }
+
+    /// A workload that is not as expected stays new.
+    fn workloads(&mut self, campaign: &Campaign) {
+        for record in campaign.records.iter().filter(|record| record.mode == Mode::Simulation) {
+            let text = campaign.texts.get(&record.workload);
+            let text = text.filter(|_| !record.workload.starts_with(&format!("{PLANS}/")));
+            match text.filter(|_| judge(record).0 == Verdict::Expected) {
+                Some(text) => self.workloads.insert(record.workload.clone(), text.clone()),
+                None => self.workloads.remove(&record.workload),
+            };
+        }
     }
 
     fn failure(
@@ -358,6 +371,18 @@ mod tests {
         assert!(!plan.exists(), "it is not run again");
         assert_eq!(told(&night(5, "three", vec![record("w", true)])), ["back again"]);
         assert!(plan.exists());
+    }
+
+    #[test]
+    fn what_is_new_has_changed_or_was_not_as_expected_gets_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut state = State::load(folder.path()).expect("there is none");
+        assert_eq!(state.weight("w", "digest"), 1, "in the first night all are new");
+        state.take(&campaign(0, "one", vec![record("w", false)]), folder.path()).expect("taken in");
+        assert_eq!((state.weight("w", "digest"), state.weight("w", "other")), (1, NEW));
+        assert_eq!(state.weight("v", "digest"), NEW);
+        state.take(&campaign(1, "one", vec![record("w", true)]), folder.path()).expect("taken in");
+        assert_eq!(state.weight("w", "digest"), NEW);
     }
 
     #[test]
