@@ -119,7 +119,7 @@ struct RunArguments {
 }
 
 /// Exit code after Ctrl-C.
-const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Runs what the command line says.
 pub fn main() -> ExitCode {
@@ -334,16 +334,18 @@ fn again(path: &Path, arguments: &RunArguments) -> String {
 }
 
 fn options(arguments: &RunArguments) -> anyhow::Result<run::Options> {
+    let node_command = node_command()?;
+    Ok(run::Options { results: arguments.out.clone(), node_command, quiet: arguments.quiet })
+}
+
+/// The command that becomes a node: this program.
+pub(crate) fn node_command() -> anyhow::Result<Vec<String>> {
     let program =
         std::env::current_exe().context("cannot find this program, which is also the nodes' program")?;
     let program = program.into_os_string().into_string();
     let program =
         program.map_err(|path| anyhow::anyhow!("this program's path is not text: {}", path.display()))?;
-    Ok(run::Options {
-        results: arguments.out.clone(),
-        node_command: vec![program, "node".to_owned()],
-        quiet: arguments.quiet,
-    })
+    Ok(vec![program, "node".to_owned()])
 }
 
 /// A range of seeds.

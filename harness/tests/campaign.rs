@@ -240,6 +240,26 @@ fn a_failure_of_a_shard_is_one_of_the_whole_and_told_once() {
 }
 
 #[test]
+fn what_is_new_is_run_on_real_processes_too() {
+    let place = Place::new(&[("clean.toml", CLEAN.to_owned())]);
+    let arguments = ["--seeds", "0..2", "--real", "12s", "--junit", "junit.xml"];
+    let output = finished(&mut place.campaign("out", &arguments));
+    assert_eq!(code(&output), Some(0), "{}", told(&output));
+    let campaign = place.read("out");
+    let real: Vec<&Value> = campaign["records"]
+        .as_array()
+        .expect("records")
+        .iter()
+        .filter(|record| record["mode"] == "real")
+        .collect();
+    assert_eq!(real.len(), 1, "{campaign}");
+    assert_eq!((&real[0]["workload"], &real[0]["coverage"]["fault kill"]), (&"clean".into(), &1.into()));
+    let junit = fs::read_to_string(place.path("junit.xml")).expect("written");
+    assert!(junit.contains("name=\"clean\" classname=\"real\""), "{junit}");
+    assert!(place.path("out/clean").is_dir(), "its results are kept");
+}
+
+#[test]
 fn shards_of_other_texts_are_refused() {
     let place = workloads();
     let shard =

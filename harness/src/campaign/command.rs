@@ -11,11 +11,13 @@ use super::{
     finish::{self, Reports},
     hunt::{Means, hunt},
     list::{self, Piece, Shard, Share, pieces},
+    real::{self, Interrupted},
     record::{Campaign, Ended, FILE, Head, Mode, Record, VERSION, digest},
     state::{self, News, State},
     table,
 };
 use crate::{
+    cli::INTERRUPTED,
     clock::boottime_ns,
     report::FAILED,
     sim::{self, Case},
@@ -47,6 +49,10 @@ pub struct CampaignArguments {
     /// Goes on after the last piece of work that the same command line has finished in the same folder.
     #[arg(long)]
     resume: bool,
+    /// At the end so much of the time goes to workloads on real processes, one run at a time: those that are new, and those that
+    /// were run the longest ago. Of all shards together; 0s: none.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::cli::time)]
+    real: Time,
     /// Only one in N of the negative workloads, in each night others; those that are new, or were not as expected, in all.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), requires = "state")]
     sample: u64,
@@ -117,6 +123,8 @@ struct Course<'a> {
     arguments: &'a CampaignArguments,
     cases: Vec<Case>,
     shares: Vec<Share>,
+    /// Workloads that are run on real processes, by their places.
+    real: Vec<usize>,
     state: Option<State>,
     campaign: Campaign,
     began: u64,
@@ -143,11 +151,16 @@ impl<'a> Course<'a> {
             weight: weight(&case.name(), &texts[&case.name()]),
         };
         let shares: Vec<Share> = cases.iter().map(share).collect();
+        let rank =
+            |case: &Case| state.as_ref().map_or(0, |state| state.rank(&case.name(), &texts[&case.name()]));
+        let real = real::chosen(&cases, arguments.real.0, rank);
+        let reserved: Duration =
+            mine(&real, arguments.shard).map(|(_, place)| real::lasts(&cases[place])).sum();
         let head = Head {
             program: program()?,
             shard: arguments.shard,
             seeds: (seeds.start, seeds.end),
-            workloads: digest(format!("{texts:?} {shares:?}").as_bytes()),
+            workloads: digest(format!("{texts:?} {shares:?} {real:?}").as_bytes()),
             state: state.as_ref().map(State::digest).transpose()?,
         };
         let new = Campaign {
@@ -155,6 +168,7 @@ impl<'a> Course<'a> {
             head,
             ended: Ended::NotYet,
             next: 0,
+            next_real: 0,
             took_ms: 0,
             texts,
             records: Vec::new(),
@@ -168,9 +182,10 @@ impl<'a> Course<'a> {
         let without_limit = arguments.budget.is_none() && arguments.seeds.is_some();
         let budget = arguments.budget.map_or(BUDGET, |budget| budget.0);
         let left = budget.saturating_sub(Duration::from_millis(campaign.took_ms));
+        let left = left.saturating_sub(reserved);
         let end = (!without_limit).then_some(began + left.as_nanos() as u64);
         let before = campaign.took_ms;
-        Ok(Self { arguments, cases, shares, state, campaign, began, before, end, unwritten: None })
+        Ok(Self { arguments, cases, shares, real, state, campaign, began, before, end, unwritten: None })
     }
 
     /// Does what is left; the exit code.
@@ -186,7 +201,12 @@ impl<'a> Course<'a> {
         // once the state has taken it in, the list is that of the next night
         let taken = self.state.as_ref().is_some_and(|state| state.has(&self.campaign));
         if canary::problems(&self.campaign.records).is_empty() && !taken {
-            self.pieces();
+            let ended = self.pieces();
+            if self.on_real_processes() == Err(Interrupted) {
+                say!("VERDICT unknown campaign: interrupted");
+                return INTERRUPTED;
+            }
+            self.campaign.ended = ended;
         }
         let remarks = self.finish();
         let whole = finish::told(&self.campaign, &remarks.lines);
@@ -199,11 +219,12 @@ impl<'a> Course<'a> {
         whole.exit_code
     }
 
-    /// Does what is left of the list.
-    fn pieces(&mut self) {
+    /// Does what is left of the list; how it ended.
+    fn pieces(&mut self) -> Ended {
         let (shard, next) = (self.arguments.shard, self.campaign.next);
-        let mut pieces =
-            pieces(self.shares.clone()).filter(|piece| shard.has(piece) && piece.index >= next).peekable();
+        let mut pieces = pieces(self.shares.clone())
+            .filter(|piece| shard.has(piece.index) && piece.index >= next)
+            .peekable();
         let mut first = Vec::new();
         while let Some(piece) = pieces.next_if(|piece| piece.round == 0) {
             first.push(piece);
@@ -214,12 +235,28 @@ impl<'a> Course<'a> {
         }
         for piece in pieces {
             if self.end.is_some_and(|end| boottime_ns() >= end) {
-                self.campaign.ended = Ended::TimeIsUp;
-                return;
+                return Ended::TimeIsUp;
             }
             self.piece(&piece, &self.means(&[]));
         }
-        self.campaign.ended = Ended::AllIsDone;
+        Ended::AllIsDone
+    }
+
+    /// Runs what is left to be run on real processes.
+    fn on_real_processes(&mut self) -> Result<(), Interrupted> {
+        let next = self.campaign.next_real;
+        let left: Vec<_> =
+            mine(&self.real, self.arguments.shard).filter(|(index, _)| *index >= next).collect();
+        for (index, place) in left {
+            let case = &self.cases[place];
+            let record = Record { workload: case.name(), ..Record::new(Mode::Real, false) };
+            let record = self.campaign.record(record);
+            real::run(case, case.seeds.start, &self.arguments.out, record)?;
+            say!("{} on real processes", table::line(record));
+            self.campaign.next_real = index + 1;
+            self.save(&[]);
+        }
+        Ok(())
     }
 
     /// Writes that it is over, and takes it in for the next one; what is new.
@@ -287,6 +324,11 @@ impl<'a> Course<'a> {
 
 fn is_negative(case: &Case) -> bool {
     case.plan.expect.verdict == ExpectedVerdict::Violation
+}
+
+/// A shard's part of the workloads that are run on real processes, each with its place in that list.
+fn mine(real: &[usize], shard: Shard) -> impl Iterator<Item = (u64, usize)> {
+    (0..).zip(real.iter().copied()).filter(move |(index, _)| shard.has(*index))
 }
 
 /// Without the negative workloads whose turn is in another night. Plans are run in all.

@@ -118,7 +118,7 @@ fn take(case: &Case, outcome: &Outcome, means: &Means, record: &mut Record) {
     };
     let class = match record.mode {
         // it is seen again every time, and nobody looks into it
-        Mode::Canary => class,
+        Mode::Canary | Mode::Real => class,
         Mode::Simulation if before >= CLOSELY => class,
         Mode::Simulation => closely(case, class, finding, means, record),
     };

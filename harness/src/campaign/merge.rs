@@ -103,12 +103,14 @@ fn merge(mut shards: Vec<(PathBuf, Campaign)>) -> Result<(Campaign, Vec<String>)
         head,
         ended,
         next: 0,
+        next_real: 0,
         took_ms: 0,
         texts: first.texts.clone(),
         records: Vec::new(),
     };
     for (_, campaign) in shards {
         all.next = all.next.max(campaign.next);
+        all.next_real = all.next_real.max(campaign.next_real);
         all.took_ms = all.took_ms.max(campaign.took_ms);
         for record in campaign.records {
             all.add(record)?;
@@ -159,6 +161,7 @@ mod tests {
             head,
             ended: Ended::AllIsDone,
             next: number,
+            next_real: 0,
             took_ms: 5,
             texts: [].into(),
             records: vec![record],

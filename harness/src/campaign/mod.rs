@@ -9,6 +9,7 @@
 //! | `cases` | the workloads of files and folders |
 //! | `list` | what is done in which order, and by which shard |
 //! | `hunt`, `shape`, `coverage` | one piece of it: what its seeds find, how small that is, what they contained |
+//! | `real` | a workload on real processes |
 //! | `canary` | whether it would see that anything is wrong |
 //! | `record` | `campaign.json`: all that was done so far |
 //! | `judge`, `failures` | what a record comes to; what went wrong in all of them |
@@ -29,6 +30,7 @@ mod junit;
 mod list;
 mod markdown;
 pub mod merge;
+mod real;
 mod record;
 mod shape;
 mod state;

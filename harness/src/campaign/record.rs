@@ -31,6 +31,8 @@ pub struct Campaign {
     pub ended: Ended,
     /// The first piece of the list that it has not looked at.
     pub next: u64,
+    /// The first run on real processes that it has not looked at.
+    pub next_real: u64,
     /// How long it has taken so far; of several the longest.
     pub took_ms: u64,
     /// Digests of the workloads' texts.
@@ -75,6 +77,8 @@ pub enum Mode {
     Canary,
     /// In simulated time.
     Simulation,
+    /// On real processes.
+    Real,
 }
 
 /// What came of a workload in one mode.
@@ -257,6 +261,7 @@ impl Mode {
         match self {
             Self::Canary => "canary",
             Self::Simulation => "simulation",
+            Self::Real => "real",
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct State {
     workloads: BTreeMap<String, String>,
     /// What was found, by the name of its plan.
     failures: BTreeMap<String, Known>,
+    /// In which night a workload was last run on real processes.
+    real: BTreeMap<String, u64>,
     /// What was ever hit, and in which night last.
     coverage: BTreeMap<String, u64>,
 }
@@ -123,6 +125,11 @@ impl State {
         if self.nights > 0 && !known { NEW } else { 1 }
     }
 
+    /// In which order workloads are run on real processes: 0 for those that are new, and then by the night of the last time.
+    pub fn rank(&self, workload: &str, text: &str) -> u64 {
+        if self.weight(workload, text) > 1 { 0 } else { self.real.get(workload).map_or(1, |night| night + 1) }
+    }
+
     /// Takes in a campaign that is over, and writes itself.
     pub fn take(&mut self, campaign: &Campaign, folder: &Path) -> Result<News> {
         if campaign.ended == Ended::NotYet || self.has(campaign) {
@@ -151,6 +158,8 @@ impl State {
         let still = self.failures.values().filter(|known| known.fixed.is_none() && known.last < self.nights);
         news.lines.extend(still.map(|known| format!("not seen this time: {}", known.in_words())));
         self.workloads(campaign);
+        let real = campaign.records.iter().filter(|record| record.mode == Mode::Real);
+        self.real.extend(real.map(|record| (record.workload.clone(), self.nights)));
         for (name, times) in campaign.records.iter().flat_map(|record| &record.coverage) {
             if *times > 0 {
                 self.coverage.insert(name.clone(), self.nights);
@@ -338,6 +347,7 @@ mod tests {
             head,
             ended: Ended::AllIsDone,
             next: 0,
+            next_real: 0,
             took_ms: 0,
             texts: [("w".to_owned(), "digest".to_owned())].into(),
             records,
