@@ -19,7 +19,8 @@ use harness::{
     leaders::Leaders,
     plan::{Plan, PlannedClient},
     proxy::{Network, Protocol},
-    worker::{Session, Surroundings, Worker, connections},
+    targets::{Target, store::Store},
+    worker::{Session, Surroundings, Worker},
     workload,
 };
 use serde::Serialize;
@@ -107,19 +108,9 @@ async fn boot(plan: &Plan, folder: &Path) -> Result<(Arc<Network>, Cluster)> {
     for name in ["data", "logs", "trace"] {
         std::fs::create_dir_all(folder.join(name))?;
     }
-    let config = |node: NodeId| NodeConfig {
-        node,
-        listen: "127.0.0.1:0".to_owned(),
-        peers: network.peers_of(node),
-        data: folder.join("data").join(format!("node-{node}")),
-        trace: Some(folder.join("trace").join(format!("node-{node}.jsonl"))),
-        clock: ClockSkew::default(),
-        cluster: plan.cluster.clone(),
-        test: plan.test.clone(),
-    };
     let spec = ClusterSpec {
-        command: vec![env!("CARGO_BIN_EXE_harness").to_owned(), "node".to_owned()],
-        configs: nodes.iter().map(|node| (*node, config(*node))).collect(),
+        target: target(plan, folder, |node| network.peers_of(node)),
+        nodes,
         run_dir: folder.to_owned(),
         start_deadline: Duration::from_secs(20),
     };
@@ -129,6 +120,23 @@ async fn boot(plan: &Plan, folder: &Path) -> Result<(Arc<Network>, Cluster)> {
         sleep(Duration::from_millis(10)).await;
     }
     Ok((network, cluster))
+}
+
+/// The plan's store, in this folder, its nodes with these peers.
+fn target(plan: &Plan, folder: &Path, peers: impl Fn(NodeId) -> BTreeMap<NodeId, String>) -> Arc<dyn Target> {
+    let config = |node: NodeId| NodeConfig {
+        node,
+        listen: "127.0.0.1:0".to_owned(),
+        peers: peers(node),
+        data: folder.join("data").join(format!("node-{node}")),
+        trace: Some(folder.join("trace").join(format!("node-{node}.jsonl"))),
+        clock: ClockSkew::default(),
+        cluster: plan.cluster.clone(),
+        test: plan.test.clone(),
+    };
+    let configs = plan.node_ids().into_iter().map(|node| (node, config(node))).collect();
+    let command = vec![env!("CARGO_BIN_EXE_harness").to_owned(), "node".to_owned()];
+    Arc::new(Store::new(command, configs, folder, plan.sessions))
 }
 
 /// A node that answers everything at once, on a thread of its own.
@@ -251,11 +259,11 @@ async fn load(
     seconds: f64,
 ) -> Result<f64> {
     let surroundings = Surroundings {
+        target: target(plan, Path::new("."), |_| BTreeMap::new()),
         addresses: Arc::clone(addresses),
         history: Arc::clone(history),
         leaders: Arc::new(Leaders::new(plan.cluster.clone())),
         cluster: Arc::new(plan.cluster.clone()),
-        sessions: plan.sessions,
         stride: plan.last_client() + 1,
     };
     let operations = Arc::new(plan.operations.clone().context("the workload has no operations")?);
@@ -264,10 +272,10 @@ async fn load(
     let stop = watch::Sender::new(false);
     let mut workers = JoinSet::new();
     for group in plan.clients.chunks(plan.share.max(1) as usize) {
-        let connections = connections(group[0].client, &surroundings);
-        for client in group {
+        let numbers: Vec<u64> = group.iter().map(|client| client.client).collect();
+        for (client, session) in group.iter().zip(Session::sharing(&numbers, &surroundings)) {
             let worker = Worker {
-                session: Session::sharing(Arc::clone(&connections), client.client, surroundings.clone()),
+                session,
                 generator: Generator::new(client.clone(), plan.nodes, Arc::clone(&operations)),
                 interval,
                 limit: Duration::from_millis(plan.timeout_ms),

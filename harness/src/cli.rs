@@ -24,7 +24,7 @@ use crate::{
     shrink::{self, command::ShrinkArguments},
     sim::{self, command::SimArguments},
     terminal::for_shell,
-    workload::{self, Time, Workload},
+    workload::{self, System, SystemKind, Time, Workload},
 };
 
 /// Starts a real cluster, breaks it on purpose, and says whether its history was linearizable and its leases safe.
@@ -90,7 +90,7 @@ enum Command {
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct RunArguments {
     /// Workload files.
-    #[arg(required = true, value_name = "WORKLOAD.toml")]
+    #[arg(required_unless_present = "target", value_name = "WORKLOAD.toml")]
     workloads: Vec<PathBuf>,
     /// Seed of the run.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), conflicts_with = "seeds")]
@@ -104,6 +104,13 @@ struct RunArguments {
     /// The files are plans, as results hold them: each is run once, with its own seed.
     #[arg(long, conflicts_with_all = ["seed", "seeds", "time_limit"])]
     plans: bool,
+    /// The workloads are for systems of this kind; it must be what they say themselves. Without a workload: the one that is
+    /// shipped for it.
+    #[arg(long, value_name = "KIND", conflicts_with = "plans")]
+    target: Option<SystemKind>,
+    /// The program of a node, in place of what the workload says: for etcd its path, for maelstrom a command of the shell.
+    #[arg(long, value_name = "COMMAND")]
+    bin: Option<String>,
     /// Where results go.
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
@@ -192,8 +199,11 @@ impl FormatTime for CommonClock {
 }
 
 fn run_all(arguments: &RunArguments) -> ExitCode {
-    let plans: Result<Vec<Vec<(Plan, String)>>, String> =
-        arguments.workloads.iter().map(|path| plans(path, arguments)).collect();
+    let default = arguments.target.into_iter().filter(|_| arguments.workloads.is_empty());
+    let default = default.filter_map(|kind| SHIPPED.iter().find(|(of, ..)| *of == kind));
+    let default: Vec<PathBuf> = default.map(|(_, path, _)| PathBuf::from(path)).collect();
+    let paths = arguments.workloads.iter().chain(&default);
+    let plans: Result<Vec<Vec<(Plan, String)>>, String> = paths.map(|path| plans(path, arguments)).collect();
     let plans = match plans {
         Ok(plans) => plans.concat(),
         Err(problem) => {
@@ -308,13 +318,70 @@ fn show(report: &Report, json: bool) {
 fn plans(path: &Path, arguments: &RunArguments) -> Result<Vec<(Plan, String)>, String> {
     let again = again(path, arguments);
     if arguments.plans {
-        let plan = Plan::load(path)?;
+        let mut plan = Plan::load(path)?;
+        run_by(&mut plan.system, path, arguments)?;
         return Ok(vec![(if arguments.without_mutant { plan.without_mutant() } else { plan }, again)]);
     }
-    let workload = workload::load(path).map_err(|problem| problem.to_string())?;
+    let mut workload = match shipped(path) {
+        Some(text) => workload::parse(path, text),
+        None => workload::load(path),
+    }
+    .map_err(|problem| problem.to_string())?;
+    run_by(&mut workload.system, path, arguments)?;
     let workload = adapted(workload, arguments);
     let seeds = arguments.seeds.clone().unwrap_or(arguments.seed..arguments.seed + 1);
     Ok(seeds.map(|seed| (Plan::new(workload.clone(), seed), format!("{again} --seed {seed}"))).collect())
+}
+
+/// The workloads that come with the program, by the paths that they have in the project.
+const SHIPPED: [(SystemKind, &str, &str); 4] = [
+    (SystemKind::Store, "workloads/smoke.toml", include_str!("../../workloads/smoke.toml")),
+    (
+        SystemKind::Etcd,
+        "workloads/etcd/linearizable.toml",
+        include_str!("../../workloads/etcd/linearizable.toml"),
+    ),
+    (SystemKind::Redis, "workloads/redis/primary.toml", include_str!("../../workloads/redis/primary.toml")),
+    (
+        SystemKind::Maelstrom,
+        "workloads/maelstrom/lin-kv.toml",
+        include_str!("../../workloads/maelstrom/lin-kv.toml"),
+    ),
+];
+
+/// The text of a workload that comes with the program, where there is no such file.
+fn shipped(path: &Path) -> Option<&'static str> {
+    let named = |(_, name, _): &&(_, &str, _)| path == Path::new(name);
+    SHIPPED.iter().find(named).filter(|_| !path.exists()).map(|(.., text)| *text)
+}
+
+/// The system that the command line asks for, which must be the one that the file at `path` is for.
+fn run_by(system: &mut System, path: &Path, arguments: &RunArguments) -> Result<(), String> {
+    if let Some(kind) = arguments.target.filter(|kind| *kind != system.kind()) {
+        return Err(format!(
+            "error: {} is a workload for {}; `--target {}` wants one with `kind = \"{}\"` in `[target]`",
+            path.display(),
+            system.name(),
+            kind.text(),
+            kind.text()
+        ));
+    }
+    match (&arguments.bin, system) {
+        (None, _) => Ok(()),
+        (Some(_), System::Store) => Err(format!(
+            "error: `--bin` has no meaning for {}: the store's nodes are this program",
+            path.display()
+        )),
+        (Some(program), System::Etcd { bin, .. } | System::Redis { bin }) => {
+            program.clone_into(bin);
+            Ok(())
+        }
+        (Some(program), System::Maelstrom { bin, folder }) => {
+            *bin = Some(program.clone());
+            *folder = None;
+            Ok(())
+        }
+    }
 }
 
 fn adapted(workload: Workload, arguments: &RunArguments) -> Workload {
@@ -330,7 +397,9 @@ fn again(path: &Path, arguments: &RunArguments) -> String {
     let limit = arguments.time_limit.map(|limit| format!(" --time-limit {limit}")).unwrap_or_default();
     let without = if arguments.without_mutant { " --without-mutant" } else { "" };
     let plans = if arguments.plans { " --plans" } else { "" };
-    format!("cargo run --release -p harness -- {}{plans}{limit}{without}", for_shell(path))
+    let bin =
+        arguments.bin.as_ref().map(|bin| format!(" --bin {}", for_shell(Path::new(bin)))).unwrap_or_default();
+    format!("cargo run --release -p harness -- {}{plans}{limit}{without}{bin}", for_shell(path))
 }
 
 fn options(arguments: &RunArguments) -> anyhow::Result<run::Options> {

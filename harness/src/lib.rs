@@ -26,5 +26,6 @@ pub mod shrink;
 pub mod sim;
 pub mod stall;
 pub mod statements;
+pub mod targets;
 pub mod worker;
 pub mod workload;

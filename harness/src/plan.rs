@@ -19,7 +19,7 @@ use store::{
 use crate::generator::Ask;
 use crate::workload::{
     Checks, Delays, Entry, Expect, ExpectedVerdict, FaultSpec, NodeClock, Operations, Phases, Require, Step,
-    Time, Trigger, When, Workload, history_key,
+    System, Time, Trigger, When, Workload, history_key,
 };
 
 /// What one run does.
@@ -32,6 +32,9 @@ pub struct Plan {
     pub about: Option<String>,
     /// The seed.
     pub seed: u64,
+    /// The system under test.
+    #[serde(default, skip_serializing_if = "System::is_store")]
+    pub system: System,
     /// How many nodes there are.
     pub nodes: u64,
     /// Nodes that are cut off from the others until a step heals them.
@@ -169,6 +172,7 @@ impl Plan {
             workload: workload.name,
             about: workload.about,
             seed,
+            system: workload.system,
             nodes: workload.nodes,
             late: workload.late,
             script_clients,

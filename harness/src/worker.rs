@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use checker::history::{Function, OpResult, Trip};
+use checker::history::Function;
 use store::{
-    api::{Answer, NodeId, Operation, Outcome},
-    client::{ClusterClient, Done},
+    api::NodeId,
     config::{ClusterConfig, ReadMode},
-    connections::Connections,
     routes::Entry,
 };
 use tokio::{
@@ -19,7 +17,7 @@ use crate::{
     generator::{Generator, Knowledge},
     history_writer::{Asked, Ended, Finished, History},
     leaders::Leaders,
-    workload::store_key,
+    targets::{self, Client, Place, Target},
 };
 
 /// After a refusal a client waits this long, so that a cluster without a leader is not stormed.
@@ -28,6 +26,8 @@ pub(crate) const BACKOFF: Duration = Duration::from_millis(20);
 /// What all clients share.
 #[derive(Clone)]
 pub struct Surroundings {
+    /// What they ask.
+    pub target: Arc<dyn Target>,
     /// Where each client reaches each node.
     pub addresses: Arc<BTreeMap<(u64, NodeId), SocketAddr>>,
     /// Where everything is recorded.
@@ -36,39 +36,42 @@ pub struct Surroundings {
     pub leaders: Arc<Leaders>,
     /// The cluster.
     pub cluster: Arc<ClusterConfig>,
-    /// Clients have sessions, and ask for what may have happened again.
-    pub sessions: bool,
     /// Process numbers grow by this after an unknown outcome: above every client's number.
     pub stride: u64,
 }
 
-/// The connections of a client, or of several that share them: on the links of `client`, none of them made yet.
-pub fn connections(client: u64, surroundings: &Surroundings) -> Arc<Connections> {
-    let links = surroundings.addresses.range((client, NodeId::MIN)..=(client, NodeId::MAX));
-    let addresses = links.map(|((_, node), address)| (*node, address.to_string())).collect();
-    Arc::new(Connections::new(&surroundings.cluster.name, addresses))
-}
-
-/// A client: the store's own, and its present process number.
+/// A client: the target's own, and its present process number.
 pub struct Session {
     surroundings: Surroundings,
     client: u64,
     process: u64,
-    store: ClusterClient,
+    target: Box<dyn Client>,
 }
 
 impl Session {
     /// A client that has not asked anything, with connections of its own.
     pub fn new(client: u64, surroundings: Surroundings) -> Self {
-        let connections = connections(client, &surroundings);
-        Self::sharing(connections, client, surroundings)
+        let target = targets::only(Self::on_links_of(client, &[client], &surroundings));
+        Self { surroundings, client, process: client, target }
     }
 
-    /// A client that has not asked anything, and uses connections that others use too.
-    pub fn sharing(connections: Arc<Connections>, client: u64, surroundings: Surroundings) -> Self {
-        let store = ClusterClient::sharing(connections, surroundings.cluster.routing);
-        let store = if surroundings.sessions { store.exactly_once() } else { store };
-        Self { surroundings, client, process: client, store }
+    /// Clients that have not asked anything, and may share connections: those on the links of the first of them.
+    pub fn sharing(clients: &[u64], surroundings: &Surroundings) -> Vec<Self> {
+        let Some(first) = clients.first() else { return Vec::new() };
+        let targets = Self::on_links_of(*first, clients, surroundings);
+        let session = |(client, target): (&u64, Box<dyn Client>)| Self {
+            surroundings: surroundings.clone(),
+            client: *client,
+            process: *client,
+            target,
+        };
+        clients.iter().zip(targets).map(session).collect()
+    }
+
+    fn on_links_of(client: u64, numbers: &[u64], surroundings: &Surroundings) -> Vec<Box<dyn Client>> {
+        let links = surroundings.addresses.range((client, NodeId::MIN)..=(client, NodeId::MAX));
+        let addresses = links.map(|((_, node), address)| (*node, *address)).collect();
+        surroundings.target.clients(addresses, numbers)
     }
 
     /// Where a client whose place is `node` asks.
@@ -76,17 +79,15 @@ impl Session {
         entry(&self.surroundings.cluster, function, node)
     }
 
-    /// Asks the store, and records it as one operation. It is asked of another node only where it certainly did not happen, or
-    /// in a session.
+    /// Asks the target, and records it as one operation.
     pub async fn ask(&mut self, entry: Entry, function: Function, limit: Duration) -> Finished {
-        let partition = self.surroundings.leaders.partition_of(function.key());
-        let node = self.store.first(partition, entry);
+        let function = self.target.instead(function);
+        let place = Place { partition: self.surroundings.leaders.partition_of(function.key()), entry };
+        let node = self.target.first(place);
         let asked = Asked { process: self.process, client: self.client, node, function };
         let history = &self.surroundings.history;
         let invoked = history.invoke(&asked);
-        let operation = operation_of(&asked.function);
-        let done = self.store.call((partition, entry), &operation, limit, |_| ()).await;
-        let finished = finished(done);
+        let finished = self.target.call(place, &asked.function, limit).await;
         history.complete(&asked, invoked, &finished);
         if matches!(finished.ended, Ended::Info(_)) {
             self.process += self.surroundings.stride;
@@ -139,7 +140,7 @@ impl Worker {
                 },
             }
             let Some(choice) = self.generator.choose() else { return };
-            let function = choice.ask.resolve(&knowledge);
+            let function = self.session.target.instead(choice.ask.resolve(&knowledge));
             let node = choice.node.unwrap_or_else(|| self.session.surroundings.leaders.entry(function.key()));
             let Finished { ended, .. } =
                 self.session.ask(self.session.entry(&function, node), function.clone(), self.limit).await;
@@ -151,60 +152,10 @@ impl Worker {
     }
 }
 
-/// What a history says of how an operation ended: it is a failure only if it certainly happened nowhere.
-fn finished(done: Done) -> Finished {
-    let ended = match done.result {
-        Ok(answer) => Ended::Ok(result_of(&answer)),
-        Err(error) if error.is_definite() => Ended::Fail(error.to_string()),
-        Err(error) => Ended::Info(error.to_string()),
-    };
-    Finished { ended, node: done.node, trip: trip_of(done.trip) }
-}
-
-/// What a history says of an operation's way.
-pub(crate) fn trip_of(trip: store::routes::Trip) -> Trip {
-    let store::routes::Trip { redirects, gone, leaderless, behind, unknown } = trip;
-    Trip { redirects, gone, leaderless, behind, unknown }
-}
-
 /// Where a client whose place is `node` asks: at the leader if it knows it, but reads that any replica answers at its place.
 pub(crate) fn entry(cluster: &ClusterConfig, function: &Function, node: NodeId) -> Entry {
     match (cluster.reads, function) {
         (ReadMode::Local, Function::Get { .. }) => Entry::At(node),
         _ => Entry::Leader(node),
-    }
-}
-
-/// What the store is asked.
-pub(crate) fn operation_of(function: &Function) -> Operation {
-    match function {
-        Function::Get { key } => Operation::Get { key: store_key(key) },
-        Function::Put { key, value } => Operation::Put { key: store_key(key), value: value.as_str().into() },
-        Function::Cas { key, expected, new } => Operation::Cas {
-            key: store_key(key),
-            expected: expected.as_deref().map(Into::into),
-            new: new.as_str().into(),
-        },
-        Function::Delete { key } => Operation::Delete { key: store_key(key) },
-    }
-}
-
-/// What a history says of an answer.
-pub(crate) fn result_of(answer: &Answer) -> OpResult {
-    let (returned, swapped) = match &answer.outcome {
-        Outcome::Value(value) => (value.as_deref(), None),
-        Outcome::Written | Outcome::Deleted | Outcome::Opened => (None, None),
-        Outcome::Swapped => (None, Some(true)),
-        Outcome::NotSwapped { seen } => (seen.as_deref(), Some(false)),
-    };
-    OpResult {
-        returned: returned.map(str::to_owned),
-        swapped,
-        version: answer.version,
-        index: Some(answer.index),
-        leader: answer.leader,
-        ballot: answer.ballot.to_string(),
-        fast: answer.fast,
-        local: answer.local,
     }
 }

@@ -15,6 +15,7 @@ use std::{
 use harness::{
     cluster::{Cause, Cluster, ClusterEvent, ClusterSpec, ControlError, Death, NodeEvent, StartError},
     proxy::{Link, Network, Protocol},
+    targets::store::Store,
 };
 use store::{
     api::KeyType,
@@ -112,11 +113,15 @@ impl World {
 fn spec(run_dir: &Path, script: &str, address: &str) -> ClusterSpec {
     let path = run_dir.join("node.sh");
     std::fs::write(&path, format!("ADDRESS={address}\n{script}")).unwrap();
-    let command = vec!["/bin/sh".to_owned(), path.to_str().unwrap().to_owned()];
-    let configs = [1, 2].map(|node| (node, config(node, run_dir)));
+    spec_of(run_dir, vec!["/bin/sh".to_owned(), path.to_str().unwrap().to_owned()])
+}
+
+/// Two nodes of this program.
+fn spec_of(run_dir: &Path, command: Vec<String>) -> ClusterSpec {
+    let configs = BTreeMap::from([1, 2].map(|node| (node, config(node, run_dir))));
     ClusterSpec {
-        command,
-        configs: BTreeMap::from(configs),
+        target: Arc::new(Store::new(command, configs, run_dir, false)),
+        nodes: vec![1, 2],
         run_dir: run_dir.to_owned(),
         start_deadline: Duration::from_secs(20),
     }
@@ -388,8 +393,7 @@ async fn a_node_that_never_listens_is_killed_at_the_deadline() {
 #[tokio::test]
 async fn a_program_that_does_not_exist_is_named() {
     let world = World::new().await;
-    let mut spec = spec(world.folder.path(), "", "");
-    spec.command = vec!["/no/such/program".to_owned()];
+    let spec = spec_of(world.folder.path(), vec!["/no/such/program".to_owned()]);
     let Err(error) = soon(Cluster::start(spec, Arc::clone(&world.network))).await else {
         panic!("it cannot start")
     };

@@ -13,6 +13,7 @@ use harness::{
     proxy::{Network, Protocol},
     script::Script,
     stall::Stalls,
+    targets::{Target, store::Store},
     worker::Surroundings,
     workload::{self, Action},
 };
@@ -69,9 +70,12 @@ impl World {
             cluster: plan.cluster.clone(),
             test: plan.test.clone(),
         };
+        let command = vec!["/bin/sh".to_owned(), path.to_str().unwrap().to_owned()];
+        let configs = nodes.iter().map(|node| (*node, config(node))).collect();
+        let target: Arc<dyn Target> = Arc::new(Store::new(command, configs, folder.path(), false));
         let spec = ClusterSpec {
-            command: vec!["/bin/sh".to_owned(), path.to_str().unwrap().to_owned()],
-            configs: nodes.iter().map(|node| (*node, config(node))).collect(),
+            target: Arc::clone(&target),
+            nodes: nodes.clone(),
             run_dir: folder.path().to_owned(),
             start_deadline: Duration::from_secs(20),
         };
@@ -84,14 +88,8 @@ impl World {
         let leaders = Arc::new(Leaders::new(plan.cluster.clone()));
         let addresses = Arc::new(network.client_addresses());
         let cluster_config = Arc::new(plan.cluster.clone());
-        let surroundings = Surroundings {
-            addresses,
-            history,
-            leaders,
-            cluster: cluster_config,
-            sessions: false,
-            stride: 10,
-        };
+        let surroundings =
+            Surroundings { target, addresses, history, leaders, cluster: cluster_config, stride: 10 };
         Self { folder, plan, cluster, roles, nemesis: Arc::new(nemesis), surroundings }
     }
 

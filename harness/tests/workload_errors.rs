@@ -280,3 +280,61 @@ fn a_planted_bug_needs_a_negative_workload() {
     golden_at(Path::new("workloads/negative/bad.toml"), "mutant-without-traces", &untraced);
     golden("unknown-mutant", &format!("mutant = \"acknowledge-before-sink\"\n{RIGHT}"));
 }
+
+/// A workload for another system, with this line more in `[cluster]` and this text at its end.
+fn of_another(kind: &str, in_cluster: &str, rest: &str) -> String {
+    format!("[target]\nkind = \"{kind}\"\n\n[cluster]\nnodes = 3\n{in_cluster}\n{rest}")
+}
+
+#[test]
+fn what_has_no_meaning_for_another_system_is_refused() {
+    let fault = |keys: &str| format!("[[nemesis]]\nat = \"1s\"\n{keys}\n");
+    for kind in ["etcd", "maelstrom"] {
+        let right = of_another(
+            kind,
+            "key_type = \"string\"",
+            &fault("action = \"kill\"\ntarget = \"random\"\nfor = \"1s\""),
+        );
+        workload::parse(Path::new("right.toml"), &right).unwrap_or_else(|problem| panic!("{problem}"));
+    }
+    let drop = fault("action = \"frame-drop\"\ntarget = \"all\"\nchance = 0.1\nfor = \"1s\"");
+    workload::parse(Path::new("right.toml"), &of_another("maelstrom", "", &drop))
+        .expect("messages are known");
+
+    golden("target-unknown", &of_another("etdc", "", ""));
+    golden("target-store-has-no-bin", "[target]\nkind = \"store\"\nbin = \"x\"\n[cluster]\nnodes = 3\n");
+    golden(
+        "target-reads-of-maelstrom",
+        "[target]\nkind = \"maelstrom\"\nreads = \"serializable\"\n[cluster]\nnodes = 3\n",
+    );
+    golden("target-lease-of-etcd", &of_another("etcd", "lease = \"off\"", ""));
+    golden("target-messages-of-etcd", &of_another("etcd", "", &drop));
+    golden(
+        "target-leader-of-etcd",
+        &of_another("etcd", "", &fault("action = \"pause\"\ntarget = \"leader(1)\"\nfor = \"1s\"")),
+    );
+    golden(
+        "target-clock-of-maelstrom",
+        &of_another("maelstrom", "", &fault("action = \"clock-freeze\"\ntarget = \"random\"\nfor = \"1s\"")),
+    );
+    let accepts =
+        "action = \"frame-drop\"\ntarget = \"all\"\nkinds = [\"accept\"]\nchance = 0.1\nfor = \"1s\"";
+    golden("target-kinds-of-maelstrom", &of_another("maelstrom", "", &fault(accepts)));
+    let after = "[[nemesis]]\nafter = { leader_change = 1 }\naction = \"kill\"\ntarget = \"random\"\n";
+    golden("target-leader-change-of-etcd", &of_another("etcd", "", after));
+    golden(
+        "target-deletes-of-maelstrom",
+        &of_another("maelstrom", "", "[operations]\nmix = { get = 1, delete = 1 }\nkeys = { count = 2 }\n"),
+    );
+    golden(
+        "target-mutant-of-etcd",
+        &format!("mutant = \"adopt-by-ballot-only\"\n{}", of_another("etcd", "", "")),
+    );
+    golden("target-fast-reads-of-etcd", &of_another("etcd", "", "[require]\nfast_reads = 1\n"));
+    golden(
+        "target-leader-changes-said-of-etcd",
+        &of_another("etcd", "", "[[expect.that]]\nsays = \"leader-changes\"\nat_least = 1\n"),
+    );
+    golden("target-leader-entry-of-etcd", &of_another("etcd", "", "[clients]\nentry = \"leader\"\n"));
+    golden("no-lease", &with("lease = { duration_ms = 300, drift_ppm = 50000 }\n", ""));
+}

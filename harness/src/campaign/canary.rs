@@ -61,9 +61,9 @@ pub fn records(means: &Means, blind: Option<CheckName>) -> Result<Vec<Record>, S
     for (by, name, text) in BUGS {
         let mut workload = parse(name, text)?;
         workload.expect.by = Some(by);
-        records.push(run(name, workload.clone(), SEEDS, means, blind));
+        records.push(run(name, workload.clone(), SEEDS, means, blind)?);
         let without = workload.without_mutant();
-        records.push(run(&format!("{name}-without-the-bug"), without, CLEAN, means, blind));
+        records.push(run(&format!("{name}-without-the-bug"), without, CLEAN, means, blind)?);
     }
     let (_, name, text) = BUGS[0];
     records.push(tampered(&parse(name, text)?.without_mutant(), blind));
@@ -82,9 +82,15 @@ fn parse(name: &str, text: &str) -> Result<Workload, String> {
     workload::parse(Path::new(&format!("negative/{name}.toml")), text).map_err(|problem| problem.to_string())
 }
 
-fn run(name: &str, workload: Workload, seeds: u64, means: &Means, blind: Option<CheckName>) -> Record {
+fn run(
+    name: &str,
+    workload: Workload,
+    seeds: u64,
+    means: &Means,
+    blind: Option<CheckName>,
+) -> Result<Record, String> {
     let negative = workload.expect.verdict == ExpectedVerdict::Violation;
-    let case = Case::built_in(name, workload, 0..seeds);
+    let case = Case::built_in(name, workload, 0..seeds)?;
     let mutant = case.plan.test.mutant.map(|_| name.to_owned());
     let mut record = Record { mutant, ..named(name, negative) };
     let one = |seed| {
@@ -93,7 +99,7 @@ fn run(name: &str, workload: Workload, seeds: u64, means: &Means, blind: Option<
         outcome
     };
     hunt_with(&case, &(0..seeds), means, &mut record, &one);
-    record
+    Ok(record)
 }
 
 fn named(name: &str, negative: bool) -> Record {

@@ -9,8 +9,8 @@ use std::{
 
 use crate::{sim::Case, workload::ExpectedVerdict};
 
-/// Every workload and plan of these files and folders, each once, in the order of their paths, but plans first and then
-/// those that expect a violation, since they are over soon; workloads under these seeds.
+/// Every workload and plan of these files and folders that can be simulated, each once, in the order of their paths, but plans
+/// first and then those that expect a violation, since they are over soon; workloads under these seeds.
 pub fn load(paths: &[PathBuf], seeds: &Range<u64>) -> Result<Vec<Case>, String> {
     let mut found = BTreeMap::new();
     for path in paths {
@@ -42,7 +42,9 @@ fn gather(
         let inner = entry.map_err(unreadable)?.path();
         if inner.is_dir() {
             gather(&inner, &group.join(inner.file_name().unwrap_or_default()), seeds, found)?;
-        } else if inner.extension().is_some_and(|extension| extension == "toml") {
+        } else if inner.extension().is_some_and(|extension| extension == "toml")
+            && Case::can_be_simulated(&inner)
+        {
             gather(&inner, group, seeds, found)?;
         }
     }
@@ -63,11 +65,15 @@ mod tests {
         for name in ["b.toml", "a.toml", "inner/b.toml", "README.md"] {
             fs::write(path(name), SMALL).expect("written");
         }
+        let other = "[target]\nkind = 'etcd'\n[cluster]\nnodes = 3\n";
+        fs::write(path("inner/etcd.toml"), other).expect("written");
         let negative = format!("{SMALL}\n[expect]\nverdict = 'violation'\n");
         fs::write(path("inner/z.toml"), negative).expect("written");
         let cases = load(&[path("b.toml"), folder.path().to_owned()], &(0..9)).expect("all are right");
         let names: Vec<_> = cases.iter().map(Case::name).collect();
         assert_eq!(names, ["inner/z", "a", "b", "inner/b"]);
+        let asked_for = load(&[path("inner/etcd.toml")], &(0..9));
+        assert!(asked_for.is_err_and(|told| told.contains("cannot be simulated")));
     }
 
     #[test]

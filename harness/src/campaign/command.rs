@@ -388,7 +388,7 @@ mod tests {
             let text = format!("[cluster]\nnodes = 3\npartitions = [{{}}]\nlease = 'off'\n{expect}");
             let workload =
                 workload::parse(Path::new("w.toml"), &text).unwrap_or_else(|told| panic!("{told}"));
-            Case::built_in(name, workload, 0..9)
+            Case::built_in(name, workload, 0..9).expect("it can be simulated")
         };
         let negative = "[expect]\nverdict = 'violation'\n";
         let mut cases: Vec<Case> = ["a", "b", "c", "d", "e"].map(|name| case(name, negative)).into();

@@ -135,7 +135,7 @@ mod tests {
             );
             let workload =
                 workload::parse(Path::new("w.toml"), &text).unwrap_or_else(|told| panic!("{told}"));
-            Case::built_in(name, workload, 0..9)
+            Case::built_in(name, workload, 0..9).expect("it can be simulated")
         };
         let cases = [
             case("a", ""),

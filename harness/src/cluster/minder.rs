@@ -1,8 +1,9 @@
-//! The tasks that follow a process: one reads what it prints, so that its pipe never fills, the other reaps it.
+//! What is known of a process: what is said of it while it lives, and its end.
 
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
+    net::SocketAddr,
     os::unix::process::ExitStatusExt,
     path::Path,
     process::ExitStatus,
@@ -11,19 +12,18 @@ use std::{
 };
 
 use rustix::process::Signal;
-use store::node::control::Notice;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, ChildStdout},
-    sync::watch,
-    time::timeout,
-};
+use store::{api::NodeId, node::control::Notice};
+use tokio::{process::Child, sync::watch, time::timeout};
 
 use super::{
     Cause, Death, NodeEvent, Watch,
     process::{Exit, Process, Said},
 };
-use crate::{clock::boottime_ns, proxy::Network};
+use crate::{
+    clock::boottime_ns,
+    proxy::Network,
+    targets::{Listens, Pipes, Target},
+};
 
 /// How long what a process has printed is read after its end. Its pipe closes with it, unless it left children behind.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -34,79 +34,113 @@ const QUOTED_LINES: usize = 15;
 /// The most of a log's end that is looked at for them.
 const QUOTED_BYTES: u64 = 16 << 10;
 
-/// Follows one process, and tells everyone what becomes of it.
+/// What is learnt of one process: whoever follows it says so here, and everyone who waits for it knows.
 #[derive(Clone)]
-pub(super) struct Minder {
-    pub(super) process: Arc<Process>,
-    pub(super) says: Arc<watch::Sender<Said>>,
-    pub(super) watch: Arc<Watch>,
-    pub(super) network: Arc<Network>,
+pub struct Says {
+    process: Arc<Process>,
+    said: Arc<watch::Sender<Said>>,
+    watch: Arc<Watch>,
+    network: Arc<Network>,
 }
 
-impl Minder {
-    /// Reads and reaps the process until both are done.
-    pub(super) async fn mind(self, mut child: Child, output: ChildStdout) {
-        let mut reading = tokio::spawn(self.clone().read(output));
+impl Says {
+    pub(super) fn new(
+        process: Arc<Process>,
+        said: watch::Sender<Said>,
+        watch: Arc<Watch>,
+        network: Arc<Network>,
+    ) -> Self {
+        Self { process, said: Arc::new(said), watch, network }
+    }
+
+    /// The node.
+    pub fn node(&self) -> NodeId {
+        self.process.node()
+    }
+
+    /// The number of its process.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// It listens at this one address.
+    pub fn listening(&self, address: SocketAddr) {
+        self.network.set_target(self.node(), Some(address));
+        self.said.send_modify(|said| said.address = Some(address.to_string()));
+    }
+
+    /// It will listen there: connections are dialed to these addresses from now on.
+    pub(super) fn listens(&self, listens: Listens) {
+        self.network.set_target(self.node(), Some(listens.clients));
+        self.network.set_peer_target(self.node(), listens.peers);
+        self.said.send_modify(|said| said.address = Some(listens.clients.to_string()));
+    }
+
+    /// It serves clients.
+    pub fn open(&self) {
+        self.said.send_modify(|said| said.open = true);
+    }
+
+    /// It did what no node of its kind may do, such as `printed a line that is no message: "…"`. It is killed for that, and
+    /// the run tells of it.
+    pub fn broke(&self, words: String) {
+        self.said.send_modify(|said| {
+            said.broke.get_or_insert(words);
+        });
+        self.process.kill_as_found();
+    }
+
+    /// It said this, in the words that the store has for it.
+    pub fn notice(&self, notice: Notice) {
+        let (at, node) = (boottime_ns(), self.node());
+        self.watch.leaders().record(at, node, &notice);
+        match &notice {
+            Notice::Listening { address, .. } => match address.parse() {
+                Ok(address) => self.listening(address),
+                // reported to whoever waits for it
+                Err(_) => self.said.send_modify(|said| said.address = Some(address.clone())),
+            },
+            Notice::Open { .. } => self.open(),
+            Notice::Done { command } => self.said.send_modify(|said| said.done = *command),
+            Notice::GaveUp { text } => self.said.send_modify(|said| said.gave_up = Some(text.clone())),
+            Notice::Leading { .. } | Notice::SteppedDown { .. } => {}
+        }
+        self.watch.report(at, node, NodeEvent::Notice(notice));
+    }
+
+    /// It printed a line that says nothing.
+    pub fn unparsable(&self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line).trim_end().to_owned();
+        self.watch.report(boottime_ns(), self.node(), NodeEvent::Unparsable { line });
+    }
+
+    /// Has the process followed, and reaps it.
+    pub(super) async fn mind(self, mut child: Child, pipes: Pipes, target: Arc<dyn Target>) {
+        let mut following = tokio::spawn(target.follow(pipes, self.clone()));
         let status = child.wait().await;
         let at = boottime_ns();
-        if timeout(LAST_WORDS, &mut reading).await.is_err() {
-            reading.abort();
+        if timeout(LAST_WORDS, &mut following).await.is_err() {
+            following.abort();
         }
-        let node = self.process.node();
+        let node = self.node();
         let by_kill = status.as_ref().is_ok_and(|status| status.signal() == Some(Signal::KILL.as_raw()));
         let status = status.map_or_else(|error| format!("could not be waited for ({error})"), in_words);
         self.network.set_target(node, None);
         self.watch.leaders().ended(node);
         let log = self.process.log_tail();
         // it may have died by itself at the moment at which it was to be killed
-        let cause = match self.process.gave_up() {
-            Some(text) => Some(Cause::Assertion(text)),
-            None if by_kill && self.process.was_killed() => None,
-            None => Some(Cause::Unknown(status.clone())),
+        let cause = match (self.process.gave_up(), self.process.broke()) {
+            (Some(text), _) => Some(Cause::Assertion(text)),
+            (None, Some(words)) => Some(Cause::Broke(words)),
+            (None, None) if by_kill && self.process.was_killed() => None,
+            (None, None) => Some(Cause::Unknown(status.clone())),
         };
         let expected = cause.is_none();
         // before its end is known, so that whoever knows of its end knows of this
         self.watch.deaths().extend(cause.map(|cause| Death { node, cause, log: log.clone() }));
-        self.says.send_modify(|said| said.exit = Some(Exit { at, status: status.clone() }));
+        let how = self.process.broke().unwrap_or_else(|| status.clone());
+        self.said.send_modify(|said| said.exit = Some(Exit { at, status: how }));
         self.watch.report(at, node, NodeEvent::Exited { status, expected, log });
-    }
-
-    async fn read(self, output: ChildStdout) {
-        let mut output = BufReader::new(output);
-        let mut line = Vec::new();
-        // an error ends it like the end of the stream does: nothing more can be read
-        while output.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
-            let at = boottime_ns();
-            let what = match serde_json::from_slice(&line) {
-                Ok(notice) => {
-                    self.heed(at, &notice);
-                    NodeEvent::Notice(notice)
-                }
-                Err(_) => {
-                    NodeEvent::Unparsable { line: String::from_utf8_lossy(&line).trim_end().to_owned() }
-                }
-            };
-            self.watch.report(at, self.process.node(), what);
-            line.clear();
-        }
-    }
-
-    fn heed(&self, at: u64, notice: &Notice) {
-        let node = self.process.node();
-        self.watch.leaders().record(at, node, notice);
-        match notice {
-            Notice::Listening { address, .. } => {
-                // an address that is none is reported to whoever waits for it
-                if let Ok(target) = address.parse() {
-                    self.network.set_target(node, Some(target));
-                }
-                self.says.send_modify(|said| said.address = Some(address.clone()));
-            }
-            Notice::Open { .. } => self.says.send_modify(|said| said.open = true),
-            Notice::Done { command } => self.says.send_modify(|said| said.done = *command),
-            Notice::GaveUp { text } => self.says.send_modify(|said| said.gave_up = Some(text.clone())),
-            Notice::Leading { .. } | Notice::SteppedDown { .. } => {}
-        }
     }
 }
 

@@ -1,11 +1,8 @@
 //! A cluster of real processes: started, killed, started again, paused, given other clocks, and watched.
 //!
-//! Every node is a child of this process. It is told its configuration in a file and commands on its standard input; it says
-//! on its standard output what it does ([`Notice`]s), and its standard error is appended to a log. No node outlives
-//! the harness, however that ends: dropping a [`Cluster`] kills them, and the kernel does so when the process dies (see
-//! `spawner`).
-//!
-//! The command must become the node: a wrapper has to `exec` it, since signals go to the child alone.
+//! Every node is a child of this process. Its [`Target`] says what becomes it and follows what it prints; its standard error
+//! is appended to a log. No node outlives the harness, however that ends: dropping a [`Cluster`] kills them, and the kernel
+//! does so when the process dies (see `spawner`).
 
 mod leaders;
 mod minder;
@@ -15,7 +12,7 @@ mod spawner;
 use std::{
     collections::BTreeMap,
     fmt, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -24,7 +21,7 @@ use futures::future::{join_all, try_join_all};
 use serde::{Deserialize, Serialize};
 use store::{
     api::{Ballot, NodeId, PartitionId},
-    config::{ClockSkew, NodeConfig},
+    config::ClockSkew,
     node::control::{Command, DiskFault, Notice},
 };
 use tokio::{sync::broadcast, time::timeout};
@@ -32,8 +29,10 @@ use tokio::{sync::broadcast, time::timeout};
 use crate::{
     clock::{Effective, boottime_ns},
     proxy::Network,
+    targets::{Inside, Target},
 };
 pub use leaders::Leaders as NodeLeaders;
+pub use minder::Says;
 use process::{Process, Start};
 use spawner::Spawner;
 
@@ -46,11 +45,11 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(5);
 /// What a cluster is started from.
 #[derive(Clone, Debug)]
 pub struct ClusterSpec {
-    /// Program and arguments of a node; `--config FILE` is appended.
-    pub command: Vec<String>,
-    /// Every node's configuration.
-    pub configs: BTreeMap<NodeId, NodeConfig>,
-    /// Folder of the run: configurations go to `data/node-N.json`, standard error to `logs/node-N.log`.
+    /// What its nodes are.
+    pub target: Arc<dyn Target>,
+    /// Their numbers.
+    pub nodes: Vec<NodeId>,
+    /// Folder of the run: standard error goes to `logs/node-N.log`.
     pub run_dir: PathBuf,
     /// How long a node may take from its start until it listens.
     pub start_deadline: Duration,
@@ -60,7 +59,7 @@ pub struct ClusterSpec {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A file of the run could not be written.
-    #[error("could not write {}: {source}", path.display())]
+    #[error("could not prepare {}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -211,6 +210,8 @@ pub struct Death {
 pub enum Cause {
     /// An assertion of its core failed, which is a violation of the protocol: what the assertion says.
     Assertion(String),
+    /// It said what no node of its kind says, and was killed for it: what.
+    Broke(String),
     /// Something else, of which only its end is known, such as `exited with status 4`.
     Unknown(String),
 }
@@ -220,6 +221,7 @@ impl fmt::Display for Death {
         let Self { node, cause, .. } = self;
         match cause {
             Cause::Assertion(text) => write!(f, "node {node}'s core gave up: {text}"),
+            Cause::Broke(words) => write!(f, "node {node} {words}"),
             Cause::Unknown(status) => write!(f, "node {node} {status}, and nobody had killed it"),
         }
     }
@@ -235,9 +237,8 @@ pub struct Cluster {
 }
 
 /// One node of the cluster, which is one process after another.
+#[derive(Default)]
 struct Node {
-    /// What its next process is told.
-    config: Mutex<NodeConfig>,
     /// The process that was started last.
     process: Mutex<Option<Arc<Process>>>,
     /// One start at a time.
@@ -252,14 +253,13 @@ struct Watch {
 }
 
 impl Cluster {
-    /// Writes every node's configuration, starts every node and waits until all listen; the network then leads to them. On
+    /// Starts every node and waits until all listen; the network then leads to them. On
     /// an error every node that was started is killed.
     pub async fn start(spec: ClusterSpec, network: Arc<Network>) -> Result<Self, StartError> {
         let logs = spec.run_dir.join("logs");
         std::fs::create_dir_all(&logs).map_err(|source| StartError::File { path: logs, source })?;
         let spawner = Spawner::start().map_err(|source| StartError::Thread { source })?;
-        let node = |(node, config): (&NodeId, &NodeConfig)| (*node, Node::new(config.clone()));
-        let nodes = spec.configs.iter().map(node).collect();
+        let nodes = spec.nodes.iter().map(|node| (*node, Node::default())).collect();
         let watch = Arc::new(Watch {
             leaders: Mutex::default(),
             deaths: Mutex::default(),
@@ -300,10 +300,9 @@ impl Cluster {
     /// Starts a dead `node`, which dies in the middle of reading its disk, before it listens; returns when its process was
     /// reaped, and whether it did. Should it come to listen nevertheless, it is killed.
     pub async fn die_in_recovery(&self, node: NodeId) -> Result<bool, StartError> {
-        let dies = |dies: bool| lock(&self.nodes[&node].config).test.die_in_recovery = dies;
-        dies(true);
+        self.inside().die_in_recovery(node, true);
         let started = self.start_node(node).await;
-        dies(false);
+        self.inside().die_in_recovery(node, false);
         match started {
             Err(StartError::Exited { status, .. }) if status == KILLED => Ok(true),
             Err(error) => Err(error),
@@ -315,30 +314,35 @@ impl Cluster {
         }
     }
 
-    /// Takes a dead node's disk away. What it writes from then on is no record of the member that it was: it is not traced.
+    /// Takes a dead node's disk away.
     pub fn wipe(&self, node: NodeId) -> Result<(), StartError> {
         if self.is_running(node) {
             return Err(StartError::Running { node });
         }
-        let mut config = lock(&self.nodes[&node].config);
-        config.trace = None;
-        match std::fs::remove_dir_all(&config.data) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(StartError::File { path: config.data.clone(), source })
-            }
+        self.spec.target.wiped(node);
+        let path = self.spec.target.data(node);
+        match std::fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StartError::File { path, source }),
             _ => Ok(()),
         }
     }
 
     /// Leaves the disk of a dead node as a write that was torn would.
     pub fn tear_log(&self, node: NodeId) -> Result<(), StartError> {
-        let path = lock(&self.nodes[&node].config).data.clone();
-        store::node::storage::tear_log(&path).map_err(|source| StartError::File { path, source })
+        let torn = self.inside().tear_log(node);
+        torn.map_err(|source| StartError::File { path: self.spec.target.data(node), source })
     }
 
     /// The clock that the next process of `node` begins with.
     pub fn set_first_clock(&self, node: NodeId, skew: ClockSkew) {
-        lock(&self.nodes[&node].config).clock = skew;
+        if let Some(inside) = self.spec.target.inside() {
+            inside.first_clock(node, skew);
+        }
+    }
+
+    /// What is done inside a node. Plans ask for it only where the target has it (see `workload::target`).
+    fn inside(&self) -> &dyn Inside {
+        self.spec.target.inside().expect("plans ask of a target only what it can do")
     }
 
     /// Starts `node` again on what its disk holds; in effect when it listens and the network leads to it. Panics when the
@@ -455,17 +459,13 @@ impl Cluster {
         if self.is_running(node) {
             return Err(StartError::Running { node });
         }
-        let config = config_path(&self.spec.run_dir, node);
-        write_config(&config, &lock(&place.config))?;
-        let start = Start {
-            node,
-            command: &self.spec.command,
-            config,
-            log: self.spec.run_dir.join("logs").join(format!("node-{node}.log")),
-            doomed: lock(&place.config).test.die_in_recovery,
-        };
-        let process =
-            Process::start(start, &self.spawner, Arc::clone(&self.watch), Arc::clone(&self.network)).await?;
+        let target = &self.spec.target;
+        let launch = target.launch(node);
+        let launch = launch.map_err(|source| StartError::File { path: target.data(node), source })?;
+        let log = self.spec.run_dir.join("logs").join(format!("node-{node}.log"));
+        let parts = (Arc::clone(&self.watch), Arc::clone(&self.network));
+        let start = Start { node, launch, log, target: Arc::clone(target) };
+        let process = Process::start(start, &self.spawner, parts).await?;
         *lock(&place.process) = Some(Arc::clone(&process));
         let deadline = self.spec.start_deadline;
         let listening = match timeout(deadline, process.listening()).await {
@@ -494,14 +494,6 @@ impl Drop for Cluster {
 }
 
 impl Node {
-    fn new(config: NodeConfig) -> Self {
-        Self {
-            config: Mutex::new(config),
-            process: Mutex::default(),
-            starting: tokio::sync::Mutex::default(),
-        }
-    }
-
     fn process(&self) -> Option<Arc<Process>> {
         lock(&self.process).clone()
     }
@@ -535,15 +527,4 @@ async fn within(
 ) -> Result<(), ControlError> {
     let done = timeout(deadline, work).await;
     done.map_err(|_| ControlError::Deadline { node, action, deadline })?
-}
-
-fn config_path(run_dir: &Path, node: NodeId) -> PathBuf {
-    run_dir.join("data").join(format!("node-{node}.json"))
-}
-
-fn write_config(path: &Path, config: &NodeConfig) -> Result<(), StartError> {
-    let failed = |source| StartError::File { path: path.to_owned(), source };
-    let text = serde_json::to_string_pretty(config).map_err(|error| failed(error.into()))?;
-    std::fs::create_dir_all(path.parent().unwrap_or(path)).map_err(failed)?;
-    std::fs::write(path, text).map_err(failed)
 }

@@ -24,20 +24,22 @@ use tokio::{
 };
 
 use super::{
-    ControlError, StartError, Watch,
-    minder::{Minder, log_tail},
+    ControlError, Says, StartError, Watch,
+    minder::log_tail,
     spawner::{Spawned, Spawner},
 };
-use crate::{clock::boottime_ns, proxy::Network};
+use crate::{
+    clock::boottime_ns,
+    proxy::Network,
+    targets::{Input, Launch, Pipes, Target},
+};
 
 /// How to start a process.
-pub(super) struct Start<'a> {
+pub(super) struct Start {
     pub(super) node: NodeId,
-    pub(super) command: &'a [String],
-    pub(super) config: PathBuf,
+    pub(super) launch: Launch,
     pub(super) log: PathBuf,
-    /// It is to die by itself.
-    pub(super) doomed: bool,
+    pub(super) target: Arc<dyn Target>,
 }
 
 /// A process, running or ended.
@@ -46,17 +48,18 @@ pub(super) struct Process {
     id: u32,
     handle: OwnedFd,
     log: PathBuf,
-    input: Mutex<Input>,
+    /// Where it takes commands, if it does.
+    commands: Option<Mutex<Commands>>,
     paused: AtomicBool,
     /// The harness has killed it, or has told it to die: its end by SIGKILL is no surprise.
     killed: AtomicBool,
     said: watch::Receiver<Said>,
 }
 
-/// Its standard input.
-struct Input {
+/// Where a process takes commands.
+struct Commands {
     pipe: ChildStdin,
-    /// Commands sent.
+    /// How many were sent.
     sent: u64,
 }
 
@@ -71,6 +74,8 @@ pub(super) struct Said {
     pub(super) done: u64,
     /// The assertion of the core that it gave up over.
     pub(super) gave_up: Option<String>,
+    /// What it said that no node of its kind says.
+    pub(super) broke: Option<String>,
     /// Its end.
     pub(super) exit: Option<Exit>,
 }
@@ -87,31 +92,36 @@ pub(super) struct Exit {
 impl Process {
     /// Starts it and a task that watches it until its end.
     pub(super) async fn start(
-        start: Start<'_>,
+        start: Start,
         spawner: &Spawner,
-        watch: Arc<Watch>,
-        network: Arc<Network>,
+        (watch, network): (Arc<Watch>, Arc<Network>),
     ) -> Result<Arc<Self>, StartError> {
-        let Start { node, command, config, log, doomed } = start;
+        let Start { node, launch, log, target } = start;
         let log_file = OpenOptions::new().create(true).append(true).open(&log);
         let log_file = log_file.map_err(|source| StartError::File { path: log.clone(), source })?;
-        let (program, arguments) =
-            command.split_first().map_or(("", command), |(program, rest)| (program.as_str(), rest));
+        let (program, arguments) = launch
+            .command
+            .split_first()
+            .map_or(("", &launch.command[..]), |(program, rest)| (program.as_str(), rest));
         let failed = |source| StartError::Spawn { node, program: program.to_owned(), source };
         let mut child = tokio::process::Command::new(program);
-        child.args(arguments).arg("--config").arg(config);
-        child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log_file);
+        child.args(arguments);
+        child.stdin(launch.input.pipe()).stdout(Stdio::piped()).stderr(log_file);
         let Spawned { mut child, handle } = spawner.spawn(child).await.map_err(failed)?;
-        let (Some(pipe), Some(output), Some(id)) = (child.stdin.take(), child.stdout.take(), child.id())
+        let (mut input, Some(output), Some(id)) = (child.stdin.take(), child.stdout.take(), child.id())
         else {
             return Err(failed(io::Error::other("the child has no pipes")));
         };
+        let commands = input.take_if(|_| launch.input == Input::Commands);
+        let commands = commands.map(|pipe| Mutex::new(Commands { pipe, sent: 0 }));
         let (says, said) = watch::channel(Said::default());
-        let input = Mutex::new(Input { pipe, sent: 0 });
-        let (paused, killed) = (AtomicBool::new(false), AtomicBool::new(doomed));
-        let process = Arc::new(Self { node, id, handle, log, input, paused, killed, said });
-        let minder = Minder { process: Arc::clone(&process), says: Arc::new(says), watch, network };
-        tokio::spawn(minder.mind(child, output));
+        let (paused, killed) = (AtomicBool::new(false), AtomicBool::new(launch.doomed));
+        let process = Arc::new(Self { node, id, handle, log, commands, paused, killed, said });
+        let minder = Says::new(Arc::clone(&process), says, watch, network);
+        if let Some(listens) = launch.listens {
+            minder.listens(listens);
+        }
+        tokio::spawn(minder.mind(child, Pipes { input, output }, target));
         Ok(process)
     }
 
@@ -125,6 +135,12 @@ impl Process {
         if self.exit().is_none() {
             self.killed.store(true, Ordering::Relaxed);
         }
+        // an error says that it has ended
+        let _ = pidfd_send_signal(&self.handle, Signal::KILL);
+    }
+
+    /// Kills it for what it did: nobody had planned that.
+    pub(super) fn kill_as_found(&self) {
         // an error says that it has ended
         let _ = pidfd_send_signal(&self.handle, Signal::KILL);
     }
@@ -179,8 +195,12 @@ impl Process {
     pub(super) async fn command(&self, command: &Command) -> Result<(), ControlError> {
         let mut line = serde_json::to_vec(command).map_err(|error| self.failed("command", error.into()))?;
         line.push(b'\n');
+        let commands = self
+            .commands
+            .as_ref()
+            .ok_or_else(|| self.failed("command", io::Error::other("it takes no commands")))?;
         let number = {
-            let mut input = self.input.lock().await;
+            let mut input = commands.lock().await;
             // a pipe takes a line this short whole or not at all, so a cancelled write leaves nothing and counts for nothing
             input.pipe.write_all(&line).await.map_err(|source| self.failed("command", source))?;
             input.sent += 1;
@@ -210,6 +230,11 @@ impl Process {
         match self.until(|_| None::<Exit>).await {
             Ok(exit) | Err(exit) => exit,
         }
+    }
+
+    /// What it said that no node of its kind says, if it did.
+    pub(super) fn broke(&self) -> Option<String> {
+        self.said.borrow().broke.clone()
     }
 
     /// The assertion of the core that it gave up over, if it said so.

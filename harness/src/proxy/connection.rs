@@ -11,7 +11,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     panic::resume_unwind,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    Connect, Protocol, Rule,
+    Connect, Endpoint, Link, Protocol, Rule,
     board::{Board, Ticket, View},
     pump::{Cut, End, Pump, Way},
 };
@@ -38,21 +38,47 @@ const TRY_AGAIN: Duration = Duration::from_millis(10);
 
 /// Where the nodes listen now.
 #[derive(Default)]
-pub(super) struct Targets(Mutex<BTreeMap<u64, SocketAddr>>);
+pub(super) struct Targets(Mutex<BTreeMap<u64, Target>>);
+
+#[derive(Clone, Copy)]
+struct Target {
+    address: SocketAddr,
+    /// Where it listens for other nodes, if that is another place.
+    for_peers: Option<SocketAddr>,
+}
 
 impl Targets {
     /// `node` listens at `address`, or nowhere.
     pub(super) fn set(&self, node: u64, address: Option<SocketAddr>) {
-        let mut targets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut targets = self.all();
         match address {
-            Some(address) => targets.insert(node, address),
+            Some(address) => targets.insert(node, Target { address, for_peers: None }),
             None => targets.remove(&node),
         };
     }
 
-    /// Where `node` listens now.
+    /// `node`, which listens, does so for other nodes at this address.
+    pub(super) fn set_for_peers(&self, node: u64, address: SocketAddr) {
+        if let Some(target) = self.all().get_mut(&node) {
+            target.for_peers = Some(address);
+        }
+    }
+
+    /// Where `node` listens now for clients.
     pub(super) fn get(&self, node: u64) -> Option<SocketAddr> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied()
+        self.all().get(&node).map(|target| target.address)
+    }
+
+    /// Where the connections of a link are dialed now.
+    fn of(&self, link: Link) -> Option<SocketAddr> {
+        let (Endpoint::Node(node) | Endpoint::Client(node)) = link.to;
+        let target = *self.all().get(&node)?;
+        let between_nodes = link.nodes().is_some();
+        Some(target.for_peers.filter(|_| between_nodes).unwrap_or(target.address))
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<u64, Target>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,8 +126,6 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
 pub(super) struct Shared {
     pub(super) board: Arc<Board>,
     pub(super) targets: Arc<Targets>,
-    /// The node at the other end.
-    pub(super) node: u64,
     pub(super) there: Arc<Way>,
     pub(super) back: Arc<Way>,
     pub(super) protocol: Protocol,
@@ -248,7 +272,7 @@ impl Shared {
                     }
                     return hung_up.as_mut().poll(context).map(|()| Reached::GivenUp);
                 }
-                let attempt = match (&mut attempt, self.targets.get(self.node)) {
+                let attempt = match (&mut attempt, self.targets.of(self.there.link)) {
                     (Some(attempt), _) => attempt,
                     (none, Some(address)) => none.insert(Box::pin(TcpStream::connect(address))),
                     (None, None) => return Poll::Ready(Reached::Refused),

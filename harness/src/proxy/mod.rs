@@ -60,6 +60,8 @@ pub use rule::{Conditions, Connect, Deed, FrameFault, Kind, Match, Rule, Seen, S
 pub enum Protocol {
     /// Frames of 4 bytes of length and a content, like the store's; its messages are recognised.
     Frames,
+    /// Frames of 4 bytes of length and a content of which nothing is known.
+    Sealed,
     /// Anything. Nothing is ever taken out of the middle of a stream.
     Bytes,
 }
@@ -101,9 +103,6 @@ impl Network {
         let shared = |link: &Link| Shared {
             board: Arc::clone(&board),
             targets: Arc::clone(&targets),
-            node: match link.to {
-                Endpoint::Node(node) | Endpoint::Client(node) => node,
-            },
             there: Arc::clone(&ways[link]),
             back: Arc::clone(&ways[&link.backward()]),
             protocol,
@@ -139,6 +138,20 @@ impl Network {
         self.addresses.iter().filter_map(peer).collect()
     }
 
+    /// Where each node reaches each other node.
+    pub fn between_nodes(&self) -> BTreeMap<u64, BTreeMap<u64, SocketAddr>> {
+        let mut between: BTreeMap<u64, BTreeMap<u64, SocketAddr>> = BTreeMap::new();
+        for (link, address) in &self.addresses {
+            if let Endpoint::Node(node) = link.to {
+                let _ = between.entry(node).or_default();
+            }
+            if let Some((from, to)) = link.nodes() {
+                between.entry(from).or_default().insert(to, *address);
+            }
+        }
+        between
+    }
+
     /// Every link of the network, in both directions.
     pub fn links(&self) -> impl Iterator<Item = Link> + '_ {
         self.ways.keys().copied()
@@ -149,7 +162,12 @@ impl Network {
         self.targets.set(node, address);
     }
 
-    /// Where connections to `node` are dialed now.
+    /// From now on, connections of other nodes to `node`, which has a target, are dialed to `address`.
+    pub fn set_peer_target(&self, node: u64, address: SocketAddr) {
+        self.targets.set_for_peers(node, address);
+    }
+
+    /// Where connections of clients to `node` are dialed now.
     pub fn target(&self, node: u64) -> Option<SocketAddr> {
         self.targets.get(node)
     }

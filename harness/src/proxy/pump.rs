@@ -121,7 +121,8 @@ pub(super) struct Pump {
     forward: bool,
     seed: u64,
     connection: u64,
-    /// `None`: the protocol is not known.
+    protocol: Protocol,
+    /// `None`: the protocol has none.
     frames: Option<Frames>,
     /// Reads, where there are no frames.
     reads: u64,
@@ -166,7 +167,8 @@ impl Pump {
             forward,
             seed: shared.seed,
             connection,
-            frames: (shared.protocol == Protocol::Frames).then(Frames::new),
+            protocol: shared.protocol,
+            frames: (shared.protocol != Protocol::Bytes).then(Frames::new),
             reads: 0,
             kept: Kept::default(),
             travels: None,
@@ -367,6 +369,7 @@ impl Pump {
                 Part::Begins { number, length } => {
                     self.way.counters.frames.add(1);
                     let seen = recognise(self.way.link, self.forward, number, frames.first_bytes());
+                    let seen = seen.filter(|_| number == 0 || self.protocol != Protocol::Sealed);
                     let fate = self.judge(terms, number, length, seen);
                     frames.decide(fate)
                 }

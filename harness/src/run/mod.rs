@@ -9,7 +9,6 @@ mod phases;
 mod progress;
 
 use std::{
-    collections::BTreeMap,
     convert::Infallible,
     io,
     path::PathBuf,
@@ -22,11 +21,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use checker::history::Key;
-use store::{
-    api::NodeId,
-    config::{ClockSkew, NodeConfig},
-    node::control::Notice,
-};
+use store::{api::NodeId, node::control::Notice};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::broadcast,
@@ -39,11 +34,12 @@ use crate::{
     leaders::Leaders,
     nemesis::{Effects, Nemesis, OBSERVER, Roles},
     plan::Plan,
-    proxy::{Network, Protocol},
+    proxy::Network,
     report::{Report, html},
     results::ResultsFolder,
     script::ScriptReport,
     stall::Stalls,
+    targets,
     worker::Surroundings,
     workload::{Action, history_key},
 };
@@ -208,7 +204,7 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
     let nodes = plan.node_ids();
     let last = plan.last_client() + READERS;
     let clients: Vec<u64> = (OBSERVER..=last).collect();
-    let network = Network::start(&nodes, &clients, Protocol::Frames, plan.seed)
+    let network = Network::start(&nodes, &clients, targets::protocol(&plan.system), plan.seed)
         .await
         .context("the network did not start")?;
     let network = Arc::new(network);
@@ -218,9 +214,10 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
         .with_context(|| format!("cannot write {}", path.display()))?;
     let history = Arc::new(history);
     history.phase("boot");
+    let target = targets::of(&plan, &network, folder.path(), &options.node_command).await?;
     let spec = ClusterSpec {
-        command: options.node_command.clone(),
-        configs: nodes.iter().map(|node| (*node, node_config(&plan, &network, folder, *node))).collect(),
+        target: Arc::clone(&target),
+        nodes,
         run_dir: folder.path().to_owned(),
         start_deadline: START_DEADLINE,
     };
@@ -234,11 +231,11 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
         Arc::clone(&roles),
     );
     let surroundings = Surroundings {
+        target,
         addresses: Arc::new(network.client_addresses()),
         history: Arc::clone(&history),
         leaders: Arc::new(Leaders::new(plan.cluster.clone())),
         cluster: Arc::new(plan.cluster.clone()),
-        sessions: plan.sessions,
         stride: last + 1,
     };
     Ok(Run {
@@ -254,21 +251,6 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
         surroundings,
         progress: Arc::default(),
     })
-}
-
-fn node_config(plan: &Plan, network: &Network, folder: &ResultsFolder, node: NodeId) -> NodeConfig {
-    let clocks: BTreeMap<NodeId, ClockSkew> =
-        plan.clocks.iter().map(|clock| (clock.node, clock.skew)).collect();
-    NodeConfig {
-        node,
-        listen: "127.0.0.1:0".to_owned(),
-        peers: network.peers_of(node),
-        data: folder.path().join("data").join(format!("node-{node}")),
-        trace: Some(folder.path().join("trace").join(format!("node-{node}.jsonl"))),
-        clock: clocks.get(&node).copied().unwrap_or_default(),
-        cluster: plan.cluster.clone(),
-        test: plan.test.clone(),
-    }
 }
 
 /// Every key that the run knows of: of operations, steps and preset values.

@@ -21,7 +21,7 @@ use crate::{
     nemesis::{FaultError, follow_plan},
     plan::{PlannedEntry, PlannedFault},
     script::{Script, ScriptReport},
-    worker::{Session, Worker, connections},
+    worker::{Session, Worker},
     workload::FINAL_READS,
 };
 
@@ -139,7 +139,11 @@ impl Phases {
         if self.run.cluster.deaths().is_empty() { done } else { Ok(()) }
     }
 
+    /// Whether every partition has a leader within this time, where the nodes say so.
     async fn leaders_within(&self, limit: Duration) -> bool {
+        if !self.run.plan.system.is_store() {
+            return true;
+        }
         let partitions = self.run.plan.cluster.partitions.len();
         let deadline = Instant::now() + limit;
         while self.run.cluster.leaders().len() < partitions {
@@ -158,14 +162,14 @@ impl Phases {
         // the rate is divided among the clients, which begin one after the other within one interval
         let interval = operations.rate.map(|rate| Duration::from_secs_f64(f64::from(clients) / rate as f64));
         let surroundings = &self.run.surroundings;
-        let sharing = plan.clients.chunks(plan.share.max(1) as usize).flat_map(|group| {
-            let connections = connections(group[0].client, surroundings);
-            group.iter().map(move |client| (client, Arc::clone(&connections)))
+        let sessions = plan.clients.chunks(plan.share.max(1) as usize).flat_map(|group| {
+            let numbers: Vec<u64> = group.iter().map(|client| client.client).collect();
+            group.iter().zip(Session::sharing(&numbers, surroundings))
         });
-        for (index, (client, connections)) in sharing.enumerate() {
+        for (index, (client, session)) in sessions.enumerate() {
             let first = interval.unwrap_or_default() * index as u32 / clients;
             let worker = Worker {
-                session: Session::sharing(connections, client.client, surroundings.clone()),
+                session,
                 generator: Generator::new(client.clone(), plan.nodes, Arc::clone(&operations)),
                 interval,
                 limit: Duration::from_millis(plan.timeout_ms),

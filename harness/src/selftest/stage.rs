@@ -35,6 +35,7 @@ use crate::{
     clock::{Effective, boottime_ns},
     cluster::{Cluster, ClusterSpec},
     proxy::{Conditions, Endpoint, Link, LinkCounters, Network, Protocol},
+    targets::store::Store,
 };
 
 /// How long what has nothing to do with a fault may take, on a busy machine too.
@@ -65,10 +66,10 @@ impl Stage {
         let start = |protocol| Network::start(&[1, 2, 3], &[1, 2], protocol, 1);
         let framed = Arc::new(start(Protocol::Frames).await.context("the network did not start")?);
         let plain = Arc::new(start(Protocol::Bytes).await.context("the network did not start")?);
-        let configs = [1, 2].map(|node| (node, config(node, folder)));
+        let configs = BTreeMap::from([1, 2].map(|node| (node, config(node, folder))));
         let spec = ClusterSpec {
-            command,
-            configs: BTreeMap::from(configs),
+            target: Arc::new(Store::new(command, configs, folder, false)),
+            nodes: vec![1, 2],
             run_dir: folder.to_owned(),
             start_deadline: DEADLINE,
         };
@@ -84,7 +85,7 @@ impl Stage {
     /// The network for a protocol.
     pub(super) fn network(&self, protocol: Protocol) -> &Network {
         match protocol {
-            Protocol::Frames => &self.framed,
+            Protocol::Frames | Protocol::Sealed => &self.framed,
             Protocol::Bytes => &self.plain,
         }
     }

@@ -33,19 +33,20 @@ impl Case {
     pub fn of_workload(path: &Path, seeds: Range<u64>) -> Result<Self, String> {
         let workload = workload::load(path).map_err(|problem| problem.to_string())?;
         let plan = Plan::new(workload.clone(), seeds.start);
-        Ok(Self::of(path, plan, seeds, Some(workload)))
+        Self::of(path, plan, seeds, Some(workload))
     }
 
     /// Reads a plan, as results hold it.
     pub fn of_plan(path: &Path) -> Result<Self, String> {
         let plan = Plan::load(path)?;
         let seeds = plan.seed..plan.seed + 1;
-        Ok(Self::of(path, plan, seeds, None))
+        Self::of(path, plan, seeds, None)
     }
 
-    fn of(path: &Path, plan: Plan, seeds: Range<u64>, workload: Option<Workload>) -> Self {
+    fn of(path: &Path, plan: Plan, seeds: Range<u64>, workload: Option<Workload>) -> Result<Self, String> {
+        plan.system.simulated(path)?;
         let (path, group, options) = (path.to_owned(), PathBuf::new(), String::new());
-        Self { path, plan, seeds, group, workload, options }
+        Ok(Self { path, plan, seeds, group, workload, options })
     }
 
     /// The name of its file, with its group.
@@ -55,7 +56,7 @@ impl Case {
     }
 
     /// A workload that is no file.
-    pub fn built_in(name: &str, workload: Workload, seeds: Range<u64>) -> Self {
+    pub fn built_in(name: &str, workload: Workload, seeds: Range<u64>) -> Result<Self, String> {
         let plan = Plan::new(workload.clone(), seeds.start);
         Self::of(Path::new(name), plan, seeds, Some(workload))
     }
@@ -63,6 +64,11 @@ impl Case {
     /// Whether the file is a plan, which has one seed.
     pub fn is_plan(&self) -> bool {
         self.workload.is_none()
+    }
+
+    /// Whether a file is for a system that can be simulated, as far as can be told: what cannot be read is told by [`load`](Self::load).
+    pub fn can_be_simulated(path: &Path) -> bool {
+        workload::load(path).map_or(true, |workload| workload.system.is_store())
     }
 
     /// Reads a file that is a plan or a workload: plans name their workload, workload files do not.

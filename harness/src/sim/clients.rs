@@ -27,7 +27,8 @@ use crate::{
     plan::{Plan, PlannedEntry},
     proxy::Link,
     run::{READERS, all_keys},
-    worker::{BACKOFF, entry, operation_of, result_of, trip_of},
+    targets::store::{operation_of, result_of, trip_of},
+    worker::{BACKOFF, entry},
 };
 
 /// Pause of a final reader after a read that was not answered, as in a real run.

@@ -1,6 +1,6 @@
 //! From a file as written to a workload that makes sense: everything that parses and is still impossible is found here.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::{collections::BTreeSet, ops::Range, path::Path};
 
 use store::{
     api::{Key, KeyType, NodeId, PartitionId},
@@ -13,17 +13,19 @@ use toml::Spanned;
 
 use super::{
     Action, Checks, Clients, Consistency, Delays, Distribution, Entry, Expect, ExpectedVerdict, Fault,
-    FaultSpec, LinkDelay, Mix, NemesisEntry, NodeClock, Operations, Word, Workload,
+    FaultSpec, LinkDelay, Mix, NemesisEntry, NodeClock, Operations, System, Word, Workload,
     faults::{self, distribution},
     file, keys, permanent, random, require,
     scalar::{FileKey, Target},
-    script, statement, store_key,
+    script, statement, store_key, target,
 };
 
 /// What later checks need to know of the cluster.
 pub struct Scope<'a> {
     /// How many nodes there are.
     pub nodes: u64,
+    /// The system under test.
+    pub system: &'a System,
     /// The cluster.
     pub cluster: &'a ClusterConfig,
     /// Clocks may be worse than the leases allow for: a violation is expected.
@@ -32,12 +34,22 @@ pub struct Scope<'a> {
     pub names: Vec<String>,
 }
 
-/// Checks a whole file.
-pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload, Fault> {
-    let nodes = *file.cluster.nodes.get_ref();
-    let late = file.cluster.late.clone();
-    let reads = file.cluster.reads.clone();
-    let cluster = check_cluster(&name, file.cluster)?;
+/// Checks a whole file, which lies in this folder.
+pub fn check(
+    name: String,
+    (negative, folder): (bool, &Path),
+    (source, mut file): (&str, file::File),
+) -> Result<Workload, Fault> {
+    let system = target::check(file.target.take(), folder)?;
+    target::check_file(&system, source, &file)?;
+    if !system.is_store() {
+        file.checks.lease_safety = false;
+    }
+    let table = file.cluster.get_ref();
+    let nodes = *table.nodes.get_ref();
+    let late = table.late.clone();
+    let reads = table.reads.clone();
+    let cluster = check_cluster(&name, &system, file.cluster)?;
     let violation = file.expect.verdict == ExpectedVerdict::Violation;
     if let Some(reads) = reads
         && *reads.get_ref() == ReadMode::Local
@@ -50,7 +62,7 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
     }
     let names = file.nemesis.iter().filter_map(|entry| entry.get_ref().name.as_ref());
     let names = names.map(|name| name.get_ref().clone()).collect();
-    let scope = Scope { nodes, cluster: &cluster, outside: negative && violation, names };
+    let scope = Scope { nodes, system: &system, cluster: &cluster, outside: negative && violation, names };
     for node in &late {
         scope.node(*node.get_ref(), node.span())?;
     }
@@ -103,6 +115,7 @@ pub fn check(name: String, negative: bool, file: file::File) -> Result<Workload,
     Ok(Workload {
         name,
         about: file.about,
+        system,
         nodes,
         late: late.into_iter().map(Spanned::into_inner).collect(),
         test,
@@ -150,7 +163,20 @@ fn check_mutant(
     Ok(mutant.into_inner())
 }
 
-fn check_cluster(name: &str, table: file::Cluster) -> Result<ClusterConfig, Fault> {
+fn check_cluster(name: &str, system: &System, table: Spanned<file::Cluster>) -> Result<ClusterConfig, Fault> {
+    let place = table.span();
+    let table = table.into_inner();
+    let (partitions, lease) = match (table.partitions, table.lease, system) {
+        (Some(partitions), Some(lease), _) => (partitions, lease),
+        // one range of all keys, and leases that nobody asks about
+        (None, None, system) if !system.is_store() => {
+            let whole = file::Partition { lower: None, upper: None, replicas: Vec::new() };
+            let whole = file::Partitions::List(vec![Spanned::new(0..0, whole)]);
+            (Spanned::new(0..0, whole), Spanned::new(0..0, file::Lease::Off))
+        }
+        (None, ..) => return Err(missing(place, "partitions")),
+        (Some(_), None, _) => return Err(missing(place, "lease")),
+    };
     let nodes = at_least(&table.nodes, 1, "nodes")?;
     if nodes > 64 {
         return Err(Fault::new(table.nodes.span(), "too many nodes", "more than one machine bears")
@@ -174,11 +200,11 @@ fn check_cluster(name: &str, table: file::Cluster) -> Result<ClusterConfig, Faul
         name: name.to_owned(),
         key_type,
         partitioning: table.partitioning,
-        partitions: check_partitions(table.partitions, (table.partitioning, key_type), nodes, replication)?,
+        partitions: check_partitions(partitions, (table.partitioning, key_type), nodes, replication)?,
         threshold,
         heartbeat_ms,
         missed_rounds,
-        lease: check_lease(&table.lease, heartbeat_ms * missed_rounds)?,
+        lease: check_lease(&lease, heartbeat_ms * missed_rounds)?,
         request_timeout_ms: at_least(&table.request_timeout_ms, 1, "milliseconds")?,
         session_idle_ms: table.session_idle_ms.as_ref().map_or(Ok(SESSION_IDLE_MS), |idle| {
             at_least(idle, 4, "milliseconds, of which the leader looks every quarter")
@@ -191,6 +217,11 @@ fn check_cluster(name: &str, table: file::Cluster) -> Result<ClusterConfig, Faul
     };
     cluster.preset = keys::check_preset(&cluster, table.preset)?;
     Ok(cluster)
+}
+
+fn missing(place: Range<usize>, name: &str) -> Fault {
+    Fault::new(place, format!("missing key `{name}`"), "in this table")
+        .help(format!("add `{name} = …` to the table"))
 }
 
 fn check_trimming(
@@ -478,6 +509,14 @@ impl Scope<'_> {
 
     /// A target whose node or partition exists.
     pub fn target(&self, target: &Target, span: Range<usize>) -> Result<(), Fault> {
+        if let Some(why) = self.system.lacks_role(target) {
+            return Err(Fault::new(
+                span,
+                "nobody can tell which node this is",
+                format!("{} {why}", self.system.name()),
+            )
+            .help("write \"node 3\", \"nodes 1, 2\", \"minority\", \"majority\", \"random\" or \"all\""));
+        }
         match target {
             Target::Node(node) => self.node(*node, span),
             Target::Nodes(nodes) => nodes.iter().try_for_each(|node| self.node(*node, span.clone())),

@@ -75,6 +75,17 @@ fn unique(scope: &Scope, name: &Spanned<String>) -> Result<String, Fault> {
 fn check_trigger(scope: &Scope, after: &Spanned<file::After>) -> Result<Trigger, Fault> {
     let span = after.span();
     let after = after.get_ref();
+    let of_the_store = after.message.as_ref().map(Spanned::span);
+    if let Some(place) = of_the_store.or(after.leader_change.as_ref().map(Spanned::span))
+        && !scope.system.is_store()
+    {
+        return Err(Fault::new(
+            place,
+            format!("{} does not tell of this", scope.system.name()),
+            "would wait for ever",
+        )
+        .help("write `writes = 500`, or `fault = \"…\"`, the name of another"));
+    }
     let happening = match after {
         file::After {
             message: Some(kind),
@@ -187,7 +198,12 @@ pub fn check_fault(scope: &Scope, span: Range<usize>, fault: &file::Fault) -> Re
             .help("write `storage = \"durable\"` in `[cluster]`, or remove it"));
     }
     let lasts = fault.lasts.as_ref().map(|lasts| *lasts.get_ref());
-    Ok(FaultSpec { name: fault.name.clone(), word, target, lasts, action, permanent: false })
+    let spec = FaultSpec { name: fault.name.clone(), word, target, lasts, action, permanent: false };
+    match scope.system.lacks(&spec) {
+        None => Ok(spec),
+        Some(why) => Err(Fault::new(fault.action.span(), format!("this cannot be done to {}", scope.system.name()), why)
+            .help("remove it, or choose what meets processes, connections or bytes: `harness explain-workload` has the list")),
+    }
 }
 
 fn target(scope: &Scope, span: &Range<usize>, fault: &file::Fault) -> Result<Target, Fault> {

@@ -12,6 +12,7 @@ use toml::Spanned;
 use super::{
     CheckName, Checks, Direction, Distribution, ExpectedVerdict, LinkFault, Mix, Phases, Require, Word,
     scalar::{Entry, FileKey, Peer, Target, Time, Via, Wait, Who},
+    target::{EtcdReads, SystemKind},
 };
 
 /// A whole workload file.
@@ -21,7 +22,8 @@ pub struct File {
     pub about: Option<String>,
     pub mutant: Option<Spanned<Mutant>>,
     pub lose_unsynced: Option<Spanned<bool>>,
-    pub cluster: Cluster,
+    pub target: Option<System>,
+    pub cluster: Spanned<Cluster>,
     #[serde(default)]
     pub clients: Clients,
     pub operations: Option<Spanned<Operations>>,
@@ -43,6 +45,15 @@ pub struct File {
     pub expect: Expect,
 }
 
+/// `[target]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct System {
+    pub kind: Spanned<SystemKind>,
+    pub bin: Option<Spanned<String>>,
+    pub reads: Option<Spanned<EtcdReads>>,
+}
+
 /// `[cluster]`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,7 +65,7 @@ pub struct Cluster {
     pub key_type: KeyType,
     #[serde(default)]
     pub partitioning: Partitioning,
-    pub partitions: Spanned<Partitions>,
+    pub partitions: Option<Spanned<Partitions>>,
     pub replication: Option<Spanned<u64>>,
     pub threshold: Option<Spanned<u64>>,
     #[serde(default = "durable")]
@@ -66,7 +77,7 @@ pub struct Cluster {
     pub heartbeat_ms: Spanned<u64>,
     #[serde(default = "missed_rounds")]
     pub missed_rounds: Spanned<u64>,
-    pub lease: Spanned<Lease>,
+    pub lease: Option<Spanned<Lease>>,
     #[serde(default = "request_timeout")]
     pub request_timeout_ms: Spanned<u64>,
     pub session_idle_ms: Option<Spanned<u64>>,

@@ -19,6 +19,7 @@ pub use random::{Choice, RandomFaults};
 pub use scalar::{Entry, Target, Time, Via, Wait, Who};
 pub use script::{Action, Ask, Expectation, OperationStep, Step, StepOutcome};
 pub use statement::{Event, Moment, Often, Says, Statement};
+pub use target::{EtcdReads, System, SystemKind};
 pub use template::Template;
 pub use trigger::{Happening, Trigger, seen};
 pub use vocabulary::{
@@ -37,6 +38,7 @@ mod require;
 mod scalar;
 mod script;
 mod statement;
+mod target;
 mod template;
 mod trigger;
 mod vocabulary;
@@ -48,6 +50,8 @@ pub struct Workload {
     pub name: String,
     /// What it is for, in words.
     pub about: Option<String>,
+    /// The system under test.
+    pub system: System,
     /// How many nodes there are: 1 to this.
     pub nodes: u64,
     /// Nodes that are cut off from the others until a step heals them.
@@ -338,9 +342,10 @@ pub fn load(path: &Path) -> Result<Workload, Problem> {
 pub fn parse(path: &Path, source: &str) -> Result<Workload, Problem> {
     let name = path.file_stem().map_or_else(|| "workload".to_owned(), |stem| stem.to_string_lossy().into());
     let negative = path.parent().is_some_and(|folder| folder.ends_with("negative"));
+    let folder = path.parent().unwrap_or(Path::new(""));
     toml::from_str(source)
         .map_err(Fault::from)
-        .and_then(|file| check::check(name, negative, file))
+        .and_then(|file| check::check(name, (negative, folder), (source, file)))
         .map_err(|fault| fault.into_problem(&path.display().to_string(), source))
 }
 

@@ -16,6 +16,7 @@ use super::{
     faults::check_fault,
     file,
     scalar::Target,
+    target,
 };
 use crate::proxy::{Connect, Deed, Delay, Match, Rule, Strikes};
 
@@ -63,7 +64,7 @@ pub fn check(scope: &Scope, table: Spanned<file::Random>) -> Result<RandomFaults
         choices.push(Choice { weight, fault });
     }
     if choices.is_empty() {
-        choices = vocabulary(scope.nodes, scope.cluster);
+        choices = target::possible(scope.system, vocabulary(scope.nodes, scope.cluster));
     }
     Ok(RandomFaults { every: every.into_inner(), swarm, choices })
 }

@@ -171,7 +171,7 @@ pub fn schema() -> Value {
 
 fn required(table: &Table) -> Vec<&'static str> {
     // which of them must be there depends on the others
-    let alternatives: &[&str] = &["at", "put", "client", "within", "target"];
+    let alternatives: &[&str] = &["at", "put", "client", "within", "target", "partitions", "lease"];
     let must = |key: &&Key| matches!(key.value, Required(_)) && !alternatives.contains(&key.name);
     keys(table).filter(must).map(|key| key.name).collect()
 }

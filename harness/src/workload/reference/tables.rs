@@ -249,6 +249,32 @@ pub const TABLES: &[Table] = &[
         ],
     },
     Table {
+        header: "[target]",
+        about: "The system under test. Of other systems than the store, `[cluster]` has `nodes` and `key_type` alone, and only what \
+            meets processes, connections and bytes can be broken: they are run as processes, not simulated.",
+        keys: &[
+            key(
+                "kind",
+                Words(&["store", "etcd", "redis", "maelstrom"]),
+                Default("\"store\""),
+                "this project's store, etcd, Redis (node 1 is the primary, the others its replicas), or programs that speak Maelstrom's protocol (lin-kv)",
+            ),
+            key(
+                "bin",
+                Text,
+                Optional("\"python3 node.py\""),
+                "the program of a node: for etcd and redis its name or path (`etcd`, `redis-server`); for maelstrom a command of the shell, run in the \
+                folder of this file",
+            ),
+            key(
+                "reads",
+                Words(&["linearizable", "serializable"]),
+                Optional("\"serializable\""),
+                "etcd only: how reads are asked for; serializable ones may be old",
+            ),
+        ],
+    },
+    Table {
         header: "[cluster]",
         about: "The cluster.",
         keys: &[

@@ -1,0 +1,157 @@
+//! One address for a node that all of its peers know it by, and a link of its own for each of them: whoever dials is
+//! recognised by its process, since the kernel says which process a connection of this machine belongs to.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+};
+
+use store::api::NodeId;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+};
+
+use super::{connect, lock};
+
+/// An open gate; it is closed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Gate {
+    address: SocketAddr,
+    task: AbortHandle,
+}
+
+/// The processes of the nodes.
+#[derive(Debug, Default)]
+pub(super) struct Processes(Mutex<BTreeMap<NodeId, u32>>);
+
+impl Gate {
+    /// A gate behind which there is a link for each node.
+    pub(super) async fn open(
+        links: BTreeMap<NodeId, SocketAddr>,
+        processes: Arc<Processes>,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let task = tokio::spawn(accept_all(listener, links, processes)).abort_handle();
+        Ok(Self { address, task })
+    }
+
+    /// Where it is.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept_all(listener: TcpListener, links: BTreeMap<NodeId, SocketAddr>, processes: Arc<Processes>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((stream, from)) = accepted else { continue };
+                let dialer = processes.owner(from).ok().flatten();
+                // a stranger, or a process that has died since
+                let Some(link) = dialer.and_then(|node| links.get(&node)) else { continue };
+                connections.spawn(carry(stream, *link));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Carries one connection through its link. When either end is lost, so is the other.
+async fn carry(mut dialer: TcpStream, link: SocketAddr) {
+    let reset = |stream: &TcpStream| {
+        // fails only on a socket that is dead already
+        let _ = stream.set_zero_linger();
+    };
+    // fails only on a socket that is dead already, which its first use reports
+    let _ = dialer.set_nodelay(true);
+    let Ok(mut link) = connect(link).await else { return reset(&dialer) };
+    if copy_bidirectional(&mut dialer, &mut link).await.is_err() {
+        reset(&dialer);
+        reset(&link);
+    }
+}
+
+impl Processes {
+    /// The process of `node` is this one from now on.
+    pub(super) fn started(&self, node: NodeId, process: u32) {
+        lock(&self.0).insert(node, process);
+    }
+
+    /// The node whose process holds the socket at this end of a connection; `None`: none of them does.
+    fn owner(&self, socket: SocketAddr) -> io::Result<Option<NodeId>> {
+        let Some(inode) = inode(&fs::read_to_string("/proc/net/tcp")?, socket) else { return Ok(None) };
+        let link = format!("socket:[{inode}]");
+        let processes = lock(&self.0).clone();
+        let holds = |process: &u32| {
+            let Ok(files) = fs::read_dir(format!("/proc/{process}/fd")) else { return false };
+            files
+                .flatten()
+                .any(|file| fs::read_link(file.path()).is_ok_and(|to| to.as_os_str() == link.as_str()))
+        };
+        Ok(processes.iter().find(|(_, process)| holds(process)).map(|(node, _)| *node))
+    }
+}
+
+/// The inode of the socket with this local address, in the table that the kernel shows as `/proc/net/tcp`.
+fn inode(table: &str, local: SocketAddr) -> Option<u64> {
+    let SocketAddr::V4(local) = local else { return None };
+    // addresses stand there as the bytes of memory, ports as numbers
+    let wanted = format!("{:08X}:{:04X}", u32::from_ne_bytes(local.ip().octets()), local.port());
+    table.lines().find_map(|line| {
+        let mut fields = line.split_whitespace();
+        let of_socket = fields.nth(1) == Some(&wanted);
+        fields.nth(7).filter(|_| of_socket)?.parse().ok().filter(|inode| *inode > 0)
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_gate_knows_who_dials() {
+        let behind = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let processes = Arc::new(Processes::default());
+        let links = BTreeMap::from([(7, behind.local_addr().unwrap())]);
+        let gate = Gate::open(links, Arc::clone(&processes)).await.unwrap();
+
+        let mut stranger = TcpStream::connect(gate.address()).await.unwrap();
+        assert_eq!(stranger.read(&mut [0]).await.unwrap_or(0), 0, "a stranger gets nowhere");
+
+        processes.started(7, std::process::id());
+        let mut dialer = TcpStream::connect(gate.address()).await.unwrap();
+        let (mut accepted, _) = behind.accept().await.unwrap();
+        dialer.write_all(b"there").await.unwrap();
+        let mut heard = [0; 5];
+        accepted.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"there");
+        accepted.set_zero_linger().unwrap();
+        drop(accepted);
+        assert_eq!(dialer.read(&mut [0]).await.unwrap_or(0), 0, "a loss behind the gate is a loss before it");
+    }
+
+    #[test]
+    fn the_kernel_s_table_is_read() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
+                     0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0\n   \
+                     1: 0100007F:1F91 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0\n";
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        assert_eq!(inode(table, local(8081)), Some(4712));
+        assert_eq!(inode(table, local(8082)), None);
+    }
+}

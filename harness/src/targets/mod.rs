@@ -1,0 +1,220 @@
+//! Systems under test: how the nodes of one are run, and how it is asked.
+//!
+//! The harness knows a system by its [`Target`] alone: what becomes a node's process, what is to be learnt from what that
+//! prints, where clients ask. Everything else — faults of processes and of the network, plans, histories, checks, reports —
+//! is the same for all of them. `README.md` beside this file shows how one is written.
+
+pub mod etcd;
+pub mod maelstrom;
+pub mod redis;
+pub mod store;
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+
+use ::store::{
+    api::{NodeId, PartitionId},
+    config::ClockSkew,
+    routes::Entry,
+};
+use anyhow::{Context, Result};
+use checker::history::Function;
+use futures::future::BoxFuture;
+use tokio::{
+    net::TcpSocket,
+    process::{ChildStdin, ChildStdout},
+};
+
+pub use crate::cluster::Says;
+use crate::{
+    history_writer::Finished,
+    plan::Plan,
+    proxy::{Network, Protocol},
+    workload::System,
+};
+use etcd::Etcd;
+use maelstrom::Maelstrom;
+use redis::Redis;
+use store::Store;
+
+/// The system that a plan is for; its nodes are `store_command` if it is the store, and all that they leave is in `run_dir`.
+pub async fn of(
+    plan: &Plan,
+    network: &Network,
+    run_dir: &Path,
+    store_command: &[String],
+) -> Result<Arc<dyn Target>> {
+    Ok(match &plan.system {
+        System::Store => Arc::new(Store::of(plan, network, run_dir, store_command.to_vec())),
+        System::Etcd { bin, reads } => {
+            let etcd = Etcd::new(bin, *reads, run_dir, &network.between_nodes()).await;
+            Arc::new(etcd.context("no addresses for etcd's members")?)
+        }
+        System::Redis { bin } => {
+            let redis = Redis::new(bin, run_dir, &network.between_nodes());
+            Arc::new(redis.context("no addresses for the nodes of Redis")?)
+        }
+        System::Maelstrom { bin, folder } => {
+            let bin = bin.as_deref().context("no program for Maelstrom's nodes: say `--bin COMMAND`")?;
+            Arc::new(Maelstrom::new(bin, folder.as_deref(), run_dir, network.between_nodes()))
+        }
+    })
+}
+
+/// What its connections carry.
+pub fn protocol(system: &System) -> Protocol {
+    match system {
+        System::Store => Protocol::Frames,
+        System::Etcd { .. } | System::Redis { .. } => Protocol::Bytes,
+        System::Maelstrom { .. } => Protocol::Sealed,
+    }
+}
+
+/// A system under test.
+pub trait Target: fmt::Debug + Send + Sync {
+    /// What becomes the next process of `node`, which starts on whatever is in its [`data`](Self::data). Called once for each
+    /// process; whatever file it needs is written here.
+    fn launch(&self, node: NodeId) -> io::Result<Launch>;
+
+    /// Follows a process that has just been started until it has nothing more to say, and tells what is to be known of it:
+    /// above all where it listens. Its standard output must be read to its end; what it prints to standard error is kept in
+    /// its log.
+    fn follow(&self, pipes: Pipes, says: Says) -> BoxFuture<'static, ()>;
+
+    /// New clients on the same links, one for each number; `addresses` is where they reach each node. They may share what
+    /// connections there are.
+    fn clients(&self, addresses: BTreeMap<NodeId, SocketAddr>, numbers: &[u64]) -> Vec<Box<dyn Client>>;
+
+    /// The folder that is the disk of `node`.
+    fn data(&self, node: NodeId) -> PathBuf;
+
+    /// The disk of a dead `node` has been taken away.
+    fn wiped(&self, _node: NodeId) {}
+
+    /// What can be done inside its nodes; none: their processes are all that can be reached.
+    fn inside(&self) -> Option<&dyn Inside> {
+        None
+    }
+}
+
+/// What some systems let a tester do inside a node.
+pub trait Inside {
+    /// Whether the next process of `node` dies in the middle of reading its disk.
+    fn die_in_recovery(&self, node: NodeId, dies: bool);
+
+    /// The clock that the next process of `node` begins with.
+    fn first_clock(&self, node: NodeId, skew: ClockSkew);
+
+    /// Leaves the disk of a dead node as a write that was torn would.
+    fn tear_log(&self, node: NodeId) -> io::Result<()>;
+}
+
+/// What becomes a process. The command must become the node: a wrapper has to `exec` it, since signals go to the child alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Launch {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Where it will listen, if that is known before it does.
+    pub listens: Option<Listens>,
+    /// What is written to its standard input.
+    pub input: Input,
+    /// It is to die by itself.
+    pub doomed: bool,
+}
+
+/// Where a node listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listens {
+    /// For other nodes.
+    pub peers: SocketAddr,
+    /// For clients.
+    pub clients: SocketAddr,
+}
+
+/// What is written to a process's standard input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Input {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Commands of the harness, each of which it confirms (see [`Says::notice`]).
+    Commands,
+    /// Whatever [`Target::follow`] writes.
+    Followed,
+}
+
+impl Input {
+    pub(crate) fn pipe(self) -> Stdio {
+        match self {
+            Self::Nothing => Stdio::null(),
+            Self::Commands | Self::Followed => Stdio::piped(),
+        }
+    }
+}
+
+/// The ends of a process's pipes.
+#[derive(Debug)]
+pub struct Pipes {
+    /// Where it reads, with [`Input::Followed`].
+    pub input: Option<ChildStdin>,
+    /// What it prints.
+    pub output: ChildStdout,
+}
+
+/// A client, which asks one thing at a time.
+pub trait Client: Send {
+    /// The node that is asked first from this place.
+    fn first(&self, place: Place) -> NodeId;
+
+    /// Asks, for as long as `limit` at most. What may have happened must not be [`Ended::Fail`](crate::history_writer::Ended).
+    fn call<'a>(
+        &'a mut self,
+        place: Place,
+        function: &'a Function,
+        limit: Duration,
+    ) -> BoxFuture<'a, Finished>;
+
+    /// What is asked in place of what the system has no way to be asked.
+    fn instead(&self, function: Function) -> Function {
+        function
+    }
+}
+
+/// Where something is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The partition of its key.
+    pub partition: PartitionId,
+    /// The node, or the leader.
+    pub entry: Entry,
+}
+
+impl Place {
+    /// The node of a client that cannot tell who leads.
+    pub fn node(self) -> NodeId {
+        match self.entry {
+            Entry::At(node) | Entry::Leader(node) => node,
+        }
+    }
+}
+
+/// A port that stays ours until this is dropped: a socket that is bound to it, and never listens. Who listens there must say
+/// `SO_REUSEADDR`, as servers do.
+pub(crate) fn reserved() -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    Ok(socket)
+}
+
+/// The clients of one link, when there is one.
+pub(crate) fn only(mut clients: Vec<Box<dyn Client>>) -> Box<dyn Client> {
+    clients.pop().expect("there is a client for each number")
+}

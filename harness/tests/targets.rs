@@ -1,0 +1,267 @@
+//! Other people's systems, from the command line to the verdict: nodes of Maelstrom's protocol, and etcd where there is one.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+/// The nodes that are shipped: `CASPaxos`.
+fn nodes() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../workloads/maelstrom/caspaxos.py");
+    format!("python3 '{}'", fs::canonicalize(path).expect("it is there").display())
+}
+
+const MAELSTROM: &str = r#"
+[target]
+kind = "maelstrom"
+[cluster]
+nodes = 3
+[clients]
+count = 6
+entry = "pinned"
+timeout_ms = 2500
+[operations]
+mix = { get = 4, put = 3, cas = 2 }
+keys = { count = 2 }
+rate = 150
+[phases]
+warm_up = "300ms"
+faults = "3s"
+quiesce = "300ms"
+final_reads = false
+[[nemesis]]
+at = "100ms"
+action = "isolate"
+target = "node 1"
+for = "1s"
+[[nemesis]]
+at = "1500ms"
+action = "frame-reorder"
+target = "all"
+chance = 0.3
+for = "700ms"
+[[nemesis]]
+at = "1500ms"
+action = "frame-duplicate"
+target = "all"
+chance = 0.3
+for = "700ms"
+[require]
+operations = 60
+"#;
+
+const ETCD: &str = r#"
+[target]
+kind = "etcd"
+[cluster]
+nodes = 3
+[clients]
+count = 6
+entry = "pinned"
+timeout_ms = 1500
+[operations]
+mix = { get = 5, put = 4, cas = 2, delete = 1 }
+keys = { count = 3 }
+rate = 150
+[phases]
+boot = "60s"
+warm_up = "500ms"
+faults = "5s"
+quiesce = "500ms"
+[[nemesis]]
+at = "300ms"
+action = "isolate"
+target = "node 1"
+for = "1500ms"
+[[nemesis]]
+at = "2500ms"
+action = "kill"
+target = "node 2"
+for = "1s"
+[require]
+operations = 100
+final_reads = true
+"#;
+
+/// A run of the command line in a folder of its own, with this workload.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new(workload: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("w.toml"), workload).expect("written");
+        Self(folder)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
+        command.current_dir(self.0.path()).args(["w.toml", "--quiet"]).args(arguments);
+        command.output().expect("the harness runs")
+    }
+
+    fn latest(&self) -> PathBuf {
+        fs::canonicalize(self.0.path().join("results/latest")).expect("results/latest")
+    }
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn assert_ends(output: &Output, code: i32, with: &str) {
+    let words = words(output);
+    assert!(output.status.code() == Some(code) && words.contains(with), "{code}, {with:?}: {words}");
+}
+
+#[test]
+fn a_correct_node_is_valid_and_leaves_what_other_runs_leave() {
+    let place = Place::new(&MAELSTROM.replace("final_reads = false", ""));
+    let output = place.run(&["--bin", &nodes()]);
+    assert_ends(&output, 0, "VERDICT valid");
+    let latest = place.latest();
+    for name in ["report.html", "history.jsonl", "verdict.json", "plan.toml", "links.json", "logs/node-1.log"]
+    {
+        assert!(latest.join(name).exists(), "{name}");
+    }
+    let plan = latest.join("plan.toml").display().to_string();
+    let mut again = Command::new(env!("CARGO_BIN_EXE_harness"));
+    let again =
+        again.current_dir(place.0.path()).args(["--plans", "--quiet", &plan]).output().expect("it runs");
+    assert_ends(&again, 0, "VERDICT valid");
+}
+
+#[test]
+fn a_node_that_reads_without_a_majority_is_caught() {
+    let place = Place::new(&format!("{MAELSTROM}[expect]\nverdict = \"violation\"\n"));
+    let bin = nodes() + " --local-reads";
+    assert_ends(
+        &place.run(&["--bin", &bin, "--target", "maelstrom"]),
+        0,
+        "VERDICT violation w seed 0: expected",
+    );
+}
+
+#[test]
+fn what_a_node_does_wrong_is_told() {
+    let place = Place::new(MAELSTROM);
+    let run = |bin: &str| place.run(&["--bin", bin]);
+    let rubbish = run(&(nodes() + " --rubbish"));
+    assert_ends(&rubbish, 4, "printed a line that is no message: \"what am I doing here?\"");
+    assert_ends(&run("/no/such/program"), 4, "/no/such/program");
+    assert_ends(&run("sh -c 'read line; exit 3'"), 4, "exited with status 3 before it listened");
+    assert_ends(
+        &run(
+            "sh -c 'read line; echo \"{\\\"src\\\":\\\"n9\\\",\\\"dest\\\":\\\"c0\\\",\\\"body\\\":{}}\"; cat'",
+        ),
+        4,
+        "a message that is not from n",
+    );
+    assert_ends(&run("sh -c 'kill -9 $$'"), 4, "was killed by signal 9 before it listened");
+}
+
+#[test]
+fn a_node_that_never_answers_decides_nothing() {
+    let place = Place::new(MAELSTROM);
+    let output = place.run(&["--bin", &(nodes() + " --deaf")]);
+    assert_ends(&output, 3, "VERDICT unknown w seed 0");
+    assert!(words(&output).contains("0 answered operations, 60 are required"), "{}", words(&output));
+}
+
+#[test]
+fn what_the_command_line_asks_for_must_fit_the_workload() {
+    let place = Place::new(MAELSTROM);
+    assert_ends(&place.run(&["--target", "etcd"]), 2, "a workload for a Maelstrom node");
+    assert_ends(&place.run(&[]), 4, "--bin COMMAND");
+    let sim = Command::new(env!("CARGO_BIN_EXE_harness"))
+        .current_dir(place.0.path())
+        .args(["sim", "w.toml"])
+        .output()
+        .expect("the harness runs");
+    assert_ends(&sim, 2, "cannot be simulated");
+}
+
+/// Whether there is such a program; the tests that need it are skipped with a reason.
+fn there_is(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok();
+    if !found {
+        eprintln!("skipped: there is no {program} on PATH");
+    }
+    found
+}
+
+#[test]
+fn etcd_is_linearizable_while_members_are_cut_off_and_killed() {
+    if there_is("etcd") {
+        let place = Place::new(ETCD);
+        assert_ends(&place.run(&[]), 0, "VERDICT valid");
+    }
+}
+
+#[test]
+fn serializable_reads_of_etcd_are_found_not_to_be_linearizable() {
+    if there_is("etcd") {
+        let stale = ETCD.replace("kind = \"etcd\"", "kind = \"etcd\"\nreads = \"serializable\"");
+        let place = Place::new(&format!("{stale}[expect]\nverdict = \"violation\"\n"));
+        assert_ends(&place.run(&[]), 0, "expected, linearizable");
+    }
+}
+
+const REDIS: &str = r#"
+[target]
+kind = "redis"
+[cluster]
+nodes = 3
+[clients]
+count = 6
+entry = [1]
+timeout_ms = 1500
+[operations]
+mix = { get = 5, put = 4, cas = 4, delete = 1 }
+keys = { count = 3 }
+rate = 200
+[phases]
+warm_up = "500ms"
+faults = "3s"
+quiesce = "500ms"
+final_reads = false
+[[nemesis]]
+at = "300ms"
+action = "isolate"
+target = "node 2"
+for = "1s"
+[[nemesis]]
+at = "1500ms"
+action = "kill"
+target = "node 1"
+for = "500ms"
+[require]
+operations = 100
+"#;
+
+#[test]
+fn the_primary_of_redis_is_linearizable_and_swaps() {
+    if there_is("redis-server") {
+        let place = Place::new(REDIS);
+        assert_ends(&place.run(&[]), 0, "VERDICT valid");
+        let history = fs::read_to_string(place.latest().join("history.jsonl")).expect("a history");
+        for swapped in ["\"swapped\":true", "\"swapped\":false"] {
+            assert!(history.contains(swapped), "no swap ended with {swapped}");
+        }
+    }
+}
+
+#[test]
+fn reads_of_replicas_of_redis_are_found_not_to_be_linearizable() {
+    if there_is("redis-server") {
+        let everywhere = REDIS.replace("entry = [1]", "entry = \"pinned\"");
+        let place = Place::new(&format!("{everywhere}[expect]\nverdict = \"violation\"\n"));
+        assert_ends(&place.run(&[]), 0, "expected, linearizable");
+    }
+}
+
+#[test]
+fn without_etcd_the_error_says_what_is_missing() {
+    let place = Place::new(ETCD);
+    assert_ends(&place.run(&["--bin", "/no/such/etcd"]), 4, "could not run /no/such/etcd");
+}
