@@ -203,6 +203,28 @@ fn a_write_of_which_nobody_knows_may_be_seen_under_one_version() {
     assert_eq!(broken(&behind), [Rule::Value], "it is spent");
 }
 
+/// Both are asked for while a leader dies, the swap first: what it expects may have come about after it was asked for, but not after
+/// its outcome was seen.
+#[test]
+fn an_unknown_swap_may_find_what_was_asked_for_later() {
+    let story = |asked_late: bool| {
+        let mut recorder = lagging();
+        recorder.event(5, Kind::Invoke, cas("maybe", "c"), None);
+        if !asked_late {
+            recorder.event(6, Kind::Invoke, put("maybe"), None);
+        }
+        recorder.event(5, Kind::Info, cas("maybe", "c"), None);
+        recorder.reads(7, "c", 5, 5);
+        if asked_late {
+            recorder.event(6, Kind::Invoke, put("maybe"), None);
+        }
+        recorder.event(6, Kind::Info, put("maybe"), None);
+        recorder
+    };
+    assert_eq!(judged(&story(false)).verdict(), Verdict::Valid);
+    assert_eq!(broken(&story(true)), [Rule::Value], "the swap was seen before");
+}
+
 #[test]
 fn a_choice_among_unknown_writes_that_are_alike_decides_nothing() {
     let delete = || Function::Delete { key: KEY };

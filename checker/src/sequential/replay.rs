@@ -51,6 +51,16 @@ pub(super) fn replay(
     }
 }
 
+/// The first line by which the entry of this version was in the log: its writer was answered, or another was shown that much of
+/// the log. A swap with an unknown outcome may have happened long after it was asked for.
+fn known_by(version: u64, writer: &Asked<'_>, claims: &[&Asked<'_>]) -> usize {
+    if writer.operation.returned.is_some() {
+        return writer.line();
+    }
+    let show = claims.iter().filter(|claim| claim.index().is_some_and(|index| index >= version));
+    show.map(|claim| claim.line()).min().unwrap_or(usize::MAX)
+}
+
 /// The value that an operation leaves when it writes.
 fn written(function: &Function) -> Option<&str> {
     match function {
@@ -81,7 +91,8 @@ impl<'a> Timeline<'a> {
             .filter(|(_, writer)| matches!(writer.operation.function, Function::Cas { .. }))
             .collect();
         for (version, swap) in swaps {
-            self.could_swap(version, swap, findings);
+            let known = known_by(version, swap, &claims);
+            self.could_swap((version, known), swap, findings);
         }
     }
 
@@ -173,8 +184,8 @@ impl<'a> Timeline<'a> {
         }
     }
 
-    /// A compare-and-swap of this version found what it expected.
-    fn could_swap(&mut self, version: u64, swap: &Asked<'_>, findings: &mut Findings) {
+    /// A compare-and-swap of this version, which had happened by this line, found what it expected.
+    fn could_swap(&mut self, (version, known): (u64, usize), swap: &Asked<'_>, findings: &mut Findings) {
         let Function::Cas { expected, .. } = &swap.operation.function else { return };
         let expected = expected.as_deref();
         let Some((before, left)) = self.versions.range(..version).next_back() else { return };
@@ -186,7 +197,7 @@ impl<'a> Timeline<'a> {
         let between = self.take_unknown(|writer| {
             written(&writer.operation.function) == expected
                 && before.max(writer.floor) + 1 < version
-                && writer.operation.invoked.position < swap.line()
+                && writer.operation.invoked.position < known
         });
         match between.map(|between| &between.operation.function) {
             None => {

@@ -93,7 +93,7 @@ pub enum StartError {
         log: String,
     },
     /// It did not listen in time, and was killed.
-    #[error("node {node} did not listen within {deadline:?}; the last lines of its log:\n{log}")]
+    #[error("node {node} was not ready within {deadline:?}; the last lines of its log:\n{log}")]
     Silent {
         /// The node.
         node: NodeId,

@@ -49,7 +49,8 @@ pub struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct System {
-    pub kind: Spanned<SystemKind>,
+    #[serde(default)]
+    pub kind: SystemKind,
     pub bin: Option<Spanned<String>>,
     pub reads: Option<Spanned<EtcdReads>>,
 }

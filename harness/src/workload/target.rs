@@ -54,10 +54,11 @@ pub enum EtcdReads {
 }
 
 /// The kinds by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum SystemKind {
     /// The store of this project.
+    #[default]
     Store,
     /// etcd, version 3.
     Etcd,
@@ -199,7 +200,7 @@ pub(super) fn check(table: Option<file::System>, folder: &Path) -> Result<System
     let meaningless = |place, key: &str, help: &str| {
         Err(Fault::new(place, format!("`{key}` has no meaning for this target"), "here").help(help))
     };
-    match (kind.get_ref(), bin, reads) {
+    match (kind, bin, reads) {
         (SystemKind::Store, Some(bin), _) => {
             meaningless(bin.span(), "bin", "the store's nodes are the harness itself: remove this line")
         }
