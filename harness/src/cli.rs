@@ -14,7 +14,7 @@ use store::config::NodeConfig;
 use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
 
 use crate::{
-    campaign::{self, command::CampaignArguments},
+    campaign::{self, command::CampaignArguments, merge::MergeArguments},
     clock::boottime_ns,
     export::{self, ExportArguments},
     inspect::{self, InspectArguments},
@@ -52,6 +52,8 @@ enum Command {
     Sim(SimArguments),
     /// Goes through all workloads of folders in simulated time: what fails, and whether every planted bug is found.
     Campaign(CampaignArguments),
+    /// Puts the shards of a campaign together: one table, one exit code.
+    Merge(MergeArguments),
     /// Makes a plan that fails in simulation as small as it goes: the same violation with fewer faults, operations, nodes.
     Shrink(ShrinkArguments),
     /// Writes `report.html` in the folders of old runs anew, from what they have recorded.
@@ -142,7 +144,7 @@ struct RunArguments {
 }
 
 /// Exit code after Ctrl-C.
-const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Runs what the command line says.
 pub fn main() -> ExitCode {
@@ -154,6 +156,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(arguments)) => run_all(&arguments),
         Some(Command::Sim(arguments)) => sim::command::main(&arguments),
         Some(Command::Campaign(arguments)) => campaign::command::main(&arguments),
+        Some(Command::Merge(arguments)) => campaign::merge::main(&arguments),
         Some(Command::Shrink(arguments)) => shrink::command::main(&arguments),
         Some(Command::Report { folders }) => draw(&folders),
         Some(Command::Inspect(arguments)) => inspect::main(&arguments),
@@ -430,16 +433,18 @@ fn again(path: &Path, arguments: &RunArguments) -> String {
 }
 
 fn options(arguments: &RunArguments) -> anyhow::Result<run::Options> {
+    let node_command = node_command()?;
+    Ok(run::Options { results: arguments.out.clone(), node_command, quiet: arguments.quiet })
+}
+
+/// The command that becomes a node: this program.
+pub(crate) fn node_command() -> anyhow::Result<Vec<String>> {
     let program =
         std::env::current_exe().context("cannot find this program, which is also the nodes' program")?;
     let program = program.into_os_string().into_string();
     let program =
         program.map_err(|path| anyhow::anyhow!("this program's path is not text: {}", path.display()))?;
-    Ok(run::Options {
-        results: arguments.out.clone(),
-        node_command: vec![program, "node".to_owned()],
-        quiet: arguments.quiet,
-    })
+    Ok(vec![program, "node".to_owned()])
 }
 
 /// A range of seeds.

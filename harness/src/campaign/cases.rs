@@ -9,8 +9,8 @@ use std::{
 
 use crate::{sim::Case, workload::ExpectedVerdict};
 
-/// Every workload and plan of these files and folders that can be simulated, each once, in the order of their paths but those that expect a
-/// violation first, since they are over soon; workloads under these seeds.
+/// Every workload and plan of these files and folders that can be simulated, each once, in the order of their paths, but plans
+/// first and then those that expect a violation, since they are over soon; workloads under these seeds.
 pub fn load(paths: &[PathBuf], seeds: &Range<u64>) -> Result<Vec<Case>, String> {
     let mut found = BTreeMap::new();
     for path in paths {
@@ -21,7 +21,7 @@ pub fn load(paths: &[PathBuf], seeds: &Range<u64>) -> Result<Vec<Case>, String> 
         }
     }
     let mut cases: Vec<Case> = found.into_values().collect();
-    cases.sort_by_key(|case| case.plan.expect.verdict != ExpectedVerdict::Violation);
+    cases.sort_by_key(|case| (!case.is_plan(), case.plan.expect.verdict != ExpectedVerdict::Violation));
     Ok(cases)
 }
 

@@ -1,60 +1,40 @@
 //! Campaigns: every workload of some folders, in simulated time, seed after seed as long as the time lasts.
 //!
-//! A negative workload is over as soon as a seed shows what it expects; what fails is shrunk. Any other workload takes its share
-//! of the time. The table says of each planted bug whether it was reached, which check found it and after how many seeds, and
-//! how small the plan is that still shows it.
+//! A negative workload is over as soon as a seed shows what it expects; what fails is shrunk. Any other workload goes on, block
+//! of seeds after block. The table says of each planted bug whether it was reached, which check found it and after how many seeds,
+//! and how small the plan is that still shows it. Several campaigns can share the work, be killed, go on, and be merged.
 //!
 //! | file | |
 //! |---|---|
 //! | `cases` | the workloads of files and folders |
-//! | `hunt` | the seeds of one workload, until something is found or its time is up |
-//! | `table` | what is printed |
-//! | `junit` | the same for a CI server |
-//! | `command` | the command line |
+//! | `list` | what is done in which order, and by which shard |
+//! | `hunt`, `shape`, `coverage` | one piece of it: what its seeds find, how small that is, what they contained |
+//! | `real` | a workload on real processes |
+//! | `canary` | whether it would see that anything is wrong |
+//! | `record` | `campaign.json`: all that was done so far |
+//! | `judge`, `failures` | what a record comes to; what went wrong in all of them |
+//! | `state` | what campaigns know from one night to the next |
+//! | `table`, `junit`, `markdown` | what is printed, the same for a CI server and for its summary |
+//! | `finish` | what both command lines write and print at the end |
+//! | `command`, `merge` | the command lines |
 
+mod canary;
 mod cases;
 pub mod command;
+mod coverage;
+mod failures;
+mod finish;
 mod hunt;
+mod judge;
 mod junit;
+mod list;
+mod markdown;
+pub mod merge;
+mod real;
+mod record;
+mod shape;
+mod state;
 mod table;
-
-use std::time::Duration;
-
-use crate::shrink::{Kind, Size};
-
-/// How the seeds of one workload went.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// The workload: its file, with its place in the folder that was searched.
-    pub workload: String,
-    /// Its planted bug, if it has one.
-    pub mutant: Option<String>,
-    /// How often the planted bug was reached, in all seeds.
-    pub reached: u64,
-    /// Seeds that were run.
-    pub seeds: u64,
-    /// What was found first, if anything was.
-    pub found: Option<Found>,
-    /// Whether that is what the workload expects.
-    pub verdict: Verdict,
-    /// Why, in words.
-    pub words: String,
-    /// How long the seeds took.
-    pub took: Duration,
-}
-
-/// What a seed has shown.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// The seed.
-    pub seed: u64,
-    /// The check, and the invariant.
-    pub kind: Kind,
-    /// How small the plan is that still shows it, if it was shrunk, and how long that took.
-    pub shrunk: Option<(Size, Duration)>,
-    /// How to see it again.
-    pub again: String,
-}
 
 /// How a workload of a campaign went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +57,16 @@ impl Verdict {
             Self::Unexpected => 1,
             Self::Undecided => 3,
             Self::Failed => crate::report::FAILED,
+        }
+    }
+
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Expected => "as expected",
+            Self::Unexpected => "not as expected",
+            Self::Undecided => "undecided",
+            Self::Failed => "failed",
         }
     }
 }

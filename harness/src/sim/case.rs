@@ -55,6 +55,17 @@ impl Case {
         self.group.join(file).to_string_lossy().into_owned()
     }
 
+    /// A workload that is no file.
+    pub fn built_in(name: &str, workload: Workload, seeds: Range<u64>) -> Result<Self, String> {
+        let plan = Plan::new(workload.clone(), seeds.start);
+        Self::of(Path::new(name), plan, seeds, Some(workload))
+    }
+
+    /// Whether the file is a plan, which has one seed.
+    pub fn is_plan(&self) -> bool {
+        self.workload.is_none()
+    }
+
     /// Whether a file is for a system that can be simulated, as far as can be told: what cannot be read is told by [`load`](Self::load).
     pub fn can_be_simulated(path: &Path) -> bool {
         workload::load(path).map_or(true, |workload| workload.system.is_store())

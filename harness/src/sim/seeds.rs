@@ -1,6 +1,7 @@
 //! Runs of many seeds, side by side, and each seed twice if that is asked for.
 
 use std::{
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Mutex, Once, PoisonError,
@@ -15,6 +16,7 @@ use super::{Options, Stats, verdict::Judgement, watch::Finding, world::World};
 use crate::{
     panics,
     plan::Plan,
+    report::took_effect,
     statements::Evidence,
     workload::{CheckName, Consistency},
 };
@@ -34,6 +36,8 @@ pub struct Outcome {
     pub diverged: bool,
     /// What it contained.
     pub stats: Stats,
+    /// Faults that took effect, by what workloads call them.
+    pub faults: BTreeMap<String, u64>,
     /// What happened, if that was asked for.
     pub tale: Vec<String>,
 }
@@ -44,8 +48,13 @@ pub fn run(plan: &Plan, options: &Options) -> Outcome {
     let mut world = carry_out(plan, options);
     let mut judgement = Judgement { findings: std::mem::take(&mut world.findings), ..Judgement::default() };
     let records = std::mem::take(&mut world.watch.records);
+    let mut faults = BTreeMap::new();
     match History::from_records(records) {
         Ok(history) => {
+            for fault in history.faults.iter().filter(|fault| fault.begins) {
+                *faults.entry(fault.action.clone()).or_default() +=
+                    u64::from(took_effect(fault, &history.faults));
+            }
             match plan.checks.consistency {
                 Consistency::Linearizable => judgement.linearizable(&history),
                 Consistency::Sequential => judgement.sequential(&history),
@@ -75,6 +84,7 @@ pub fn run(plan: &Plan, options: &Options) -> Outcome {
         failed: None,
         diverged: false,
         stats: world.stats,
+        faults,
         tale: world.tale.take().unwrap_or_default(),
     }
 }

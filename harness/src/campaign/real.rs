@@ -1,0 +1,152 @@
+//! Workloads on real processes, one run at a time, at the end of a campaign.
+//!
+//! Which of them is a list, too, that follows from the workloads and the state alone: what is new first, then what was run the
+//! longest ago, as many as fit into the time by what their plans say. Of a run that fails two more of the same plan are made:
+//! processes never interleave in the same way twice, and in how many of them it fails says where to look.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, Result};
+
+use super::record::{Block, Class, Note, Record};
+use crate::{
+    clock::boottime_ns,
+    plan::Plan,
+    report::{FAILED, Report, Status, name_of},
+    run::{self, Ended},
+    sim::Case,
+    terminal::for_shell,
+    workload::ExpectedVerdict,
+};
+
+/// What boot, heal, final reads and checks take, about.
+const BESIDE: Duration = Duration::from_secs(8);
+
+/// Runs of a plan that fails.
+const RUNS: u64 = 3;
+
+/// The user has stopped it all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interrupted;
+
+/// The workloads that are run, by their places: those that expect to be valid, the lowest `rank` first.
+pub fn chosen(cases: &[Case], time: Duration, rank: impl Fn(&Case) -> u64) -> Vec<usize> {
+    let valid =
+        |case: &Case| case.plan.expect.verdict == ExpectedVerdict::Valid && case.plan.test.mutant.is_none();
+    let mut places: Vec<usize> =
+        (0..cases.len()).filter(|place| valid(&cases[*place]) && !cases[*place].is_plan()).collect();
+    places.sort_by_key(|place| rank(&cases[*place]));
+    let mut left = time;
+    places.retain(|place| {
+        let fits = left.checked_sub(lasts(&cases[*place]));
+        left = fits.unwrap_or(left);
+        fits.is_some()
+    });
+    places
+}
+
+/// How long a run of it takes, about.
+pub fn lasts(case: &Case) -> Duration {
+    let phases = &case.plan.phases;
+    phases.warm_up.0 + phases.faults.0 + phases.quiesce.0 + BESIDE
+}
+
+/// Runs a seed of a workload on real processes, and writes down what comes of it.
+pub fn run(case: &Case, seed: u64, out: &Path, record: &mut Record) -> Result<(), Interrupted> {
+    let began = boottime_ns();
+    let plan = case.plan(seed);
+    let again = format!("cargo run --release -p harness -- {} --seed {seed}", for_shell(&case.path));
+    let mut failing: Option<Class> = None;
+    for attempt in 1..=RUNS {
+        let code = match once(&plan, &again, &out.join(&case.group)) {
+            Ok(Ended::Interrupted(_)) => return Err(Interrupted),
+            Ok(Ended::Checked(report)) => take(&report, record, &mut failing),
+            Err(error) => {
+                record.failed(Note { seed, words: format!("{error:#}") });
+                FAILED
+            }
+        };
+        if attempt == 1 && code != 1 {
+            break;
+        }
+    }
+    if let Some(mut class) = failing {
+        class.words = format!("{}; {} of {RUNS} runs of this plan fail", class.words, class.count);
+        class.count = 1;
+        record.found(class);
+    }
+    record.took_ms += (boottime_ns() - began) / 1_000_000;
+    // nothing that two runs have in common
+    record.blocks.push(Block { first: seed, seeds: 1, fingerprint: String::new() });
+    Ok(())
+}
+
+fn once(plan: &Plan, again: &str, results: &Path) -> Result<Ended> {
+    let options =
+        run::Options { results: results.to_owned(), node_command: crate::cli::node_command()?, quiet: true };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(run::run(plan.clone(), again.to_owned(), &options))
+}
+
+/// Writes down what came of one run; its exit code.
+fn take(report: &Report, record: &mut Record, failing: &mut Option<Class>) -> u8 {
+    let seed = report.seed;
+    for fault in &report.figures.faults {
+        let took_effect = !fault.nodes.is_empty() && fault.struck != Some(0);
+        *record.coverage.entry(format!("fault {}", fault.action)).or_default() += u64::from(took_effect);
+    }
+    let note = || Note { seed, words: report.words.clone() };
+    match report.exit_code {
+        0 => {}
+        1 => {
+            let by = report.checks.iter().find(|check| check.status == Status::Violation);
+            let count = failing.as_ref().map_or(0, |class| class.count) + 1;
+            let first = failing.take().unwrap_or_else(|| Class {
+                kind: by.map_or("nothing that is expected", |check| name_of(check.name)).to_owned(),
+                shape: None,
+                expected: false,
+                count: 0,
+                seeds: vec![seed],
+                words: report.words.clone(),
+                size: None,
+                shrink_ms: 0,
+                again: report.again.clone(),
+                plan: None,
+            });
+            *failing = Some(Class { count, ..first });
+        }
+        3 => record.undecided(note()),
+        _ => record.failed(note()),
+    }
+    report.exit_code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload;
+
+    #[test]
+    fn as_many_are_chosen_as_there_is_time_for_by_their_rank() {
+        let case = |name: &str, more: &str| {
+            let text = format!(
+                "[cluster]\nnodes = 3\npartitions = [{{}}]\nlease = 'off'\n\
+                [phases]\nwarm_up = '1s'\nfaults = '10s'\nquiesce = '1s'\n{more}"
+            );
+            let workload =
+                workload::parse(Path::new("w.toml"), &text).unwrap_or_else(|told| panic!("{told}"));
+            Case::built_in(name, workload, 0..9).expect("it can be simulated")
+        };
+        let cases = [
+            case("a", ""),
+            case("negative", "[expect]\nverdict = 'violation'\n"),
+            case("b", ""),
+            case("c", ""),
+        ];
+        let rank = |case: &Case| u64::from(case.name() != "c");
+        assert_eq!(chosen(&cases, Duration::from_secs(39), rank), [3]);
+        assert_eq!(chosen(&cases, Duration::from_secs(40), rank), [3, 0]);
+        assert_eq!(chosen(&cases, Duration::from_secs(90), rank), [3, 0, 2]);
+        assert_eq!(chosen(&cases, Duration::ZERO, rank), [0; 0]);
+    }
+}
