@@ -216,7 +216,7 @@ fn the_command_line_tells_verdicts_by_exit_codes() {
     assert_eq!(report["keys"][0]["verdict"], "violation");
     assert_eq!(report["keys"][0]["operations"], serde_json::json!([0, 1]));
 
-    let hard = ["1 30 put a", "2 31 put b", "3 32 put a", "34 35 get b", "36 37 get b"];
+    let hard = ["1 30 put a", "2 31 put b", "3 32 put a", "4 33 get b", "34 35 get a"];
     write(&path, &drawn(None, &hard));
     let output = run(&["check", file, "--memory-limit", "1"]);
     assert_eq!(output.status.code(), Some(3));
