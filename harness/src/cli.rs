@@ -126,7 +126,8 @@ struct RunArguments {
     /// shipped for it.
     #[arg(long, value_name = "KIND", conflicts_with = "plans")]
     target: Option<SystemKind>,
-    /// The program of a node, in place of what the workload says: for etcd its path, for maelstrom a command of the shell.
+    /// The program of a node, in place of what the workload says: for etcd and redis its path, for maelstrom one command, which
+    /// the shell runs by `exec`.
     #[arg(long, value_name = "COMMAND")]
     bin: Option<String>,
     /// Where results go.
@@ -397,6 +398,11 @@ fn run_by(system: &mut System, path: &Path, arguments: &RunArguments) -> Result<
         ));
     }
     match (&arguments.bin, system) {
+        (None, System::Maelstrom { folder: Some(folder), .. })
+            if !folder.as_os_str().is_empty() && !folder.is_dir() =>
+        {
+            Err("error: which program is a node? Say `--bin \"python3 your_node.py\"`".to_owned())
+        }
         (None, _) => Ok(()),
         (Some(_), System::Store) => Err(format!(
             "error: `--bin` has no meaning for {}: the store's nodes are this program",

@@ -169,6 +169,51 @@ fn what_a_node_does_wrong_is_told() {
     assert_ends(&run("sh -c 'kill -9 $$'"), 4, "was killed by signal 9 before it listened");
 }
 
+/// Everything is done by the first node; the others hand requests on to it as they are, so that it answers the client itself.
+const HANDS_ON: &str = r#"
+import json, sys
+name, values = None, {}
+def send(src, dest, body):
+    print(json.dumps({"src": src, "dest": dest, "body": body}), flush=True)
+for line in sys.stdin:
+    message = json.loads(line)
+    body = message["body"]
+    kind, key = body["type"], body.get("key")
+    answer = {"type": kind + "_ok", "in_reply_to": body["msg_id"]}
+    if kind == "init":
+        name = body["node_id"]
+    elif name != "n1":
+        send(message["src"], "n1", body)
+        continue
+    elif kind == "read":
+        answer["value"] = values.get(key)
+    elif kind == "cas" and values.get(key) != body["from"]:
+        answer = {"type": "error", "code": 22, "text": "another", "in_reply_to": body["msg_id"]}
+    else:
+        values[key] = body["value"] if kind == "write" else body["to"]
+    send(name, message["src"], answer)
+"#;
+
+#[test]
+fn a_request_that_is_handed_on_is_answered_by_another_node() {
+    if !there_is("python3") {
+        return;
+    }
+    let calm = MAELSTROM.replace("frame-duplicate", "frame-drop");
+    let place = Place::new(
+        &calm.replace("[require]", "[require]\nfinal_reads = true").replace("final_reads = false", ""),
+    );
+    fs::write(place.0.path().join("node.py"), HANDS_ON).expect("written");
+    // the shell stays the node's parent, and is what is signalled first
+    let node = place.0.path().join("node.py");
+    let output = place.run(&["--bin", &format!("sh -c 'python3 {}; true'", node.display())]);
+    assert_ends(&output, 0, "VERDICT valid");
+    let history = fs::read_to_string(place.latest().join("history.jsonl")).expect("a history");
+    assert!(history.contains(r#""node":3,"type":"ok""#), "the third node's requests were never answered");
+    let left = Command::new("pgrep").args(["-f", &place.0.path().display().to_string()]).output();
+    assert!(left.is_ok_and(|left| left.stdout.is_empty()), "a node has outlived the run");
+}
+
 #[test]
 fn a_node_that_never_answers_decides_nothing() {
     if !there_is("python3") {

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use store::{api::NodeId, node::control::Command};
 use tokio::{
     io::AsyncWriteExt,
@@ -105,7 +105,7 @@ impl Process {
             .map_or(("", &launch.command[..]), |(program, rest)| (program.as_str(), rest));
         let failed = |source| StartError::Spawn { node, program: program.to_owned(), source };
         let mut child = tokio::process::Command::new(program);
-        child.args(arguments);
+        child.args(arguments).envs(launch.environment.iter().map(|(name, value)| (name, value)));
         child.stdin(launch.input.pipe()).stdout(Stdio::piped()).stderr(log_file);
         let Spawned { mut child, handle } = spawner.spawn(child).await.map_err(failed)?;
         let (mut input, Some(output), Some(id)) = (child.stdin.take(), child.stdout.take(), child.id())
@@ -136,13 +136,13 @@ impl Process {
             self.killed.store(true, Ordering::Relaxed);
         }
         // an error says that it has ended
-        let _ = pidfd_send_signal(&self.handle, Signal::KILL);
+        let _ = self.send(Signal::KILL);
     }
 
     /// Kills it for what it did: nobody had planned that.
     pub(super) fn kill_as_found(&self) {
         // an error says that it has ended
-        let _ = pidfd_send_signal(&self.handle, Signal::KILL);
+        let _ = self.send(Signal::KILL);
     }
 
     /// Its end by SIGKILL is no surprise from now on.
@@ -266,7 +266,17 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal, action: &'static str) -> Result<(), ControlError> {
-        pidfd_send_signal(&self.handle, signal).map_err(|error| self.failed(action, error.into()))
+        self.send(signal).map_err(|error| self.failed(action, error.into()))
+    }
+
+    /// To the process, and to its children, if it has some: it leads a group.
+    fn send(&self, signal: Signal) -> rustix::io::Result<()> {
+        pidfd_send_signal(&self.handle, signal)?;
+        if let Some(group) = Pid::from_raw(self.id as i32) {
+            // an error says that nobody is left
+            let _ = kill_process_group(group, signal);
+        }
+        Ok(())
     }
 
     fn failed(&self, action: &'static str, source: io::Error) -> ControlError {

@@ -25,16 +25,18 @@ use ::store::{
     routes::Entry,
 };
 use anyhow::{Context, Result};
-use checker::history::Function;
+use checker::history::{Function, OpResult};
 use futures::future::BoxFuture;
 use tokio::{
+    io::{copy, sink},
     net::TcpSocket,
     process::{ChildStdin, ChildStdout},
+    time::sleep,
 };
 
 pub use crate::cluster::Says;
 use crate::{
-    history_writer::Finished,
+    history_writer::{Ended, Finished},
     plan::Plan,
     proxy::{Network, Protocol},
     workload::System,
@@ -123,6 +125,8 @@ pub struct Launch {
     pub command: Vec<String>,
     /// Where it will listen, if that is known before it does.
     pub listens: Option<Listens>,
+    /// Variables of its environment, beside the harness's own.
+    pub environment: Vec<(String, String)>,
     /// What is written to its standard input.
     pub input: Input,
     /// It is to die by itself.
@@ -170,8 +174,10 @@ pub struct Pipes {
 
 /// A client, which asks one thing at a time.
 pub trait Client: Send {
-    /// The node that is asked first from this place.
-    fn first(&self, place: Place) -> NodeId;
+    /// The node that is asked first from this place: the one that is named, for a client that cannot tell who leads.
+    fn first(&self, place: Place) -> NodeId {
+        place.node()
+    }
 
     /// Asks, for as long as `limit` at most. What may have happened must not be [`Ended::Fail`](crate::history_writer::Ended).
     fn call<'a>(
@@ -197,12 +203,53 @@ pub struct Place {
 }
 
 impl Place {
-    /// The node of a client that cannot tell who leads.
+    /// The node that is named.
     pub fn node(self) -> NodeId {
         match self.entry {
             Entry::At(node) | Entry::Leader(node) => node,
         }
     }
+}
+
+/// What `node` answered, where that is all that it tells: the value read or seen (`None`: there is none), whether it swapped.
+pub(crate) fn answered(node: NodeId, returned: Option<String>, swapped: Option<bool>) -> Ended {
+    Ended::Ok(OpResult {
+        returned,
+        swapped,
+        version: 0,
+        index: None,
+        leader: node,
+        ballot: String::new(),
+        fast: false,
+        local: false,
+    })
+}
+
+/// How often a node that starts is asked whether it serves clients.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Follows a process that says nothing which is needed: it serves clients as soon as `is_ready` is true.
+pub(crate) fn until_ready<F>(
+    mut pipes: Pipes,
+    says: Says,
+    is_ready: impl Fn() -> F + Send + Sync + 'static,
+) -> BoxFuture<'static, ()>
+where
+    F: Future<Output = bool> + Send,
+{
+    Box::pin(async move {
+        let serves = async {
+            while !is_ready().await {
+                sleep(LOOK).await;
+            }
+            says.open();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = async { copy(&mut pipes.output, &mut sink()).await } => {}
+            () = serves => {}
+        }
+    })
 }
 
 /// A port that stays ours until this is dropped: a socket that is bound to it, and never listens. Who listens there must say

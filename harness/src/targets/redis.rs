@@ -12,23 +12,23 @@ use std::{
     time::Duration,
 };
 
-use checker::history::{Function, Key, OpResult, Trip};
+use checker::history::{Function, Key, Trip};
 use futures::future::BoxFuture;
 use store::api::NodeId;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpSocket, TcpStream},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
-use super::{Client, Launch, Listens, Pipes, Place, Says, Target, reserved};
+use super::{Client, Launch, Listens, Pipes, Place, Says, Target, answered, reserved, until_ready};
 use crate::history_writer::{Ended, Finished};
 
 /// The first of the nodes, which alone writes.
 const PRIMARY: NodeId = 1;
 
-/// How often a node that starts is asked whether it serves clients.
-const LOOK: Duration = Duration::from_millis(50);
+/// How long a node that starts may take to say whether it serves clients.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Swaps if the value is the expected one (an empty list of these: if there is none); otherwise returns what it is.
 const SWAP: &str = "local seen = redis.call('GET', KEYS[1]) \
@@ -84,22 +84,11 @@ impl Target for Redis {
         })
     }
 
-    fn follow(&self, mut pipes: Pipes, says: Says) -> BoxFuture<'static, ()> {
+    fn follow(&self, pipes: Pipes, says: Says) -> BoxFuture<'static, ()> {
         let address = self.nodes[&says.node()].0;
-        Box::pin(async move {
-            let serves = async {
-                // it says LOADING while it reads its disk
-                while !matches!(timeout(LOOK, Line::open(address)).await, Ok(Ok(_))) {
-                    sleep(LOOK).await;
-                }
-                says.open();
-                std::future::pending::<()>().await;
-            };
-            tokio::select! {
-                // its log, which says nothing that is needed
-                _ = async { copy(&mut pipes.output, &mut tokio::io::sink()).await } => {}
-                () = serves => {}
-            }
+        // it says LOADING while it reads its disk
+        until_ready(pipes, says, move || async move {
+            matches!(timeout(PATIENCE, Line::open(address)).await, Ok(Ok(_)))
         })
     }
 
@@ -152,35 +141,19 @@ impl RedisClient {
             (Function::Get { .. }, Answer::Value(value)) => (value, None),
             (Function::Cas { .. }, Answer::Value(seen)) => (seen, Some(false)),
             (Function::Cas { .. }, Answer::Done) => (None, Some(true)),
-            (_, Answer::Done) => (None, None),
+            (Function::Put { .. } | Function::Delete { .. }, Answer::Done) => (None, None),
             // a replica writes nothing, and neither does who loads
             (_, Answer::Error(words)) if words.starts_with("READONLY") || words.starts_with("LOADING") => {
                 return Ended::Fail(words);
             }
             (_, Answer::Error(words)) => return Ended::Info(words),
-            (_, Answer::Value(value)) => {
-                return Ended::Info(format!("an answer that means nothing here: {value:?}"));
-            }
+            _ => return Ended::Info("an answer that means nothing here".to_owned()),
         };
-        let (version, ballot) = (0, String::new());
-        Ended::Ok(OpResult {
-            returned,
-            swapped,
-            version,
-            index: None,
-            leader: node,
-            ballot,
-            fast: false,
-            local: false,
-        })
+        answered(node, returned, swapped)
     }
 }
 
 impl Client for RedisClient {
-    fn first(&self, place: Place) -> NodeId {
-        place.node()
-    }
-
     fn call<'a>(
         &'a mut self,
         place: Place,

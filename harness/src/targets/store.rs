@@ -93,7 +93,8 @@ impl Target for Store {
         std::fs::write(&path, serde_json::to_string_pretty(&*config)?)?;
         let mut command = self.command.clone();
         command.extend(["--config".to_owned(), path.to_string_lossy().into_owned()]);
-        Ok(Launch { command, listens: None, input: Input::Commands, doomed: config.test.die_in_recovery })
+        let doomed = config.test.die_in_recovery;
+        Ok(Launch { command, input: Input::Commands, doomed, ..Launch::default() })
     }
 
     fn follow(&self, pipes: Pipes, says: Says) -> BoxFuture<'static, ()> {

@@ -251,6 +251,9 @@ pub(super) fn check_file(system: &System, source: &str, file: &file::File) -> Re
     if *file.clients.entry.get_ref() == Entry::Leader {
         return refuse(file.clients.entry.span(), "entry = \"leader\"");
     }
+    if file.clients.sessions {
+        return refuse(file.clients.entry.span(), "sessions");
+    }
     for statement in &file.expect.that {
         let says = &statement.get_ref().says;
         if !matches!(says.get_ref(), file::Says::Silence | file::Says::Progress | file::Says::Writes) {

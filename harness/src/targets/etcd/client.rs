@@ -53,8 +53,8 @@ impl EtcdClient {
         let (path, body) = self.question(function);
         match self.post(node, path, &body, deadline).await {
             Ok((200, answer)) => meaning(node, function, &answer),
-            // invalid as it was asked
-            Ok((400, answer)) => Ended::Fail(words(&answer)),
+            // invalid as it was asked, so nobody did it (gRPC's code 3)
+            Ok((400, answer)) if answer["code"] == 3 => Ended::Fail(words(&answer)),
             Ok((_, answer)) => Ended::Info(words(&answer)),
             Err(Lost::Unasked(words)) => Ended::Fail(words),
             Err(Lost::Unknown(words)) => Ended::Info(words),
@@ -121,10 +121,6 @@ impl EtcdClient {
 }
 
 impl Client for EtcdClient {
-    fn first(&self, place: Place) -> NodeId {
-        place.node()
-    }
-
     fn call<'a>(
         &'a mut self,
         place: Place,
@@ -177,7 +173,8 @@ async fn answer(http: &mut Http, request: Request<Full<Bytes>>) -> Result<(u16, 
 /// What an answer says of the operation. Numbers are texts there, and what is zero or false is left out.
 fn meaning(node: NodeId, function: &Function, answer: &Value) -> Ended {
     let value = |range: &Value| match range["kvs"].as_array().map(Vec::as_slice) {
-        None | Some([]) => Ok((None, 0)),
+        None | Some([]) if range["header"].is_object() => Ok((None, 0)),
+        None | Some([]) => Err(format!("an answer that means nothing here: {answer}")),
         // an empty value is left out
         Some([pair, ..]) => decoded(pair.get("value")).map(|value| (Some(value), version(pair))),
     };
@@ -242,6 +239,7 @@ mod tests {
         let found = json!({ "header": { "raft_term": "2" }, "kvs": [pair], "count": "1" });
         assert_eq!(result(&get, &found), Some((Some("a".to_owned()), None, 4)));
         assert_eq!(result(&get, &json!({ "header": {} })), Some((None, None, 0)), "absent");
+        assert_eq!(result(&get, &json!({})), None, "no answer to this");
         let empty = json!({ "kvs": [{ "key": "MQ==", "version": "1" }] });
         assert_eq!(
             result(&get, &empty),
@@ -256,5 +254,10 @@ mod tests {
         assert_eq!(result(&cas, &refused), Some((Some("a".to_owned()), Some(false), 4)));
         let absent = json!({ "responses": [{ "response_range": { "header": {} } }] });
         assert_eq!(result(&cas, &absent), Some((None, Some(false), 0)));
+        assert_eq!(
+            result(&cas, &json!({ "responses": [{ "responseRange": {} }] })),
+            None,
+            "of another version"
+        );
     }
 }

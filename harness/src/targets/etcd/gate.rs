@@ -36,7 +36,7 @@ impl Gate {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let task = tokio::spawn(accept_all(listener, links, processes)).abort_handle();
+        let task = tokio::spawn(accept_all((listener, address), links, processes)).abort_handle();
         Ok(Self { address, task })
     }
 
@@ -52,13 +52,17 @@ impl Drop for Gate {
     }
 }
 
-async fn accept_all(listener: TcpListener, links: BTreeMap<NodeId, SocketAddr>, processes: Arc<Processes>) {
+async fn accept_all(
+    (listener, own): (TcpListener, SocketAddr),
+    links: BTreeMap<NodeId, SocketAddr>,
+    processes: Arc<Processes>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, from)) = accepted else { continue };
-                let dialer = processes.owner(from).ok().flatten();
+                let dialer = processes.owner(from, own).ok().flatten();
                 // a stranger, or a process that has died since
                 let Some(link) = dialer.and_then(|node| links.get(&node)) else { continue };
                 connections.spawn(carry(stream, *link));
@@ -89,9 +93,9 @@ impl Processes {
         lock(&self.0).insert(node, process);
     }
 
-    /// The node whose process holds the socket at this end of a connection; `None`: none of them does.
-    fn owner(&self, socket: SocketAddr) -> io::Result<Option<NodeId>> {
-        let Some(inode) = inode(&fs::read_to_string("/proc/net/tcp")?, socket) else { return Ok(None) };
+    /// The node whose process holds the end of a connection from one address to another; `None`: none of them does.
+    fn owner(&self, from: SocketAddr, to: SocketAddr) -> io::Result<Option<NodeId>> {
+        let Some(inode) = inode(&fs::read_to_string("/proc/net/tcp")?, from, to) else { return Ok(None) };
         let link = format!("socket:[{inode}]");
         let processes = lock(&self.0).clone();
         let holds = |process: &u32| {
@@ -104,16 +108,22 @@ impl Processes {
     }
 }
 
-/// The inode of the socket with this local address, in the table that the kernel shows as `/proc/net/tcp`.
-fn inode(table: &str, local: SocketAddr) -> Option<u64> {
-    let SocketAddr::V4(local) = local else { return None };
-    // addresses stand there as the bytes of memory, ports as numbers
-    let wanted = format!("{:08X}:{:04X}", u32::from_ne_bytes(local.ip().octets()), local.port());
+/// The inode of the socket with these addresses, its own first, in the table that the kernel shows as `/proc/net/tcp`. Connections
+/// to different places may have one local address.
+fn inode(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<u64> {
+    let wanted = [shown(local)?, shown(remote)?];
     table.lines().find_map(|line| {
-        let mut fields = line.split_whitespace();
-        let of_socket = fields.nth(1) == Some(&wanted);
-        fields.nth(7).filter(|_| of_socket)?.parse().ok().filter(|inode| *inode > 0)
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let addresses = fields.get(1..3)?;
+        let inode = fields.get(9).filter(|_| addresses == wanted)?;
+        inode.parse().ok().filter(|inode| *inode > 0)
     })
+}
+
+/// An address as it stands there: the bytes of memory, and the port as a number.
+fn shown(address: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(address) = address else { return None };
+    Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port()))
 }
 
 #[cfg(test)]
@@ -149,9 +159,11 @@ mod tests {
     fn the_kernel_s_table_is_read() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
                      0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0\n   \
-                     1: 0100007F:1F91 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0\n";
+                     1: 0100007F:1F91 0100007F:1F8F 01 00000000:00000000 00:00000000 00000000     0        0 4713 1 0\n   \
+                     2: 0100007F:1F91 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0\n";
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        assert_eq!(inode(table, local(8081)), Some(4712));
-        assert_eq!(inode(table, local(8082)), None);
+        assert_eq!(inode(table, local(8081), local(8080)), Some(4712));
+        assert_eq!(inode(table, local(8081), local(8079)), Some(4713), "one port, another place");
+        assert_eq!(inode(table, local(8082), local(8080)), None);
     }
 }

@@ -12,24 +12,16 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use futures::future::BoxFuture;
 use store::api::NodeId;
-use tokio::{
-    io::copy,
-    net::{TcpSocket, TcpStream},
-    time::sleep,
-};
+use tokio::net::{TcpSocket, TcpStream};
 
-use super::{Client, Launch, Listens, Pipes, Says, Target, reserved};
+use super::{Client, Launch, Listens, Pipes, Says, Target, reserved, until_ready};
 use crate::workload::EtcdReads;
 use client::{EtcdClient, is_healthy};
 use gate::{Gate, Processes};
-
-/// How often a member that starts is asked whether it serves clients.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// A cluster of members.
 #[derive(Debug)]
@@ -99,23 +91,10 @@ impl Target for Etcd {
         Ok(Launch { command, listens: Some(*listens), ..Launch::default() })
     }
 
-    fn follow(&self, mut pipes: Pipes, says: Says) -> BoxFuture<'static, ()> {
+    fn follow(&self, pipes: Pipes, says: Says) -> BoxFuture<'static, ()> {
         self.processes.started(says.node(), says.process_id());
         let address = self.members[&says.node()].listens.clients;
-        Box::pin(async move {
-            let serves = async {
-                while !is_healthy(address).await {
-                    sleep(LOOK).await;
-                }
-                says.open();
-                std::future::pending::<()>().await;
-            };
-            tokio::select! {
-                // it logs to standard error; what it prints beside that says nothing
-                _ = async { copy(&mut pipes.output, &mut tokio::io::sink()).await } => {}
-                () = serves => {}
-            }
-        })
+        until_ready(pipes, says, move || is_healthy(address))
     }
 
     fn clients(&self, addresses: BTreeMap<NodeId, SocketAddr>, numbers: &[u64]) -> Vec<Box<dyn Client>> {

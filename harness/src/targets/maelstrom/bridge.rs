@@ -44,6 +44,8 @@ const STARTER: &str = "c0";
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Hello {
     pub(super) from: String,
+    /// How many connections it has dialed here before: answers take the last one, in whatever order they arrive.
+    pub(super) number: u64,
 }
 
 /// A connection.
@@ -60,7 +62,10 @@ pub(super) fn framed(stream: TcpStream) -> Line {
 pub(super) struct Bridge {
     says: Says,
     name: String,
+    /// What others send to the node: they wait if it does not read.
     to_node: mpsc::Sender<Bytes>,
+    /// What it causes itself: whoever reads what it prints never waits for it to read.
+    to_itself: mpsc::UnboundedSender<Bytes>,
     /// What goes to each other node.
     peers: BTreeMap<String, mpsc::Sender<Bytes>>,
     /// What goes to each client that has dialed.
@@ -71,7 +76,7 @@ pub(super) struct Bridge {
 }
 
 #[derive(Default)]
-struct Clients(Mutex<BTreeMap<String, mpsc::Sender<Bytes>>>);
+struct Clients(Mutex<BTreeMap<String, (u64, mpsc::Sender<Bytes>)>>);
 
 impl Bridge {
     /// Starts the node, and carries its messages until it prints no more or something that is no message.
@@ -86,7 +91,8 @@ impl Bridge {
         let own = name(says.node());
         let mut tasks = JoinSet::new();
         let (to_node, for_node) = mpsc::channel(QUEUE);
-        tasks.spawn(write_lines(input, for_node));
+        let (to_itself, from_itself) = mpsc::unbounded_channel();
+        tasks.spawn(write_lines(input, for_node, from_itself));
         let mut links = BTreeMap::new();
         for (peer, address) in peers {
             let (sender, messages) = mpsc::channel(QUEUE);
@@ -97,9 +103,9 @@ impl Bridge {
         let body = json!({ "type": "init", "msg_id": 1, "node_id": own, "node_ids": node_ids });
         let init = Message { src: STARTER.to_owned(), dest: own.clone(), body };
         // an error says that the node has ended
-        let _ = to_node.send(init.line()).await;
+        let _ = to_itself.send(init.line());
         let clients = Arc::default();
-        let bridge = Self { says, name: own, to_node, peers: links, clients, services, tasks };
+        let bridge = Self { says, name: own, to_node, to_itself, peers: links, clients, services, tasks };
         bridge.read_lines(output).await;
     }
 
@@ -129,7 +135,9 @@ impl Bridge {
         };
         let message: Message = serde_json::from_slice(line)
             .map_err(|error| format!("printed a line that is no message: {}: {error}", shown()))?;
-        if message.src != self.name {
+        // a node that hands a client's request on to another may leave it the client's
+        let handed_on = is_client(&message.src) && self.peers.contains_key(&message.dest);
+        if message.src != self.name && !handed_on {
             return Err(format!("printed a message that is not from {}: {}", self.name, shown()));
         }
         if message.dest == STARTER {
@@ -137,16 +145,16 @@ impl Bridge {
         }
         if let Some(answer) = self.services.answer(&message) {
             // an error says that the node has ended
-            let _ = self.to_node.send(answer.line()).await;
+            let _ = self.to_itself.send(answer.line());
             return Ok(());
         }
         let bytes = Bytes::copy_from_slice(line);
         if message.dest == self.name {
-            let _ = self.to_node.send(bytes).await;
+            let _ = self.to_itself.send(bytes);
         } else if let Some(peer) = self.peers.get(&message.dest) {
             // too many wait: this one is lost, as messages may be
             let _ = peer.try_send(bytes);
-        } else if message.dest.strip_prefix('c').is_some_and(|rest| rest.parse::<u64>().is_ok()) {
+        } else if is_client(&message.dest) {
             // its connection may be gone
             if let Some(client) = self.clients.of(&message.dest) {
                 let _ = client.try_send(bytes);
@@ -172,20 +180,38 @@ impl Bridge {
     }
 }
 
+fn is_client(name: &str) -> bool {
+    name.strip_prefix('c').is_some_and(|rest| rest.parse::<u64>().is_ok())
+}
+
 impl Clients {
     fn of(&self, name: &str) -> Option<mpsc::Sender<Bytes>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        let clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.get(name).map(|(_, answers)| answers.clone())
     }
 
-    /// From now on this is where the client is answered.
-    fn dialed(&self, name: String, answers: mpsc::Sender<Bytes>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name, answers);
+    /// From now on this is where the client is answered, unless it has dialed again since.
+    fn dialed(&self, Hello { from, number }: Hello, answers: mpsc::Sender<Bytes>) {
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if clients.get(&from).is_none_or(|(last, _)| *last <= number) {
+            clients.insert(from, (number, answers));
+        }
     }
 }
 
 /// Writes messages to the node, until it takes no more.
-async fn write_lines(mut input: ChildStdin, mut lines: mpsc::Receiver<Bytes>) {
-    while let Some(line) = lines.recv().await {
+async fn write_lines(
+    mut input: ChildStdin,
+    mut from_others: mpsc::Receiver<Bytes>,
+    mut from_itself: mpsc::UnboundedReceiver<Bytes>,
+) {
+    loop {
+        let line = tokio::select! {
+            biased;
+            line = from_itself.recv() => line,
+            line = from_others.recv() => line,
+        };
+        let Some(line) = line else { return };
         let mut whole = BytesMut::with_capacity(line.len() + 1);
         whole.extend_from_slice(&line);
         whole.extend_from_slice(b"\n");
@@ -208,7 +234,7 @@ async fn send_all(own: String, address: SocketAddr, mut messages: mpsc::Receiver
         };
         let Some(message) = message else { return };
         if line.is_none() {
-            line = dial(&own, address).await.ok();
+            line = dial(&own, 0, address).await.ok();
         }
         if let Some(there) = &mut line
             && there.send(message).await.is_err()
@@ -227,9 +253,9 @@ async fn until_broken(line: &mut Option<Line>) {
 }
 
 /// Connects, and says who dials.
-pub(super) async fn dial(own: &str, address: SocketAddr) -> io::Result<Line> {
+pub(super) async fn dial(own: &str, number: u64, address: SocketAddr) -> io::Result<Line> {
     let mut line = framed(TcpStream::connect(address).await?);
-    let hello = serde_json::to_vec(&Hello { from: own.to_owned() })?;
+    let hello = serde_json::to_vec(&Hello { from: own.to_owned(), number })?;
     line.send(Bytes::from(hello)).await?;
     Ok(line)
 }
@@ -252,13 +278,13 @@ async fn accept_all(listener: TcpListener, to_node: mpsc::Sender<Bytes>, clients
 /// One connection: the dialer is acknowledged, what it sends goes to the node, and a client's answers come back.
 async fn serve(mut line: Line, to_node: mpsc::Sender<Bytes>, clients: Arc<Clients>) {
     let Some(Ok(first)) = line.next().await else { return };
-    let Ok(Hello { from }) = serde_json::from_slice(&first) else { return };
+    let Ok(hello) = serde_json::from_slice::<Hello>(&first) else { return };
     if line.send(first.freeze()).await.is_err() {
         return;
     }
     let (answers, mut answered) = mpsc::channel(QUEUE);
-    if from.starts_with('c') {
-        clients.dialed(from, answers.clone());
+    if hello.from.starts_with('c') {
+        clients.dialed(hello, answers.clone());
     }
     loop {
         tokio::select! {

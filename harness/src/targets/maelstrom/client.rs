@@ -1,9 +1,12 @@
 //! A client of `lin-kv`.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use checker::history::{Function, Key, OpResult, Trip};
-use futures::{SinkExt, StreamExt, future::BoxFuture};
+use checker::history::{Function, Key, Trip};
+use futures::{
+    FutureExt, SinkExt, StreamExt,
+    future::{BoxFuture, select_all},
+};
 use serde_json::{Value, json};
 use store::api::NodeId;
 use tokio::time::{Instant, timeout_at};
@@ -16,7 +19,7 @@ use super::{
 };
 use crate::{
     history_writer::{Ended, Finished},
-    targets::{Client, Place},
+    targets::{Client, Place, answered},
 };
 
 /// A client with a connection to each node that it has asked.
@@ -27,6 +30,8 @@ pub(super) struct MaelstromClient {
     lines: BTreeMap<NodeId, Line>,
     /// Messages sent.
     sent: u64,
+    /// Connections dialed.
+    dialed: u64,
 }
 
 impl MaelstromClient {
@@ -35,7 +40,7 @@ impl MaelstromClient {
         addresses: Arc<BTreeMap<NodeId, SocketAddr>>,
         values: Arc<Values>,
     ) -> Self {
-        Self { name: format!("c{number}"), addresses, values, lines: BTreeMap::new(), sent: 0 }
+        Self { name: format!("c{number}"), addresses, values, lines: BTreeMap::new(), sent: 0, dialed: 0 }
     }
 
     async fn ask(&mut self, node: NodeId, function: &Function, deadline: Instant) -> Ended {
@@ -43,29 +48,45 @@ impl MaelstromClient {
             Ok(line) => line,
             Err(words) => return Ended::Fail(words),
         };
+        self.reach_others(node, deadline).await;
         self.sent += 1;
         let mut body = self.body(function);
         body["msg_id"] = json!(self.sent);
         let asked = Message { src: self.name.clone(), dest: name(node), body };
-        if let Err(error) = line.send(asked.line()).await {
-            return Ended::Info(format!("the connection broke: {error}"));
+        // whatever part of it was sent when time is up, nothing else is asked on this connection then
+        match timeout_at(deadline, line.send(asked.line())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Ended::Info(format!("the connection broke: {error}")),
+            Err(_) => return Ended::Info("it could not be sent in time".to_owned()),
         }
-        let answer = loop {
-            match timeout_at(deadline, line.next()).await {
-                Err(_) => break None,
-                Ok(None) => return Ended::Info("the connection ended before an answer came".to_owned()),
-                Ok(Some(Err(error))) => return Ended::Info(format!("the connection broke: {error}")),
-                Ok(Some(Ok(frame))) => match serde_json::from_slice::<Message>(&frame) {
-                    Ok(answer) if answer.in_reply_to() == Some(self.sent) => break Some(answer),
-                    // an answer that came too late for an earlier question
-                    _ => {}
-                },
-            }
-        };
         self.lines.insert(node, line);
-        match answer {
-            None => Ended::Info("no answer in time".to_owned()),
-            Some(answer) => self.meaning(node, function, &answer),
+        match timeout_at(deadline, self.answer(node)).await {
+            Err(_) => Ended::Info("no answer in time".to_owned()),
+            Ok(Err(words)) => Ended::Info(words),
+            Ok(Ok((from, answer))) => self.meaning(from, function, &answer),
+        }
+    }
+
+    /// The answer to what was sent last, from whichever node: the one that was asked may have handed it on. An error says that
+    /// the connection to that one is gone.
+    async fn answer(&mut self, node: NodeId) -> Result<(NodeId, Message), String> {
+        loop {
+            let heard =
+                self.lines.iter_mut().map(|(from, line)| Box::pin(line.next().map(|frame| (*from, frame))));
+            let ((from, frame), ..) = select_all(heard).await;
+            let Some(Ok(frame)) = frame else {
+                self.lines.remove(&from);
+                if from == node {
+                    return Err("the connection ended before an answer came".to_owned());
+                }
+                continue;
+            };
+            // others are answers that came too late for earlier questions, or say that a connection is there
+            if let Ok(answer) = serde_json::from_slice::<Message>(&frame)
+                && answer.in_reply_to() == Some(self.sent)
+            {
+                return Ok((from, answer));
+            }
         }
     }
 
@@ -74,9 +95,8 @@ impl MaelstromClient {
         if let Some(line) = self.lines.remove(&node) {
             return Ok(line);
         }
-        let address = self.addresses.get(&node).ok_or_else(|| format!("node {node} has no address"))?;
         let dialed = async {
-            let mut line = dial(&self.name, *address).await.map_err(|error| error.to_string())?;
+            let mut line = self.dial(node).await.map_err(|error| error.to_string())?;
             match line.next().await {
                 Some(Ok(_)) => Ok(line),
                 _ => Err("the connection ended at once".to_owned()),
@@ -85,6 +105,22 @@ impl MaelstromClient {
         let dialed =
             timeout_at(deadline, dialed).await.unwrap_or_else(|_| Err("no answer in time".to_owned()));
         dialed.map_err(|words| format!("node {node} could not be reached: {words}"))
+    }
+
+    /// Dials whom it has no connection with, so that they can answer what is handed on to them.
+    async fn reach_others(&mut self, asked: NodeId, deadline: Instant) {
+        let lacking = |node: &NodeId| *node != asked && !self.lines.contains_key(node);
+        let others: Vec<NodeId> = self.addresses.keys().copied().filter(lacking).collect();
+        for other in others {
+            if let Ok(Ok(line)) = timeout_at(deadline, self.dial(other)).await {
+                self.lines.insert(other, line);
+            }
+        }
+    }
+
+    async fn dial(&mut self, node: NodeId) -> io::Result<Line> {
+        self.dialed += 1;
+        dial(&self.name, self.dialed, self.addresses[&node]).await
     }
 
     fn body(&self, function: &Function) -> Value {
@@ -106,18 +142,7 @@ impl MaelstromClient {
     }
 
     fn meaning(&self, node: NodeId, function: &Function, answer: &Message) -> Ended {
-        let ok = |returned: Option<String>, swapped: Option<bool>| {
-            Ended::Ok(OpResult {
-                returned,
-                swapped,
-                version: 0,
-                index: None,
-                leader: node,
-                ballot: String::new(),
-                fast: false,
-                local: false,
-            })
-        };
+        let ok = |returned, swapped| answered(node, returned, swapped);
         let body = &answer.body;
         match (function, answer.kind()) {
             (Function::Get { .. }, "read_ok") => match body.get("value") {
@@ -143,10 +168,6 @@ impl MaelstromClient {
 }
 
 impl Client for MaelstromClient {
-    fn first(&self, place: Place) -> NodeId {
-        place.node()
-    }
-
     fn call<'a>(
         &'a mut self,
         place: Place,

@@ -66,9 +66,13 @@ impl Maelstrom {
 }
 
 impl Target for Maelstrom {
-    fn launch(&self, _node: NodeId) -> io::Result<Launch> {
+    /// A node that keeps something finds in `NODE_DATA` the folder that outlives its process, and not the run.
+    fn launch(&self, node: NodeId) -> io::Result<Launch> {
+        let data = std::path::absolute(self.data(node))?;
+        std::fs::create_dir_all(&data)?;
         let command = ["/bin/sh", "-c", &self.command].map(str::to_owned).to_vec();
-        Ok(Launch { command, input: Input::Followed, ..Launch::default() })
+        let environment = vec![("NODE_DATA".to_owned(), data.to_string_lossy().into_owned())];
+        Ok(Launch { command, environment, input: Input::Followed, ..Launch::default() })
     }
 
     fn follow(&self, pipes: Pipes, says: Says) -> BoxFuture<'static, ()> {
@@ -84,7 +88,6 @@ impl Target for Maelstrom {
         numbers.iter().map(client).collect()
     }
 
-    /// Nobody writes there but a node that wants to.
     fn data(&self, node: NodeId) -> PathBuf {
         self.run_dir.join("data").join(format!("node-{node}"))
     }

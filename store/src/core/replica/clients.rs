@@ -123,11 +123,6 @@ impl Replica {
             return false;
         }
         assert_eq!(self.paxos.promised(), ballot, "L4: a holder that promised another reads nothing");
-        let honest = terms(turn.moment())
-            .and_then(|terms| leadership.hold.expiry(self.paxos.group().quorum(), terms.hold()));
-        if honest.is_some_and(|honest| turn.now >= honest) {
-            turn.reached(Mutant::LeaseWithoutDriftMargin);
-        }
         self.answer_read(request, ballot, expiry, turn);
         true
     }

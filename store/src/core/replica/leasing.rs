@@ -141,12 +141,13 @@ impl Replica {
             && let Some(until) = expiry
         {
             leadership.traced_expiry = expiry;
-            if turn.has(Mutant::HoldByMinority) {
+            let lengthens = [Mutant::HoldByMinority, Mutant::LeaseWithoutDriftMargin];
+            if let Some(mutant) = lengthens.into_iter().find(|mutant| turn.has(*mutant)) {
                 let quorum = self.paxos.group().quorum();
                 let honest =
                     terms(turn.moment()).and_then(|terms| leadership.hold.expiry(quorum, terms.hold()));
                 if honest != expiry {
-                    turn.reached(Mutant::HoldByMinority);
+                    turn.reached(mutant);
                 }
             }
             let (partition, ballot) = (self.paxos.group().partition, leadership.ballot);
