@@ -149,7 +149,7 @@ impl State {
             .collect();
         failures.retain(|failure| failure.shape.is_some() || !shaped.contains(&failure.kind));
         let failing: Vec<String> = failures.iter().map(name_of).collect();
-        for record in campaign.records.iter().filter(|record| passes(record)) {
+        for record in campaign.records.iter().filter(|record| shows_nothing(record)) {
             self.passed(record, campaign, &plans, &failing, &mut news)?;
         }
         for failure in &failures {
@@ -235,6 +235,10 @@ impl State {
         let Some(known) = self.failures.get_mut(name).filter(|known| known.fixed.is_none()) else {
             return Ok(());
         };
+        if record.undecided > 0 {
+            news.lines.push(format!("undecided: {}", known.in_words()));
+            return Ok(());
+        }
         if known.program == campaign.head.program {
             news.flaky = true;
             news.lines.push(format!(
@@ -281,8 +285,8 @@ pub fn is_kept(case: &Case) -> bool {
     case.is_plan() && case.group == Path::new(PLANS)
 }
 
-/// Whether it is the record of a kept plan that was run, and showed nothing.
-fn passes(record: &Record) -> bool {
+/// Whether it is the record of a kept plan that was run, and showed nothing: it has passed, or is undecided.
+fn shows_nothing(record: &Record) -> bool {
     let kept = record.mode == Mode::Simulation && record.workload.starts_with(&format!("{PLANS}/"));
     kept && record.seeds() > 0 && record.classes.is_empty() && record.failed.is_none()
 }
@@ -381,6 +385,32 @@ mod tests {
         assert!(!plan.exists(), "it is not run again");
         assert_eq!(told(&night(5, "three", vec![record("w", true)])), ["back again"]);
         assert!(plan.exists());
+    }
+
+    /// What is kept after the first night, in which this record failed; its file, and what its workload is called.
+    fn kept_of(failing: Record, folder: &Path) -> (PathBuf, String) {
+        let mut state = State::load(folder).expect("there is none");
+        state.take(&campaign(0, "one", vec![failing]), folder).expect("taken in");
+        let mut plans = fs::read_dir(folder.join(PLANS)).expect("there");
+        let plan = plans.next().expect("a plan").expect("readable").path();
+        let name = format!("known/{}", plan.file_stem().expect("a name").to_string_lossy());
+        (plan, name)
+    }
+
+    #[test]
+    fn an_undecided_run_of_a_plan_neither_fixes_it_nor_shows_that_the_harness_is_at_fault() {
+        for program in ["one", "two"] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let (plan, name) = kept_of(record("w", true), folder.path());
+            let mut state = State::load(folder.path()).expect("whole");
+            let undecided = Record { undecided: 4, ..record(&name, false) };
+            let news = state.take(&campaign(1, program, vec![undecided]), folder.path()).expect("taken in");
+            assert_eq!(
+                (told(&news), news.flaky),
+                (vec!["undecided".into(), "not seen this time".into()], false)
+            );
+            assert!(plan.exists(), "it is run again");
+        }
     }
 
     #[test]
