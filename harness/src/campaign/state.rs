@@ -148,7 +148,7 @@ impl State {
             .map(|failure| failure.kind.clone())
             .collect();
         failures.retain(|failure| failure.shape.is_some() || !shaped.contains(&failure.kind));
-        let failing: Vec<String> = failures.iter().map(name_of).collect();
+        let failing: BTreeSet<String> = failures.iter().map(|failure| failure.kind.clone()).collect();
         for record in campaign.records.iter().filter(|record| shows_nothing(record)) {
             self.passed(record, campaign, &plans, &failing, &mut news)?;
         }
@@ -228,7 +228,7 @@ impl State {
         record: &Record,
         campaign: &Campaign,
         plans: &Path,
-        failing: &[String],
+        failing: &BTreeSet<String>,
         news: &mut News,
     ) -> Result<()> {
         let name = record.workload.strip_prefix(&format!("{PLANS}/")).unwrap_or_default();
@@ -247,8 +247,8 @@ impl State {
             ));
             return Ok(());
         }
-        // other seeds may still show the same
-        if !failing.iter().any(|failing| failing == name) {
+        // other seeds may still show the same, if with another shape
+        if !failing.contains(&known.kind) {
             known.fixed = Some(self.nights);
             news.lines.push(format!("fixed: {}", known.in_words()));
             let plan = plan_of(plans, name);
@@ -411,6 +411,24 @@ mod tests {
             );
             assert!(plan.exists(), "it is run again");
         }
+    }
+
+    #[test]
+    fn nothing_is_fixed_while_anything_fails_by_the_same_check() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (plan, name) = kept_of(record("w", true), folder.path());
+        let mut other = record("w", true);
+        other.classes[0].shape = None;
+        let mut night = |seed, records| {
+            let mut state = State::load(folder.path()).expect("whole");
+            state.take(&campaign(seed, "two", records), folder.path()).expect("taken in")
+        };
+        assert_eq!(told(&night(1, vec![record(&name, false), other.clone()])), ["new", "not seen this time"]);
+        assert!(plan.exists(), "it may be the same");
+        other.classes[0].kind = "progress".to_owned();
+        let news = night(2, vec![record(&name, false), other]);
+        assert_eq!(told(&news), ["fixed", "new", "not seen this time"]);
+        assert!(!plan.exists());
     }
 
     #[test]
