@@ -70,12 +70,13 @@ pub enum Ended {
 }
 
 /// How a workload is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// In simulated time, to see whether anything would be seen.
     Canary,
     /// In simulated time.
+    #[default]
     Simulation,
     /// On real processes.
     Real,

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Verdict, cases, coverage,
-    failures::{Failure, failures},
+    failures::{Failure, failures, what},
     judge::judge,
     record::{Campaign, Ended, Mode, Record, digest},
 };
@@ -62,6 +62,8 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Known {
+    #[serde(default)]
+    mode: Mode,
     kind: String,
     shape: Option<String>,
     words: String,
@@ -140,14 +142,8 @@ impl State {
         self.nights += 1;
         self.last = of(campaign);
         let mut news = News::default();
-        let mut failures = failures(&campaign.records);
-        // seeds that were not shrunk are of a shape that is known already, as far as anybody can tell
-        let shaped: BTreeSet<String> = failures
-            .iter()
-            .filter(|failure| failure.shape.is_some())
-            .map(|failure| failure.kind.clone())
-            .collect();
-        failures.retain(|failure| failure.shape.is_some() || !shaped.contains(&failure.kind));
+        let records: Vec<Record> = campaign.records.iter().map(without_more_of_the_same).collect();
+        let failures = failures(&records);
         let failing: BTreeSet<String> = failures.iter().map(|failure| failure.kind.clone()).collect();
         for record in campaign.records.iter().filter(|record| shows_nothing(record)) {
             self.passed(record, campaign, &plans, &failing, &mut news)?;
@@ -198,6 +194,7 @@ impl State {
         let night = self.nights;
         let path = plan_of(plans, &name);
         let known = self.failures.entry(name).or_insert_with(|| Known {
+            mode: failure.mode,
             kind: failure.kind.clone(),
             shape: failure.shape.clone(),
             words: failure.words.clone(),
@@ -260,9 +257,9 @@ impl State {
 
 impl Known {
     fn in_words(&self) -> String {
-        let Self { kind, words, first, count, .. } = self;
-        let shape = self.shape.as_deref().unwrap_or("not shrunk");
-        format!("{kind} ({shape}), {count} seeds since night {first}: {words}")
+        let Self { mode, kind, shape, words, first, count, .. } = self;
+        let what = what(*mode, kind, shape.as_deref());
+        format!("{what}, {count} seeds since night {first}: {words}")
     }
 }
 
@@ -291,6 +288,17 @@ fn shows_nothing(record: &Record) -> bool {
     kept && record.seeds() > 0 && record.classes.is_empty() && record.failed.is_none()
 }
 
+/// Seeds of a workload that were not shrunk are of a shape that others of them have, as far as anybody can tell.
+fn without_more_of_the_same(record: &Record) -> Record {
+    let has_shape = |kind: &str| {
+        let mut unexpected = record.classes.iter().filter(|class| !class.expected);
+        unexpected.any(|class| class.kind == kind && class.shape.is_some())
+    };
+    let mut left = record.clone();
+    left.classes.retain(|class| class.shape.is_some() || !has_shape(&class.kind));
+    left
+}
+
 fn of(campaign: &Campaign) -> String {
     let head = &campaign.head;
     digest(format!("{} {:?} {} {:?}", head.program, head.seeds, head.workloads, head.state).as_bytes())
@@ -303,7 +311,8 @@ fn plan_of(plans: &Path, name: &str) -> PathBuf {
 /// What the failure's plan is called: the same for whatever looks alike.
 fn name_of(failure: &Failure) -> String {
     let shape = failure.shape.as_deref().unwrap_or("not shrunk");
-    let text = format!("{} {shape}", failure.kind);
+    let how = if failure.mode == Mode::Real { "real " } else { "" };
+    let text = format!("{how}{} {shape}", failure.kind);
     let words: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let short: String = words.to_ascii_lowercase().chars().take(60).collect();
     format!("{short}-{}", &digest(text.as_bytes())[..6])
@@ -419,7 +428,7 @@ mod tests {
         let (plan, name) = kept_of(record("w", true), folder.path());
         let mut other = record("w", true);
         other.classes[0].shape = None;
-        let mut night = |seed, records| {
+        let night = |seed, records| {
             let mut state = State::load(folder.path()).expect("whole");
             state.take(&campaign(seed, "two", records), folder.path()).expect("taken in")
         };
@@ -429,6 +438,30 @@ mod tests {
         let news = night(2, vec![record(&name, false), other]);
         assert_eq!(told(&news), ["fixed", "new", "not seen this time"]);
         assert!(!plan.exists());
+    }
+
+    #[test]
+    fn what_was_not_shrunk_is_told_unless_its_own_workload_has_shown_its_shape() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut state = State::load(folder.path()).expect("there is none");
+        let mut both = record("both", true);
+        both.found(Class { shape: None, seeds: vec![5], ..both.classes[0].clone() });
+        let unshrunk = |workload: &str, mode, words: &str| {
+            let mut record = Record { mode, ..record(workload, true) };
+            (record.classes[0].shape, record.classes[0].plan) = (None, None);
+            record.classes[0].words = words.to_owned();
+            record
+        };
+        let real = unshrunk("both", Mode::Real, "on processes");
+        let records = vec![both.clone(), real];
+        let news = state.take(&campaign(0, "one", records), folder.path()).expect("taken in");
+        let lines = news.lines.join("\n");
+        assert_eq!(told(&news), ["new", "new"], "{lines}");
+        assert!(lines.contains("linearizable on real processes (not shrunk), 2 seeds"), "{lines}");
+        let records = vec![both, unshrunk("negative", Mode::Simulation, "of the store")];
+        let news = state.take(&campaign(1, "one", records), folder.path()).expect("taken in");
+        assert_eq!(told(&news), ["new", "known", "not seen this time"]);
+        assert!(news.lines[0].ends_with("linearizable (not shrunk), 2 seeds since night 2: of the store"));
     }
 
     #[test]
