@@ -92,6 +92,7 @@ mod tests {
             kind: kind.to_owned(),
             shape: shape.map(str::to_owned),
             expected: false,
+            of_the_store: false,
             count: seeds.len() as u64,
             seeds: seeds.to_vec(),
             words: format!("found by {}", seeds[0]),

@@ -105,6 +105,7 @@ fn take(report: &Report, record: &mut Record, failing: &mut Option<Class>) -> u8
                 kind: by.map_or("nothing that is expected", |check| name_of(check.name)).to_owned(),
                 shape: None,
                 expected: false,
+                of_the_store: false,
                 count: 0,
                 seeds: vec![seed],
                 words: report.words.clone(),

@@ -144,6 +144,9 @@ pub struct Class {
     pub shape: Option<String>,
     /// A negative workload expects it.
     pub expected: bool,
+    /// The planted bug has no part in it: it was never reached, or the same plan shows it without the bug, too.
+    #[serde(default)]
+    pub of_the_store: bool,
     /// How many seeds.
     pub count: u64,
     /// The lowest of them.
@@ -291,9 +294,11 @@ impl Record {
         self.blocks.iter().map(|block| block.seeds).sum()
     }
 
-    /// The class that says most: what is expected, if there is that, or else the one of the lowest seed.
+    /// The class that says most: a violation of the store itself, or else what is expected, or else the one of the lowest seed.
     pub fn shown(&self) -> Option<&Class> {
-        self.classes.iter().min_by_key(|class| (!class.expected, class.seeds.first().copied()))
+        self.classes
+            .iter()
+            .min_by_key(|class| (!class.of_the_store, !class.expected, class.seeds.first().copied()))
     }
 
     /// Why the lowest undecided seed is undecided.
@@ -309,7 +314,8 @@ impl Record {
 
     /// A seed has shown something, or many have.
     pub fn found(&mut self, class: Class) {
-        let key = |class: &Class| (class.kind.clone(), class.shape.clone(), class.expected);
+        let key =
+            |class: &Class| (class.kind.clone(), class.shape.clone(), class.expected, class.of_the_store);
         match self.classes.binary_search_by_key(&key(&class), key) {
             Ok(place) => self.classes[place].and(class),
             Err(place) => self.classes.insert(place, class),

@@ -334,6 +334,7 @@ mod tests {
                 kind: "linearizable".to_owned(),
                 shape: Some("kill: get".to_owned()),
                 expected: false,
+                of_the_store: false,
                 count: 2,
                 seeds: vec![1, 3],
                 words: "a stale read".to_owned(),
