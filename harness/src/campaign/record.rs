@@ -41,6 +41,12 @@ pub struct Campaign {
     pub records: Vec<Record>,
 }
 
+/// What is read of a file before all else.
+#[derive(Debug, Deserialize)]
+pub(super) struct Version {
+    pub(super) version: u64,
+}
+
 /// What a campaign goes through. Two of them belong together if they differ in nothing but the number of the shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -172,10 +178,6 @@ impl Campaign {
     }
 
     fn parse(text: &str) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: u64,
-        }
         let Version { version } = serde_json::from_str(text).context("it is damaged, or no campaign's")?;
         anyhow::ensure!(version == VERSION, "its version is {version}, this program reads {VERSION}");
         serde_json::from_str(text).context("it is damaged")

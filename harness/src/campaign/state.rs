@@ -23,7 +23,7 @@ use super::{
     Verdict, cases, coverage,
     failures::{Failure, failures, what},
     judge::judge,
-    record::{Campaign, Ended, Mode, Record, digest},
+    record::{Campaign, Ended, Mode, Record, Version, digest},
 };
 use crate::{results::write_whole, sim::Case};
 
@@ -96,19 +96,20 @@ impl State {
             return Ok(Self { version: VERSION, ..Self::default() });
         }
         let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let state: Self = serde_json::from_str(&text).with_context(|| {
+        let damaged = || {
             format!(
                 "{} is damaged: put back an older one, or begin without by moving it away",
                 path.display()
             )
-        })?;
+        };
+        // another version may have other fields
+        let Version { version } = serde_json::from_str(&text).with_context(damaged)?;
         ensure!(
-            state.version == VERSION,
-            "{}: its version is {}, this program reads {VERSION}",
-            path.display(),
-            state.version
+            version == VERSION,
+            "{}: its version is {version}, this program reads {VERSION}",
+            path.display()
         );
-        Ok(state)
+        serde_json::from_str(&text).with_context(damaged)
     }
 
     /// A hash of all of it.
@@ -274,7 +275,8 @@ pub fn kept(folder: &Path) -> Result<Vec<Case>, String> {
 }
 
 fn has_plans(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+    let is_plan = |entry: fs::DirEntry| entry.path().extension().is_some_and(|extension| extension == "toml");
+    fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(is_plan))
 }
 
 /// Whether a case is such a plan.
@@ -495,6 +497,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_plan_among_the_plans_is_no_case() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join(PLANS)).expect("made");
+        fs::write(folder.path().join(PLANS).join(".keep"), "").expect("written");
+        assert!(kept(folder.path()).expect("nothing is kept").is_empty());
+    }
+
+    #[test]
     fn a_campaign_that_is_not_over_and_a_damaged_file_change_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut state = State::load(folder.path()).expect("there is none");
@@ -504,8 +514,7 @@ mod tests {
         fs::write(folder.path().join(FILE), "{\"version\": 1, \"nig").expect("written");
         let error = format!("{:#}", State::load(folder.path()).expect_err("it is damaged"));
         assert!(error.contains("state.json is damaged"), "{error}");
-        let other = serde_json::to_string(&State { version: 99, ..State::default() }).expect("JSON");
-        fs::write(folder.path().join(FILE), other).expect("written");
+        fs::write(folder.path().join(FILE), "{\"version\": 99, \"more\": 0}").expect("written");
         let error = format!("{:#}", State::load(folder.path()).expect_err("it is newer"));
         assert!(error.contains("its version is 99, this program reads 1"), "{error}");
     }
