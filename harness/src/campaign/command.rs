@@ -251,10 +251,13 @@ impl<'a> Course<'a> {
             let case = &self.cases[place];
             let record = Record { workload: case.name(), ..Record::new(Mode::Real, false) };
             let record = self.campaign.record(record);
-            real::run(case, case.seeds.start, &self.arguments.out, record)?;
-            say!("{} on real processes", table::line(record));
-            self.campaign.next_real = index + 1;
+            let ended = real::run(case, case.seeds.start, &self.arguments.out, record);
+            if ended.is_ok() {
+                say!("{} on real processes", table::line(record));
+                self.campaign.next_real = index + 1;
+            }
             self.save(&[]);
+            ended?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::record::{Class, Record};
+use super::record::{Class, Mode, Record};
 
 /// Seeds of a failure that are named.
 const NAMED: usize = 5;
@@ -10,6 +10,8 @@ const NAMED: usize = 5;
 /// Failures that look alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
+    /// How the workloads are run.
+    pub mode: Mode,
     /// The check, with the invariant if it names one.
     pub kind: String,
     /// What their smallest plans are made of, if they were shrunk.
@@ -33,7 +35,7 @@ pub fn failures(records: &[Record]) -> Vec<Failure> {
     let mut all: BTreeMap<_, Failure> = BTreeMap::new();
     for record in records {
         for class in record.classes.iter().filter(|class| !class.expected) {
-            let key = (class.kind.clone(), class.shape.clone());
+            let key = (record.mode, class.kind.clone(), class.shape.clone());
             let failure = of(record, class);
             all.entry(key).and_modify(|all| all.and(failure.clone())).or_insert(failure);
         }
@@ -43,10 +45,17 @@ pub fn failures(records: &[Record]) -> Vec<Failure> {
     all
 }
 
+/// What a failure looks like, in words.
+pub fn what(mode: Mode, kind: &str, shape: Option<&str>) -> String {
+    let shape = shape.unwrap_or("not shrunk");
+    let how = if mode == Mode::Real { " on real processes" } else { "" };
+    format!("{kind}{how} ({shape})")
+}
+
 fn of(record: &Record, class: &Class) -> Failure {
     let Class { kind, shape, count, words, size, again, plan, .. } = class.clone();
     let seeds = class.seeds.iter().map(|seed| (record.workload.clone(), *seed)).collect();
-    Failure { kind, shape, count, seeds, words, size, again, plan }
+    Failure { mode: record.mode, kind, shape, count, seeds, words, size, again, plan }
 }
 
 impl Failure {
@@ -70,21 +79,20 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shape = self.shape.as_deref().unwrap_or("not shrunk");
-        write!(f, "{} ({shape}): {} seeds ({}): {}", self.kind, self.count, self.seeds_in_words(), self.words)
+        let (what, seeds) = (what(self.mode, &self.kind, self.shape.as_deref()), self.seeds_in_words());
+        write!(f, "{what}: {} seeds ({seeds}): {}", self.count, self.words)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::campaign::record::Mode;
-
     fn class(kind: &str, shape: Option<&str>, seeds: &[u64]) -> Class {
         Class {
             kind: kind.to_owned(),
             shape: shape.map(str::to_owned),
             expected: false,
+            of_the_store: false,
             count: seeds.len() as u64,
             seeds: seeds.to_vec(),
             words: format!("found by {}", seeds[0]),
@@ -108,12 +116,16 @@ mod tests {
             record("a", vec![class("linearizable", kill, &[3, 7]), class("linearizable", None, &[9])]),
             record("b", vec![class("linearizable", kill, &[1, 2, 4, 5]), expected]),
         ];
-        let failures = failures(&records);
-        assert_eq!(failures.len(), 2, "{failures:?}");
+        let mut real = record("c", vec![class("linearizable", None, &[0])]);
+        real.mode = Mode::Real;
+        let failures = failures(&[records.as_slice(), &[real]].concat());
+        assert_eq!(failures.len(), 3, "{failures:?}");
         assert_eq!(
             failures[0].to_string(),
             "linearizable (kill: get, put): 6 seeds (a 3, 7, b 1, 2, 4, …): found by 3"
         );
         assert_eq!(failures[1].to_string(), "linearizable (not shrunk): 1 seeds (a 9): found by 9");
+        let real = "linearizable on real processes (not shrunk): 1 seeds (c 0): found by 0";
+        assert_eq!(failures[2].to_string(), real);
     }
 }

@@ -3,6 +3,7 @@
 use std::{ops::Range, path::PathBuf, time::Duration};
 
 use anyhow::Result;
+use store::config::Mutant;
 
 use super::{
     coverage,
@@ -108,6 +109,7 @@ fn take(case: &Case, outcome: &Outcome, means: &Means, record: &mut Record) {
         kind,
         shape: None,
         expected: expected.is_some(),
+        of_the_store: is_of_the_store(case.plan.test.mutant, outcome.stats.mutant_reached),
         count: 1,
         seeds: vec![outcome.seed],
         words: finding.to_string(),
@@ -125,6 +127,13 @@ fn take(case: &Case, outcome: &Outcome, means: &Means, record: &mut Record) {
     record.found(class);
 }
 
+/// Whether what a seed shows has nothing to do with the planted bug, since that was never reached. The counter of one bug may
+/// miss that it has changed something.
+fn is_of_the_store(mutant: Option<Mutant>, reached: u64) -> bool {
+    let counted = mutant.is_some_and(|mutant| mutant != Mutant::AdoptByLengthOnly);
+    counted && reached == 0
+}
+
 /// Shrinks what a seed shows, and keeps what nobody expects.
 fn closely(case: &Case, mut class: Class, finding: &Finding, means: &Means, record: &mut Record) -> Class {
     let seed = class.seeds[0];
@@ -136,7 +145,7 @@ fn closely(case: &Case, mut class: Class, finding: &Finding, means: &Means, reco
     match &small {
         Some(Err(why @ NotShrunk::WithoutTheBug)) => {
             // it is the store that fails
-            class.expected = false;
+            (class.expected, class.of_the_store) = (false, true);
             class.words = format!("{}; {why}", class.words);
             plan = plan.without_mutant();
         }
@@ -174,4 +183,17 @@ fn closely(case: &Case, mut class: Class, finding: &Finding, means: &Means, reco
         record.failed(Note { seed, words: format!("{error:#}") });
     }
     class
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_where_the_planted_bug_is_not_reached_is_of_the_store() {
+        assert!(is_of_the_store(Some(Mutant::AdoptByBallotOnly), 0));
+        assert!(!is_of_the_store(Some(Mutant::AdoptByBallotOnly), 1));
+        assert!(!is_of_the_store(Some(Mutant::AdoptByLengthOnly), 0), "it may not be counted");
+        assert!(!is_of_the_store(None, 0), "no bug is planted");
+    }
 }

@@ -20,6 +20,9 @@ pub fn judge(record: &Record) -> (Verdict, String) {
             let others = if others > 0 { format!("; {others} other seeds fail, too") } else { String::new() };
             (Verdict::Unexpected, format!("{}{others}", found.words))
         }
+        (Some(found), _) if found.of_the_store => {
+            (Verdict::Unexpected, format!("the planted bug has no part in it: {}", found.words))
+        }
         (Some(found), _) if !found.expected => {
             (Verdict::Unexpected, format!("not the violation that is expected: {}", found.words))
         }
@@ -64,6 +67,7 @@ mod tests {
             kind: if expected { "linearizable" } else { "progress" }.to_owned(),
             shape: None,
             expected,
+            of_the_store: false,
             count: 1,
             seeds: vec![0],
             words: "so".to_owned(),
@@ -100,6 +104,16 @@ mod tests {
             assert_eq!(verdict(&broken(with(bug(1, 0, reached), false))), Verdict::Unexpected);
             assert_eq!(verdict(&with(with(bug(2, 0, reached), false), true)), Verdict::Expected);
         }
+    }
+
+    #[test]
+    fn a_violation_of_the_store_outweighs_what_is_expected() {
+        let mut both = with(record(true, true, 2, 0, 1), true);
+        let found = Class { expected: false, of_the_store: true, seeds: vec![1], ..both.classes[0].clone() };
+        both.found(found);
+        assert_eq!(both.classes.len(), 2);
+        assert_eq!(judge(&both), (Verdict::Unexpected, "the planted bug has no part in it: so".to_owned()));
+        assert_eq!(verdict(&broken(both)), Verdict::Unexpected);
     }
 
     #[test]

@@ -59,6 +59,7 @@ mod tests {
             kind: "linearizable".to_owned(),
             shape: None,
             expected: false,
+            of_the_store: false,
             count: 1,
             seeds: vec![1],
             words: "a <wrong> read".to_owned(),

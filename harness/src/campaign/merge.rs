@@ -39,7 +39,13 @@ pub fn main(arguments: &MergeArguments) -> ExitCode {
     let load = |folder: &PathBuf| Ok((folder.clone(), Campaign::load(folder)?));
     let shards: Result<Vec<_>> = arguments.folders.iter().map(load).collect();
     let state = arguments.state.as_deref().map(State::load).transpose();
-    let merged = state.and_then(|state| Ok((merge(shards?)?, state)));
+    let merged = state.and_then(|state| {
+        let merged = merge(shards?)?;
+        if let Some(state) = &state {
+            is_that_of_the_shards(state, &merged.0)?;
+        }
+        Ok((merged, state))
+    });
     let ((campaign, mut remarks), state) = match merged {
         Ok(merged) => merged,
         Err(error) => {
@@ -70,6 +76,15 @@ pub fn main(arguments: &MergeArguments) -> ExitCode {
     }
     say!("{whole}");
     ExitCode::from(whole.exit_code)
+}
+
+/// What is new and what is known depends on what the shards began with.
+fn is_that_of_the_shards(state: &State, campaign: &Campaign) -> Result<()> {
+    ensure!(
+        state.has(campaign) || campaign.head.state == Some(state.digest()?),
+        "the shards had another state, or none: give --state the folder that they had, as it was then"
+    );
+    Ok(())
 }
 
 /// All shards together, and what of them is missing.
@@ -190,6 +205,22 @@ mod tests {
         killed.1.ended = Ended::NotYet;
         let (all, remarks) = merge(vec![shard(1, 2, 0), killed]).expect("they belong together");
         assert_eq!((all.ended, remarks), (Ended::NotYet, vec!["shard 2/2 is not at its end".to_owned()]));
+    }
+
+    #[test]
+    fn the_state_must_be_the_one_that_the_shards_had() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut state = State::load(folder.path()).expect("there is none");
+        let mut shard = shard(1, 1, 0);
+        let refused = |state: &State, campaign: &Campaign| is_that_of_the_shards(state, campaign).is_err();
+        assert!(refused(&state, &shard.1), "they had none");
+        shard.1.head.state = Some(state.digest().expect("JSON"));
+        let (campaign, _) = merge(vec![shard]).expect("one");
+        assert!(!refused(&state, &campaign));
+        state.take(&campaign, folder.path()).expect("taken in");
+        assert!(!refused(&state, &campaign), "it is taken in once, however often it is merged");
+        let other = Campaign { head: Head { seeds: (100, 200), ..campaign.head.clone() }, ..campaign };
+        assert!(refused(&state, &other), "it has changed since");
     }
 
     #[test]

@@ -51,14 +51,23 @@ pub fn lasts(case: &Case) -> Duration {
     phases.warm_up.0 + phases.faults.0 + phases.quiesce.0 + BESIDE
 }
 
-/// Runs a seed of a workload on real processes, and writes down what comes of it.
+/// Runs a seed of a workload on real processes, and writes down what comes of it, as far as it got if it is interrupted.
 pub fn run(case: &Case, seed: u64, out: &Path, record: &mut Record) -> Result<(), Interrupted> {
-    let began = boottime_ns();
     let plan = case.plan(seed);
     let again = format!("cargo run --release -p harness -- {} --seed {seed}", for_shell(&case.path));
+    run_with(seed, record, || once(&plan, &again, &out.join(&case.group)))
+}
+
+/// The same with another way to run it.
+fn run_with(
+    seed: u64,
+    record: &mut Record,
+    mut once: impl FnMut() -> Result<Ended>,
+) -> Result<(), Interrupted> {
+    let began = boottime_ns();
     let mut failing: Option<Class> = None;
     for attempt in 1..=RUNS {
-        let code = match once(&plan, &again, &out.join(&case.group)) {
+        let code = match once() {
             Ok(Ended::Interrupted(_)) => return Err(Interrupted),
             Ok(Ended::Checked(report)) => take(&report, record, &mut failing),
             Err(error) => {
@@ -69,16 +78,21 @@ pub fn run(case: &Case, seed: u64, out: &Path, record: &mut Record) -> Result<()
         if attempt == 1 && code != 1 {
             break;
         }
-    }
-    if let Some(mut class) = failing {
-        class.words = format!("{}; {} of {RUNS} runs of this plan fail", class.words, class.count);
-        class.count = 1;
-        record.found(class);
+        if let Some(class) = &failing {
+            write_down(class, attempt, record);
+        }
     }
     record.took_ms += (boottime_ns() - began) / 1_000_000;
     // nothing that two runs have in common
     record.blocks.push(Block { first: seed, seeds: 1, fingerprint: String::new() });
     Ok(())
+}
+
+/// Writes down what so many runs of a plan have shown, instead of what fewer of them had.
+fn write_down(failing: &Class, runs: u64, record: &mut Record) {
+    record.classes.retain(|class| (&class.kind, &class.seeds) != (&failing.kind, &failing.seeds));
+    let words = format!("{}; {} of {runs} runs of this plan fail", failing.words, failing.count);
+    record.found(Class { words, count: 1, ..failing.clone() });
 }
 
 fn once(plan: &Plan, again: &str, results: &Path) -> Result<Ended> {
@@ -105,6 +119,7 @@ fn take(report: &Report, record: &mut Record, failing: &mut Option<Class>) -> u8
                 kind: by.map_or("nothing that is expected", |check| name_of(check.name)).to_owned(),
                 shape: None,
                 expected: false,
+                of_the_store: false,
                 count: 0,
                 seeds: vec![seed],
                 words: report.words.clone(),
@@ -123,8 +138,14 @@ fn take(report: &Report, record: &mut Record, failing: &mut Option<Class>) -> u8
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
-    use crate::workload;
+    use crate::{
+        campaign::record::Mode,
+        report::{Facts, Figures},
+        workload,
+    };
 
     #[test]
     fn as_many_are_chosen_as_there_is_time_for_by_their_rank() {
@@ -148,5 +169,43 @@ mod tests {
         assert_eq!(chosen(&cases, Duration::from_secs(40), rank), [3, 0]);
         assert_eq!(chosen(&cases, Duration::from_secs(90), rank), [3, 0, 2]);
         assert_eq!(chosen(&cases, Duration::ZERO, rank), [0; 0]);
+    }
+
+    #[test]
+    fn a_violation_is_not_lost_when_the_next_run_is_interrupted() {
+        let report = |exit_code| Report {
+            version: 1,
+            workload: "w".to_owned(),
+            seed: 3,
+            verdict: Status::Violation,
+            as_expected: exit_code == 0,
+            exit_code,
+            words: "a stale read".to_owned(),
+            missing: Vec::new(),
+            checks: Vec::new(),
+            facts: Facts::default(),
+            figures: Figures::default(),
+            mutant: None,
+            deaths: Vec::new(),
+            again: String::new(),
+            folder: PathBuf::new(),
+        };
+        let mut record = Record::new(Mode::Real, false);
+        let mut runs = |codes: &[Option<u8>]| {
+            let mut codes = codes.iter();
+            let ended = run_with(3, &mut record, || {
+                let code = codes.next().expect("no more runs");
+                Ok(code.map_or(Ended::Interrupted(PathBuf::new()), |code| {
+                    Ended::Checked(Box::new(report(code)))
+                }))
+            });
+            let words =
+                record.classes.iter().map(|class| (class.count, class.words.clone())).collect::<Vec<_>>();
+            (ended, words, record.seeds())
+        };
+        let found = |words: &str| vec![(1, format!("a stale read; {words} runs of this plan fail"))];
+        assert_eq!(runs(&[Some(1), None]), (Err(Interrupted), found("1 of 1"), 0));
+        assert_eq!(runs(&[Some(1), Some(0), None]), (Err(Interrupted), found("1 of 2"), 0));
+        assert_eq!(runs(&[Some(1), Some(0), Some(1)]), (Ok(()), found("2 of 3"), 1));
     }
 }

@@ -41,6 +41,12 @@ pub struct Campaign {
     pub records: Vec<Record>,
 }
 
+/// What is read of a file before all else.
+#[derive(Debug, Deserialize)]
+pub(super) struct Version {
+    pub(super) version: u64,
+}
+
 /// What a campaign goes through. Two of them belong together if they differ in nothing but the number of the shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,12 +76,13 @@ pub enum Ended {
 }
 
 /// How a workload is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// In simulated time, to see whether anything would be seen.
     Canary,
     /// In simulated time.
+    #[default]
     Simulation,
     /// On real processes.
     Real,
@@ -143,6 +150,9 @@ pub struct Class {
     pub shape: Option<String>,
     /// A negative workload expects it.
     pub expected: bool,
+    /// The planted bug has no part in it: it was never reached, or the same plan shows it without the bug, too.
+    #[serde(default)]
+    pub of_the_store: bool,
     /// How many seeds.
     pub count: u64,
     /// The lowest of them.
@@ -168,10 +178,6 @@ impl Campaign {
     }
 
     fn parse(text: &str) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: u64,
-        }
         let Version { version } = serde_json::from_str(text).context("it is damaged, or no campaign's")?;
         anyhow::ensure!(version == VERSION, "its version is {version}, this program reads {VERSION}");
         serde_json::from_str(text).context("it is damaged")
@@ -290,9 +296,11 @@ impl Record {
         self.blocks.iter().map(|block| block.seeds).sum()
     }
 
-    /// The class that says most: what is expected, if there is that, or else the one of the lowest seed.
+    /// The class that says most: a violation of the store itself, or else what is expected, or else the one of the lowest seed.
     pub fn shown(&self) -> Option<&Class> {
-        self.classes.iter().min_by_key(|class| (!class.expected, class.seeds.first().copied()))
+        self.classes
+            .iter()
+            .min_by_key(|class| (!class.of_the_store, !class.expected, class.seeds.first().copied()))
     }
 
     /// Why the lowest undecided seed is undecided.
@@ -308,7 +316,8 @@ impl Record {
 
     /// A seed has shown something, or many have.
     pub fn found(&mut self, class: Class) {
-        let key = |class: &Class| (class.kind.clone(), class.shape.clone(), class.expected);
+        let key =
+            |class: &Class| (class.kind.clone(), class.shape.clone(), class.expected, class.of_the_store);
         match self.classes.binary_search_by_key(&key(&class), key) {
             Ok(place) => self.classes[place].and(class),
             Err(place) => self.classes.insert(place, class),

@@ -21,9 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Verdict, cases, coverage,
-    failures::{Failure, failures},
+    failures::{Failure, failures, what},
     judge::judge,
-    record::{Campaign, Ended, Mode, Record, digest},
+    record::{Campaign, Ended, Mode, Record, Version, digest},
 };
 use crate::{results::write_whole, sim::Case};
 
@@ -62,6 +62,8 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Known {
+    #[serde(default)]
+    mode: Mode,
     kind: String,
     shape: Option<String>,
     words: String,
@@ -94,19 +96,20 @@ impl State {
             return Ok(Self { version: VERSION, ..Self::default() });
         }
         let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let state: Self = serde_json::from_str(&text).with_context(|| {
+        let damaged = || {
             format!(
                 "{} is damaged: put back an older one, or begin without by moving it away",
                 path.display()
             )
-        })?;
+        };
+        // another version may have other fields
+        let Version { version } = serde_json::from_str(&text).with_context(damaged)?;
         ensure!(
-            state.version == VERSION,
-            "{}: its version is {}, this program reads {VERSION}",
-            path.display(),
-            state.version
+            version == VERSION,
+            "{}: its version is {version}, this program reads {VERSION}",
+            path.display()
         );
-        Ok(state)
+        serde_json::from_str(&text).with_context(damaged)
     }
 
     /// A hash of all of it.
@@ -140,16 +143,10 @@ impl State {
         self.nights += 1;
         self.last = of(campaign);
         let mut news = News::default();
-        let mut failures = failures(&campaign.records);
-        // seeds that were not shrunk are of a shape that is known already, as far as anybody can tell
-        let shaped: BTreeSet<String> = failures
-            .iter()
-            .filter(|failure| failure.shape.is_some())
-            .map(|failure| failure.kind.clone())
-            .collect();
-        failures.retain(|failure| failure.shape.is_some() || !shaped.contains(&failure.kind));
-        let failing: Vec<String> = failures.iter().map(name_of).collect();
-        for record in campaign.records.iter().filter(|record| passes(record)) {
+        let records: Vec<Record> = campaign.records.iter().map(without_more_of_the_same).collect();
+        let failures = failures(&records);
+        let failing: BTreeSet<String> = failures.iter().map(|failure| failure.kind.clone()).collect();
+        for record in campaign.records.iter().filter(|record| shows_nothing(record)) {
             self.passed(record, campaign, &plans, &failing, &mut news)?;
         }
         for failure in &failures {
@@ -198,6 +195,7 @@ impl State {
         let night = self.nights;
         let path = plan_of(plans, &name);
         let known = self.failures.entry(name).or_insert_with(|| Known {
+            mode: failure.mode,
             kind: failure.kind.clone(),
             shape: failure.shape.clone(),
             words: failure.words.clone(),
@@ -228,13 +226,17 @@ impl State {
         record: &Record,
         campaign: &Campaign,
         plans: &Path,
-        failing: &[String],
+        failing: &BTreeSet<String>,
         news: &mut News,
     ) -> Result<()> {
         let name = record.workload.strip_prefix(&format!("{PLANS}/")).unwrap_or_default();
         let Some(known) = self.failures.get_mut(name).filter(|known| known.fixed.is_none()) else {
             return Ok(());
         };
+        if record.undecided > 0 {
+            news.lines.push(format!("undecided: {}", known.in_words()));
+            return Ok(());
+        }
         if known.program == campaign.head.program {
             news.flaky = true;
             news.lines.push(format!(
@@ -243,8 +245,8 @@ impl State {
             ));
             return Ok(());
         }
-        // other seeds may still show the same
-        if !failing.iter().any(|failing| failing == name) {
+        // other seeds may still show the same, if with another shape
+        if !failing.contains(&known.kind) {
             known.fixed = Some(self.nights);
             news.lines.push(format!("fixed: {}", known.in_words()));
             let plan = plan_of(plans, name);
@@ -256,9 +258,9 @@ impl State {
 
 impl Known {
     fn in_words(&self) -> String {
-        let Self { kind, words, first, count, .. } = self;
-        let shape = self.shape.as_deref().unwrap_or("not shrunk");
-        format!("{kind} ({shape}), {count} seeds since night {first}: {words}")
+        let Self { mode, kind, shape, words, first, count, .. } = self;
+        let what = what(*mode, kind, shape.as_deref());
+        format!("{what}, {count} seeds since night {first}: {words}")
     }
 }
 
@@ -273,7 +275,8 @@ pub fn kept(folder: &Path) -> Result<Vec<Case>, String> {
 }
 
 fn has_plans(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+    let is_plan = |entry: fs::DirEntry| entry.path().extension().is_some_and(|extension| extension == "toml");
+    fs::read_dir(folder).is_ok_and(|entries| entries.flatten().any(is_plan))
 }
 
 /// Whether a case is such a plan.
@@ -281,10 +284,21 @@ pub fn is_kept(case: &Case) -> bool {
     case.is_plan() && case.group == Path::new(PLANS)
 }
 
-/// Whether it is the record of a kept plan that was run, and showed nothing.
-fn passes(record: &Record) -> bool {
+/// Whether it is the record of a kept plan that was run, and showed nothing: it has passed, or is undecided.
+fn shows_nothing(record: &Record) -> bool {
     let kept = record.mode == Mode::Simulation && record.workload.starts_with(&format!("{PLANS}/"));
     kept && record.seeds() > 0 && record.classes.is_empty() && record.failed.is_none()
+}
+
+/// Seeds of a workload that were not shrunk are of a shape that others of them have, as far as anybody can tell.
+fn without_more_of_the_same(record: &Record) -> Record {
+    let has_shape = |kind: &str| {
+        let mut unexpected = record.classes.iter().filter(|class| !class.expected);
+        unexpected.any(|class| class.kind == kind && class.shape.is_some())
+    };
+    let mut left = record.clone();
+    left.classes.retain(|class| class.shape.is_some() || !has_shape(&class.kind));
+    left
 }
 
 fn of(campaign: &Campaign) -> String {
@@ -299,7 +313,8 @@ fn plan_of(plans: &Path, name: &str) -> PathBuf {
 /// What the failure's plan is called: the same for whatever looks alike.
 fn name_of(failure: &Failure) -> String {
     let shape = failure.shape.as_deref().unwrap_or("not shrunk");
-    let text = format!("{} {shape}", failure.kind);
+    let how = if failure.mode == Mode::Real { "real " } else { "" };
+    let text = format!("{how}{} {shape}", failure.kind);
     let words: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let short: String = words.to_ascii_lowercase().chars().take(60).collect();
     format!("{short}-{}", &digest(text.as_bytes())[..6])
@@ -321,6 +336,7 @@ mod tests {
                 kind: "linearizable".to_owned(),
                 shape: Some("kill: get".to_owned()),
                 expected: false,
+                of_the_store: false,
                 count: 2,
                 seeds: vec![1, 3],
                 words: "a stale read".to_owned(),
@@ -383,6 +399,74 @@ mod tests {
         assert!(plan.exists());
     }
 
+    /// What is kept after the first night, in which this record failed; its file, and what its workload is called.
+    fn kept_of(failing: Record, folder: &Path) -> (PathBuf, String) {
+        let mut state = State::load(folder).expect("there is none");
+        state.take(&campaign(0, "one", vec![failing]), folder).expect("taken in");
+        let mut plans = fs::read_dir(folder.join(PLANS)).expect("there");
+        let plan = plans.next().expect("a plan").expect("readable").path();
+        let name = format!("known/{}", plan.file_stem().expect("a name").to_string_lossy());
+        (plan, name)
+    }
+
+    #[test]
+    fn an_undecided_run_of_a_plan_neither_fixes_it_nor_shows_that_the_harness_is_at_fault() {
+        for program in ["one", "two"] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let (plan, name) = kept_of(record("w", true), folder.path());
+            let mut state = State::load(folder.path()).expect("whole");
+            let undecided = Record { undecided: 4, ..record(&name, false) };
+            let news = state.take(&campaign(1, program, vec![undecided]), folder.path()).expect("taken in");
+            assert_eq!(
+                (told(&news), news.flaky),
+                (vec!["undecided".into(), "not seen this time".into()], false)
+            );
+            assert!(plan.exists(), "it is run again");
+        }
+    }
+
+    #[test]
+    fn nothing_is_fixed_while_anything_fails_by_the_same_check() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (plan, name) = kept_of(record("w", true), folder.path());
+        let mut other = record("w", true);
+        other.classes[0].shape = None;
+        let night = |seed, records| {
+            let mut state = State::load(folder.path()).expect("whole");
+            state.take(&campaign(seed, "two", records), folder.path()).expect("taken in")
+        };
+        assert_eq!(told(&night(1, vec![record(&name, false), other.clone()])), ["new", "not seen this time"]);
+        assert!(plan.exists(), "it may be the same");
+        other.classes[0].kind = "progress".to_owned();
+        let news = night(2, vec![record(&name, false), other]);
+        assert_eq!(told(&news), ["fixed", "new", "not seen this time"]);
+        assert!(!plan.exists());
+    }
+
+    #[test]
+    fn what_was_not_shrunk_is_told_unless_its_own_workload_has_shown_its_shape() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut state = State::load(folder.path()).expect("there is none");
+        let mut both = record("both", true);
+        both.found(Class { shape: None, seeds: vec![5], ..both.classes[0].clone() });
+        let unshrunk = |workload: &str, mode, words: &str| {
+            let mut record = Record { mode, ..record(workload, true) };
+            (record.classes[0].shape, record.classes[0].plan) = (None, None);
+            record.classes[0].words = words.to_owned();
+            record
+        };
+        let real = unshrunk("both", Mode::Real, "on processes");
+        let records = vec![both.clone(), real];
+        let news = state.take(&campaign(0, "one", records), folder.path()).expect("taken in");
+        let lines = news.lines.join("\n");
+        assert_eq!(told(&news), ["new", "new"], "{lines}");
+        assert!(lines.contains("linearizable on real processes (not shrunk), 2 seeds"), "{lines}");
+        let records = vec![both, unshrunk("negative", Mode::Simulation, "of the store")];
+        let news = state.take(&campaign(1, "one", records), folder.path()).expect("taken in");
+        assert_eq!(told(&news), ["new", "known", "not seen this time"]);
+        assert!(news.lines[0].ends_with("linearizable (not shrunk), 2 seeds since night 2: of the store"));
+    }
+
     #[test]
     fn what_is_new_has_changed_or_was_not_as_expected_gets_more() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -413,6 +497,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_plan_among_the_plans_is_no_case() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join(PLANS)).expect("made");
+        fs::write(folder.path().join(PLANS).join(".keep"), "").expect("written");
+        assert!(kept(folder.path()).expect("nothing is kept").is_empty());
+    }
+
+    #[test]
     fn a_campaign_that_is_not_over_and_a_damaged_file_change_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut state = State::load(folder.path()).expect("there is none");
@@ -422,8 +514,7 @@ mod tests {
         fs::write(folder.path().join(FILE), "{\"version\": 1, \"nig").expect("written");
         let error = format!("{:#}", State::load(folder.path()).expect_err("it is damaged"));
         assert!(error.contains("state.json is damaged"), "{error}");
-        let other = serde_json::to_string(&State { version: 99, ..State::default() }).expect("JSON");
-        fs::write(folder.path().join(FILE), other).expect("written");
+        fs::write(folder.path().join(FILE), "{\"version\": 99, \"more\": 0}").expect("written");
         let error = format!("{:#}", State::load(folder.path()).expect_err("it is newer"));
         assert!(error.contains("its version is 99, this program reads 1"), "{error}");
     }

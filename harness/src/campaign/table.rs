@@ -152,6 +152,7 @@ mod tests {
             kind: "lease-safety L4".to_owned(),
             shape: Some("kill: get".to_owned()),
             expected,
+            of_the_store: false,
             count: 1,
             seeds: vec![7],
             words: "L4: so it is".to_owned(),

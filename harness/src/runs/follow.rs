@@ -266,7 +266,10 @@ impl Seen {
         }
         self.faults += 1;
         if kills(&fault.action) {
-            fault.nodes.iter().for_each(|node| self.leaders.died(*node, self.origin + fault.time));
+            fault
+                .nodes
+                .iter()
+                .for_each(|node| self.leaders.died(*node, self.origin.saturating_add(fault.time)));
         }
         self.event(fault.time, "fault", words.clone());
         if !fault.instant && self.in_force.len() < FAULTS {
@@ -358,6 +361,15 @@ mod tests {
         format!(
             r#"{{"node":{node},"boot":1,"common":{common},"local":5,"kind":"{kind}","partition":1,"ballot":{ballot}}}"#
         ) + "\n"
+    }
+
+    #[test]
+    fn a_time_that_no_clock_shows_is_no_panic() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let within = Within::new(folder.path()).expect("a folder");
+        append(&folder.path().join(HISTORY), &format!("{HEADER}{}", fault(u64::MAX, true, "kill")));
+        let live = Follower::new(Place::default()).on(&within).expect("read");
+        assert_eq!((live.faults, live.events.len()), (1, 1));
     }
 
     #[test]

@@ -158,14 +158,17 @@ pub(crate) fn summary(within: &Within, place: &Place, entries: &[(String, Entry)
         }
         _ => None,
     };
-    let ended = |outcomes: &Outcomes| outcomes.ok + outcomes.fail + outcomes.info;
+    // whatever numbers the files hold
+    let ended = |sum: u64, outcomes: &Outcomes| {
+        [outcomes.ok, outcomes.fail, outcomes.info].into_iter().fold(sum, u64::saturating_add)
+    };
     let (operations, faults, seconds) = match (told.figures, counted) {
         (Some(of), _) => {
-            let operations = of.operations.values().map(ended).sum();
+            let operations = of.operations.values().fold(0, ended);
             (Some(operations), Some(of.faults.len() as u64), Some(of.seconds))
         }
         (None, Some(live)) => {
-            let operations = live.operations.values().map(ended).sum();
+            let operations = live.operations.values().fold(0, ended);
             (Some(operations), Some(live.faults), Some(live.seconds))
         }
         (None, None) => (None, None, None),
@@ -304,5 +307,14 @@ mod tests {
         assert_eq!(read()[1].state, State::Valid);
         file("smoke/20261121T022933Z-3/verdict.json", r#"{"verdict":"violation"}"#);
         assert_eq!(read()[1].state, State::Violation, "a change is noticed");
+        let huge = u64::MAX;
+        let operations =
+            format!(r#"{{"get":{{"ok":{huge},"fail":1,"info":0}},"put":{{"ok":2,"fail":0,"info":0}}}}"#);
+        let figures = format!(r#"{{"seconds":1.0,"faults":[],"operations":{operations}}}"#);
+        file(
+            "smoke/20261121T022933Z-3/verdict.json",
+            &format!(r#"{{"verdict":"valid","figures":{figures}}}"#),
+        );
+        assert_eq!(read()[1].operations, Some(huge), "whatever numbers it holds");
     }
 }
