@@ -50,7 +50,7 @@ where
     let (mut counts, mut unverified) = ([0_u64; 2], 0);
     for case in 0..cases {
         let history = history(&mut random, model, &ask);
-        let valid = has_order(&history, 0, model);
+        let valid = has_order(&history, model);
         assert_eq!(valid, by_stateright(&history, model), "stateright, {name} {case}: {history:?}");
         for searches in [Searches::InTurns, Searches::DepthFirst, Searches::BreadthFirst] {
             let verdict = check_by(&history, model, searches, Budget::default()).verdict;

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "not every test draws")]
 
+use std::collections::HashSet;
+
 use checker::general::{Model, Recorded};
 use stateright::semantics::SequentialSpec;
 
@@ -58,21 +60,26 @@ pub fn history<M: Model>(random: &mut Random, model: &M, ask: &impl Fn(&mut Rand
     history
 }
 
-/// Trying every order.
-pub fn has_order<M: Model>(history: &History<M>, placed: u32, object: &M) -> bool {
+/// Trying every order, but that what is left after the same operations and in the same state is tried once.
+pub fn has_order<M: Model>(history: &History<M>, object: &M) -> bool {
+    ends_well(history, 0, object, &mut HashSet::new())
+}
+
+fn ends_well<M: Model>(history: &History<M>, placed: u32, object: &M, tried: &mut HashSet<(u32, M)>) -> bool {
     let left = || (0..history.len()).filter(|place| placed & (1 << place) == 0);
     let Some(end) = left().filter_map(|place| history[place].returned.as_ref().map(|(ret, _)| *ret)).min()
     else {
         return true;
     };
-    left().filter(|&place| history[place].called <= end).any(|place| {
-        let mut after = object.clone();
-        let fits = if let Some((_, answer)) = &history[place].returned {
-            after.is_valid_step(&history[place].op, answer)
-        } else {
-            after.invoke(&history[place].op);
-            after != *object
-        };
-        fits && has_order(history, placed | 1 << place, &after)
-    })
+    tried.insert((placed, object.clone()))
+        && left().filter(|&place| history[place].called <= end).any(|place| {
+            let mut after = object.clone();
+            let fits = if let Some((_, answer)) = &history[place].returned {
+                after.is_valid_step(&history[place].op, answer)
+            } else {
+                after.invoke(&history[place].op);
+                after != *object
+            };
+            fits && ends_well(history, placed | 1 << place, &after, tried)
+        })
 }

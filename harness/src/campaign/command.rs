@@ -53,6 +53,10 @@ pub struct CampaignArguments {
     /// were run the longest ago. Of all shards together; 0s: none.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::cli::time)]
     real: Time,
+    /// Negative workloads are run on real processes, too, at the end and beside the budget: each until its bug is found, for so
+    /// long at most, such as 5m. 0s: none.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = crate::cli::time)]
+    real_bugs: Time,
     /// Only one in N of the negative workloads, in each night others; those that are new, or were not as expected, in all.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), requires = "state")]
     sample: u64,
@@ -153,9 +157,13 @@ impl<'a> Course<'a> {
         let shares: Vec<Share> = cases.iter().map(share).collect();
         let rank =
             |case: &Case| state.as_ref().map_or(0, |state| state.rank(&case.name(), &texts[&case.name()]));
-        let real = real::chosen(&cases, arguments.real.0, rank);
+        let mut real = real::chosen(&cases, arguments.real.0, rank);
         let reserved: Duration =
             mine(&real, arguments.shard).map(|(_, place)| real::lasts(&cases[place])).sum();
+        if !arguments.real_bugs.0.is_zero() {
+            let bugs = |place: &usize| cases[*place].plan.test.mutant.is_some() && !cases[*place].is_plan();
+            real.extend((0..cases.len()).filter(bugs));
+        }
         let head = Head {
             program: program()?,
             shard: arguments.shard,
@@ -249,9 +257,16 @@ impl<'a> Course<'a> {
             mine(&self.real, self.arguments.shard).filter(|(index, _)| *index >= next).collect();
         for (index, place) in left {
             let case = &self.cases[place];
-            let record = Record { workload: case.name(), ..Record::new(Mode::Real, false) };
+            let mutant = case.plan.test.mutant.map(name_of_mutant);
+            let record =
+                Record { workload: case.name(), mutant, ..Record::new(Mode::Real, is_negative(case)) };
             let record = self.campaign.record(record);
-            let ended = real::run(case, case.seeds.start, &self.arguments.out, record);
+            let CampaignArguments { out, real_bugs, .. } = self.arguments;
+            let ended = if is_negative(case) {
+                real::find_out(case, real_bugs.0, out, record)
+            } else {
+                real::run(case, case.seeds.start, out, record)
+            };
             if ended.is_ok() {
                 say!("{} on real processes", table::line(record));
                 self.campaign.next_real = index + 1;

@@ -44,7 +44,7 @@ pub fn told(campaign: &Campaign, remarks: &[String]) -> Whole {
     for told in table::unexpected(records).iter().chain(remarks) {
         say!("{told}");
     }
-    for told in [table::never(records), table::bugs(records)].into_iter().flatten() {
+    for told in table::never(records).into_iter().chain(table::bugs(records)) {
         say!("{told}");
     }
     Whole::of(records, campaign.ended)

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::boottime_ns,
-    shrink::{self, Kind, NotShrunk, Shrunk, Size},
+    shrink::{self, Ground, Kind, NotShrunk, Shrunk, Size},
     sim::{self, Case, Finding, Options, Outcome, Stats},
 };
 
@@ -140,8 +140,9 @@ fn closely(case: &Case, mut class: Class, finding: &Finding, means: &Means, reco
     let mut plan = case.plan(seed);
     // what is not the expected violation has nothing to do with the planted bug, by which shrinking goes
     let shrinks = (class.expected || !record.negative) && !is_kept(case);
+    let ground = Ground::Simulation(means.jobs);
     let small = (shrinks && !means.shrink.is_zero())
-        .then(|| shrink::shrink(&plan, &Kind::of(finding), means.jobs, means.shrink));
+        .then(|| shrink::shrink(&plan, &Kind::of(finding), ground, means.shrink));
     match &small {
         Some(Err(why @ NotShrunk::WithoutTheBug)) => {
             // it is the store that fails
@@ -149,7 +150,7 @@ fn closely(case: &Case, mut class: Class, finding: &Finding, means: &Means, reco
             class.words = format!("{}; {why}", class.words);
             plan = plan.without_mutant();
         }
-        Some(Err(why @ NotShrunk::NotAgain)) => {
+        Some(Err(why)) => {
             record.failed(Note { seed, words: format!("{}; {why}", class.words) });
         }
         Some(Ok(Shrunk { plan, took, .. })) => {

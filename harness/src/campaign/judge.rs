@@ -2,7 +2,7 @@
 
 use super::{
     Verdict,
-    record::{Note, Record},
+    record::{Mode, Note, Record},
 };
 use crate::report::NEVER_REACHED;
 
@@ -34,6 +34,10 @@ pub fn judge(record: &Record) -> (Verdict, String) {
         (None, None) if undecided == seeds || undecided > 0 && !negative => {
             (Verdict::Undecided, format!("{undecided} of {seeds} seeds undecided{because}"))
         }
+        // how processes interleave is nobody's choice
+        (None, None) if negative && record.mode == Mode::Real => {
+            (Verdict::Undecided, format!("nothing was found in {seeds} runs on real processes"))
+        }
         (None, None) if negative => (Verdict::Unexpected, format!("nothing was found in {seeds} seeds")),
         (None, None) => (Verdict::Expected, format!("nothing is wrong in {seeds} seeds")),
     }
@@ -42,7 +46,7 @@ pub fn judge(record: &Record) -> (Verdict, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::campaign::record::{Block, Class, Mode};
+    use crate::campaign::record::{Block, Class};
 
     /// So many seeds, of which so many are undecided.
     fn record(negative: bool, planted: bool, seeds: u64, undecided: u64, reached: u64) -> Record {

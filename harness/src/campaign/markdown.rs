@@ -16,7 +16,7 @@ pub fn summary(records: &[Record], whole: &Whole, remarks: &[String]) -> String 
     for remark in remarks {
         _ = writeln!(text, "- {}", cell(remark));
     }
-    for told in [table::bugs(records), table::never(records)].into_iter().flatten() {
+    for told in table::bugs(records).into_iter().chain(table::never(records)) {
         _ = writeln!(text, "- {}", cell(&told));
     }
     let failures = failures(records);

@@ -3,10 +3,13 @@
 //! Which of them is a list, too, that follows from the workloads and the state alone: what is new first, then what was run the
 //! longest ago, as many as fit into the time by what their plans say. Of a run that fails two more of the same plan are made:
 //! processes never interleave in the same way twice, and in how many of them it fails says where to look.
+//!
+//! Negative workloads are run there if that is asked for, seed after seed, until their bug is found or their time is up: a bug
+//! that real processes do not show in that time is undecided, since how they interleave is nobody's choice.
 
-use std::{path::Path, time::Duration};
+use std::{ops::Range, path::Path, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::record::{Block, Class, Note, Record};
 use crate::{
@@ -54,8 +57,80 @@ pub fn lasts(case: &Case) -> Duration {
 /// Runs a seed of a workload on real processes, and writes down what comes of it, as far as it got if it is interrupted.
 pub fn run(case: &Case, seed: u64, out: &Path, record: &mut Record) -> Result<(), Interrupted> {
     let plan = case.plan(seed);
-    let again = format!("cargo run --release -p harness -- {} --seed {seed}", for_shell(&case.path));
-    run_with(seed, record, || once(&plan, &again, &out.join(&case.group)))
+    run_with(seed, record, || once(&plan, &again(case, seed), &out.join(&case.group)))
+}
+
+/// Runs a negative workload on real processes until it is found out, for so long at most.
+pub fn find_out(case: &Case, limit: Duration, out: &Path, record: &mut Record) -> Result<(), Interrupted> {
+    let out = out.join(&case.group);
+    find_out_with(case.seeds.clone(), limit, record, |seed| once(&case.plan(seed), &again(case, seed), &out))
+}
+
+/// The same with another way to run a seed.
+fn find_out_with(
+    seeds: Range<u64>,
+    limit: Duration,
+    record: &mut Record,
+    mut once: impl FnMut(u64) -> Result<Ended>,
+) -> Result<(), Interrupted> {
+    let began = boottime_ns();
+    let took = || Duration::from_nanos(boottime_ns() - began);
+    for seed in seeds {
+        let is_over = match once(seed) {
+            Ok(Ended::Interrupted(_)) => return Err(Interrupted),
+            Ok(Ended::Checked(report)) => take_negative(&report, record),
+            Err(error) => {
+                record.failed(Note { seed, words: format!("{error:#}") });
+                true
+            }
+        };
+        record.blocks.push(Block { first: seed, seeds: 1, fingerprint: String::new() });
+        if is_over || took() >= limit {
+            break;
+        }
+    }
+    record.took_ms += took().as_millis() as u64;
+    Ok(())
+}
+
+/// Writes down what came of one run of a negative workload; whether it is over with that.
+fn take_negative(report: &Report, record: &mut Record) -> bool {
+    let note = || Note { seed: report.seed, words: report.words.clone() };
+    record.reached += report.facts.mutant_reached as u64;
+    match (report.exit_code, report.verdict) {
+        (0, _) => record.found(Class { expected: true, count: 1, ..class_of(report) }),
+        (1, Status::Violation) => record.found(Class { count: 1, ..class_of(report) }),
+        // nothing was found
+        (1, _) => return false,
+        (3, _) => {
+            record.undecided(note());
+            return false;
+        }
+        _ => record.failed(note()),
+    }
+    true
+}
+
+/// What a failing run has shown, of no runs yet.
+fn class_of(report: &Report) -> Class {
+    let by = report.checks.iter().find(|check| check.status == Status::Violation);
+    Class {
+        kind: by.map_or("nothing that is expected", |check| name_of(check.name)).to_owned(),
+        shape: None,
+        expected: false,
+        of_the_store: false,
+        count: 0,
+        seeds: vec![report.seed],
+        words: report.words.clone(),
+        size: None,
+        shrink_ms: 0,
+        again: report.again.clone(),
+        plan: None,
+    }
+}
+
+fn again(case: &Case, seed: u64) -> String {
+    format!("cargo run --release -p harness -- {} --seed {seed}", for_shell(&case.path))
 }
 
 /// The same with another way to run it.
@@ -98,8 +173,7 @@ fn write_down(failing: &Class, runs: u64, record: &mut Record) {
 fn once(plan: &Plan, again: &str, results: &Path) -> Result<Ended> {
     let options =
         run::Options { results: results.to_owned(), node_command: crate::cli::node_command()?, quiet: true };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-    runtime.block_on(run::run(plan.clone(), again.to_owned(), &options))
+    run::alone(plan, again.to_owned(), &options)
 }
 
 /// Writes down what came of one run; its exit code.
@@ -113,21 +187,8 @@ fn take(report: &Report, record: &mut Record, failing: &mut Option<Class>) -> u8
     match report.exit_code {
         0 => {}
         1 => {
-            let by = report.checks.iter().find(|check| check.status == Status::Violation);
             let count = failing.as_ref().map_or(0, |class| class.count) + 1;
-            let first = failing.take().unwrap_or_else(|| Class {
-                kind: by.map_or("nothing that is expected", |check| name_of(check.name)).to_owned(),
-                shape: None,
-                expected: false,
-                of_the_store: false,
-                count: 0,
-                seeds: vec![seed],
-                words: report.words.clone(),
-                size: None,
-                shrink_ms: 0,
-                again: report.again.clone(),
-                plan: None,
-            });
+            let first = failing.take().unwrap_or_else(|| class_of(report));
             *failing = Some(Class { count, ..first });
         }
         3 => record.undecided(note()),
@@ -142,7 +203,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        campaign::record::Mode,
+        campaign::{Verdict, judge::judge, record::Mode},
         report::{Facts, Figures},
         workload,
     };
@@ -173,30 +234,13 @@ mod tests {
 
     #[test]
     fn a_violation_is_not_lost_when_the_next_run_is_interrupted() {
-        let report = |exit_code| Report {
-            version: 1,
-            workload: "w".to_owned(),
-            seed: 3,
-            verdict: Status::Violation,
-            as_expected: exit_code == 0,
-            exit_code,
-            words: "a stale read".to_owned(),
-            missing: Vec::new(),
-            checks: Vec::new(),
-            facts: Facts::default(),
-            figures: Figures::default(),
-            mutant: None,
-            deaths: Vec::new(),
-            again: String::new(),
-            folder: PathBuf::new(),
-        };
         let mut record = Record::new(Mode::Real, false);
         let mut runs = |codes: &[Option<u8>]| {
             let mut codes = codes.iter();
             let ended = run_with(3, &mut record, || {
                 let code = codes.next().expect("no more runs");
                 Ok(code.map_or(Ended::Interrupted(PathBuf::new()), |code| {
-                    Ended::Checked(Box::new(report(code)))
+                    Ended::Checked(Box::new(report(3, code, Status::Violation)))
                 }))
             });
             let words =
@@ -207,5 +251,51 @@ mod tests {
         assert_eq!(runs(&[Some(1), None]), (Err(Interrupted), found("1 of 1"), 0));
         assert_eq!(runs(&[Some(1), Some(0), None]), (Err(Interrupted), found("1 of 2"), 0));
         assert_eq!(runs(&[Some(1), Some(0), Some(1)]), (Ok(()), found("2 of 3"), 1));
+    }
+
+    #[test]
+    fn a_planted_bug_is_looked_for_until_it_is_found_or_the_time_is_up() {
+        let find_out = |codes: &[u8], limit| {
+            let mut record = Record { mutant: Some("bug".to_owned()), ..Record::new(Mode::Real, true) };
+            let ended = find_out_with(0..codes.len() as u64, limit, &mut record, |seed| {
+                let code = codes[seed as usize];
+                let verdict = if code == 0 { Status::Violation } else { Status::Valid };
+                Ok(Ended::Checked(Box::new(report(seed, code, verdict))))
+            });
+            assert_eq!(ended, Ok(()));
+            (record.seeds(), record.reached, judge(&record).0)
+        };
+        let long = Duration::from_hours(1);
+        assert_eq!(find_out(&[1, 3, 0, 1], long), (3, 3, Verdict::Expected));
+        assert_eq!(find_out(&[1, 1], long), (2, 2, Verdict::Undecided), "not a violation of the store");
+        assert_eq!(find_out(&[1, 0], Duration::ZERO), (1, 1, Verdict::Undecided));
+    }
+
+    #[test]
+    fn a_violation_that_a_negative_workload_does_not_expect_is_told() {
+        let mut record = Record::new(Mode::Real, true);
+        let once = |seed| Ok(Ended::Checked(Box::new(report(seed, 1, Status::Violation))));
+        assert_eq!(find_out_with(0..9, Duration::from_hours(1), &mut record, once), Ok(()));
+        assert_eq!((record.seeds(), judge(&record).0), (1, Verdict::Unexpected));
+    }
+
+    fn report(seed: u64, exit_code: u8, verdict: Status) -> Report {
+        Report {
+            version: 1,
+            workload: "w".to_owned(),
+            seed,
+            verdict,
+            as_expected: exit_code == 0,
+            exit_code,
+            words: "a stale read".to_owned(),
+            missing: Vec::new(),
+            checks: Vec::new(),
+            facts: Facts { mutant_reached: 1, ..Facts::default() },
+            figures: Figures::default(),
+            mutant: None,
+            deaths: Vec::new(),
+            again: String::new(),
+            folder: PathBuf::new(),
+        }
     }
 }

@@ -58,10 +58,14 @@ pub fn unexpected(records: &[Record]) -> Vec<String> {
     failures.chain(others).collect()
 }
 
-/// Planted bugs that were found, and how quickly.
-pub fn bugs(records: &[Record]) -> Option<String> {
-    let is_bug =
-        |record: &&Record| record.mode != Mode::Canary && record.mutant.is_some() && !is_control(record);
+/// Planted bugs that were found, and how quickly, in simulation and on real processes.
+pub fn bugs(records: &[Record]) -> Vec<String> {
+    let of = |mode, place: &str| Some(format!("{}{place}", bugs_found(records, mode)?));
+    [of(Mode::Simulation, ""), of(Mode::Real, " on real processes")].into_iter().flatten().collect()
+}
+
+fn bugs_found(records: &[Record], mode: Mode) -> Option<String> {
+    let is_bug = |record: &&Record| record.mode == mode && record.mutant.is_some() && !is_control(record);
     let planted: Vec<_> = records.iter().filter(is_bug).collect();
     // what is not the expected violation does not find the bug
     let is_found = |record: &&&Record| record.classes.iter().any(|class| class.expected);
@@ -189,15 +193,15 @@ mod tests {
         assert_eq!(told[1], "w-late is not as expected: nothing was found in 8 seeds");
         assert_eq!(told.len(), 2);
         assert_eq!(
-            bugs(&records).as_deref(),
+            bugs_found(&records, Mode::Simulation).as_deref(),
             Some("1 of 2 planted bugs found, median 2.3 s, worst 2.3 s"),
             "a control is no bug"
         );
-        assert_eq!(bugs(&records[1..]).as_deref(), Some("0 of 1 planted bugs found"));
-        assert_eq!(bugs(&records[2..]), None);
+        assert_eq!(bugs_found(&records[1..], Mode::Simulation).as_deref(), Some("0 of 1 planted bugs found"));
+        assert_eq!(bugs_found(&records[2..], Mode::Simulation), None);
         let other = record("bug", Some(false));
         assert_eq!(
-            bugs(&[other]).as_deref(),
+            bugs_found(&[other], Mode::Simulation).as_deref(),
             Some("0 of 1 planted bugs found"),
             "another check found something else"
         );

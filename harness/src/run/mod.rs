@@ -120,6 +120,12 @@ pub async fn run(plan: Plan, again: String, options: &Options) -> Result<Ended> 
     ended
 }
 
+/// The same for those who have nothing else to do meanwhile.
+pub fn alone(plan: &Plan, again: String, options: &Options) -> Result<Ended> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(run(plan.clone(), again, options))
+}
+
 /// Writes `report.html`. That it cannot be written changes no verdict.
 async fn draw(folder: PathBuf) {
     if !folder.join("history.jsonl").exists() {

@@ -4,30 +4,36 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Args;
 
-use super::{Kind, Shrunk, Size, shrink};
+use super::{Ground, Kind, Often, Processes, Shrunk, Size, shrink};
 use crate::{
+    clock::boottime_ns,
     plan::Plan,
     report::{FAILED, html},
     sim::{self, Case, Finding, Options, Outcome, again_of_plan},
-    workload::Time,
+    terminal::for_shell,
+    workload::{ExpectedVerdict, Time},
 };
 
 /// What to shrink.
 #[derive(Debug, Args)]
 pub struct ShrinkArguments {
-    /// A plan that fails in simulation, as results hold it (`plan.toml`), or a workload of which some seed does.
+    /// A plan that fails, as results hold it (`plan.toml`), or a workload of which some seed does.
     #[arg(value_name = "PLAN.toml|WORKLOAD.toml")]
     file: PathBuf,
     /// Of a workload: the seeds of which the first one that fails is shrunk, from A up to, and without, B.
     #[arg(long, value_name = "A..B", default_value = "0..1000", value_parser = crate::cli::seeds)]
     seeds: Range<u64>,
-    /// How long it may take, such as 2m; what is smallest then is the result.
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = crate::cli::time)]
-    budget: Time,
+    /// On real processes instead of in simulated time: what is smaller counts if at least K of N runs of it fail.
+    #[arg(long, value_name = "K/N")]
+    processes: Option<Often>,
+    /// How long it may take; what is smallest then is the result. 2m if left out, 20m on real processes.
+    #[arg(long, value_name = "TIME", value_parser = crate::cli::time)]
+    budget: Option<Time>,
     /// Runs side by side; as many as there are processors if left out.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -39,13 +45,35 @@ pub struct ShrinkArguments {
 /// Exit code when nothing fails: there is nothing to shrink.
 const NOTHING: u8 = 3;
 
+/// How long it may take if nothing is said.
+const IN_SIMULATION: Duration = Duration::from_mins(2);
+
+/// The same on real processes.
+const ON_PROCESSES: Duration = Duration::from_mins(20);
+
 /// Shrinks what the command line says.
 pub fn main(arguments: &ShrinkArguments) -> ExitCode {
+    let usual = if arguments.processes.is_some() { ON_PROCESSES } else { IN_SIMULATION };
+    let budget = arguments.budget.map_or(usual, |budget| budget.0);
+    let mut processes = match arguments.processes.map(|often| Processes::new(often, arguments.out.clone())) {
+        Some(Err(error)) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::from(FAILED);
+        }
+        Some(Ok(processes)) => Some(processes),
+        None => None,
+    };
     let jobs = arguments.jobs.unwrap_or_else(sim::processors);
-    let (plan, finding) = match failing(arguments, jobs) {
+    let end = boottime_ns() + budget.as_nanos() as u64;
+    let searched = match &mut processes {
+        Some(processes) => failing_on_processes(arguments, processes, end),
+        None => failing(arguments, jobs),
+    };
+    let (plan, finding) = match searched {
         Ok(Searched::Fails(plan, finding)) => (plan, finding),
         Ok(Searched::Nothing) => {
-            say!("nothing to shrink: no run of {} fails in simulation", arguments.file.display());
+            let whereabouts = if processes.is_some() { "on real processes" } else { "in simulation" };
+            say!("nothing to shrink: no run of {} fails {whereabouts}", arguments.file.display());
             return ExitCode::from(NOTHING);
         }
         Ok(Searched::Broken(why)) => {
@@ -60,19 +88,34 @@ pub fn main(arguments: &ShrinkArguments) -> ExitCode {
     let kind = Kind::of(&finding);
     say!("{} seed {}: {kind}: {finding}", plan.workload, plan.seed);
     say!("before  {}", Size::of(&plan));
-    match shrink(&plan, &kind, jobs, arguments.budget.0) {
-        Ok(shrunk) => show(&shrunk, &arguments.out, plan.seed),
-        Err(why) => {
+    let left = Duration::from_nanos(end.saturating_sub(boottime_ns()));
+    let ground = processes.as_mut().map_or(Ground::Simulation(jobs), Ground::Processes);
+    let shrunk = shrink(&plan, &kind, ground, left);
+    match (shrunk, processes.and_then(|processes| processes.failing)) {
+        (Ok(shrunk), Some(failing)) => {
+            tell(&shrunk);
+            let again = format!("harness run --plans {}", for_shell(&failing.folder.join("plan.toml")));
+            say!("kept    {}", failing.folder.display());
+            say!("report  {}", failing.folder.join(html::FILE).display());
+            say!("again   {again}");
+            ExitCode::SUCCESS
+        }
+        (Ok(shrunk), None) => show(&shrunk, &arguments.out, plan.seed),
+        (Err(why), _) => {
             eprintln!("error: {why}");
             ExitCode::from(FAILED)
         }
     }
 }
 
-fn show(shrunk: &Shrunk, out: &Path, seed: u64) -> ExitCode {
+fn tell(shrunk: &Shrunk) {
     let unfinished = if shrunk.unfinished { "; the time was up" } else { "" };
     let (runs, seconds) = (shrunk.runs, shrunk.took.as_secs_f64());
     say!("after   {} ({runs} runs in {seconds:.1} s{unfinished})", Size::of(&shrunk.plan));
+}
+
+fn show(shrunk: &Shrunk, out: &Path, seed: u64) -> ExitCode {
+    tell(shrunk);
     match sim::keep_shrunk(out, &shrunk.plan, seed) {
         Ok(folder) => {
             say!("kept    {}", folder.display());
@@ -94,6 +137,30 @@ enum Searched {
     /// The simulator itself failed, and no plan did.
     Broken(String),
     Nothing,
+}
+
+/// The same on real processes: seeds of a workload in turn, or a plan as often as it is to be run, as long as there is time.
+fn failing_on_processes(
+    arguments: &ShrinkArguments,
+    processes: &mut Processes,
+    end: u64,
+) -> Result<Searched, String> {
+    let case = Case::load(&arguments.file, arguments.seeds.clone())?;
+    let often = if case.is_plan() { arguments.processes.map_or(1, |often| often.of) } else { 1 };
+    let expect = &case.plan.expect;
+    let wanted = |finding: &Finding| expect.verdict == ExpectedVerdict::Valid || expect.accepts(finding.by);
+    for seed in case.seeds.clone() {
+        for _ in 0..often {
+            let plan = case.plan(seed);
+            if let Some(finding) = processes.first(&plan, wanted) {
+                return Ok(Searched::Fails(Box::new(plan), finding));
+            }
+            if processes.interrupted || boottime_ns() >= end {
+                return Ok(Searched::Nothing);
+            }
+        }
+    }
+    Ok(Searched::Nothing)
 }
 
 fn failing(arguments: &ShrinkArguments, jobs: usize) -> Result<Searched, String> {

@@ -3,30 +3,32 @@
 //! First the operations that clients drew from their streams are listed one by one; then faults, steps, operations, clients,
 //! keys, nodes, times and what else the plan has are left out, piece by piece, as long as simulated runs show the same kind
 //! of violation ([`Kind`]), and do not show it without the bug that is planted. The simulator repeats a plan exactly, so the
-//! result fails every time.
+//! result fails every time. On real processes a candidate must fail in so many of so many runs ([`Often`]).
 //!
 //! | file | |
 //! |---|---|
 //! | `ddmin` | delta debugging over a list |
 //! | `listed` | operations as a list |
 //! | `trial` | whether a candidate fails the same way |
+//! | `processes` | the same on real processes |
 //! | `reduce` | what is left out |
 //! | `command` | the command line |
 
 pub mod command;
 mod ddmin;
 mod listed;
+mod processes;
 mod reduce;
 mod trial;
 
 use std::{fmt, time::Duration};
 
-pub use trial::Kind;
+pub use processes::{Often, Processes};
+pub use trial::{Ground, Kind};
 
 use crate::{
     clock::boottime_ns,
     plan::Plan,
-    sim,
     workload::{Action, OperationStep, Who},
 };
 use reduce::Reduction;
@@ -37,7 +39,7 @@ use trial::Trials;
 pub struct Shrunk {
     /// The plan.
     pub plan: Plan,
-    /// Simulated runs that it took.
+    /// Runs that it took.
     pub runs: u64,
     /// How long it took.
     pub took: Duration,
@@ -51,23 +53,34 @@ pub enum NotShrunk {
     /// The simulator is not deterministic.
     #[error("a second run of the same plan shows no such violation")]
     NotAgain,
+    /// On real processes too few runs of the plan fail.
+    #[error("too few other runs of the same plan show such a violation: ask for fewer of more (--processes)")]
+    NotOften,
+    /// What the clients asked cannot be listed.
+    #[error("the record of a run that fails cannot be read")]
+    Unread,
     /// It is not the planted bug that fails: the store does.
     #[error("the same plan shows it without the planted bug as well")]
     WithoutTheBug,
 }
 
-/// Shrinks a plan that shows this kind of violation in simulation, and does not show it without the bug that is planted.
-pub fn shrink(plan: &Plan, kind: &Kind, jobs: usize, budget: Duration) -> Result<Shrunk, NotShrunk> {
+/// Shrinks a plan that shows this kind of violation on this ground, and does not show it without the bug that is planted.
+pub fn shrink(plan: &Plan, kind: &Kind, ground: Ground<'_>, budget: Duration) -> Result<Shrunk, NotShrunk> {
     let began = boottime_ns();
-    let mut trials = Trials::new(kind.clone(), jobs, budget);
+    let not_again = match ground {
+        Ground::Simulation(_) => NotShrunk::NotAgain,
+        Ground::Processes(_) => NotShrunk::NotOften,
+    };
+    let mut trials = Trials::new(kind.clone(), ground, budget);
     let Some(plan) = trials.fails_within(plan, 1) else {
         let without = plan.test.mutant.is_some() && trials.shows_without_mutant(plan);
-        return Err(if without { NotShrunk::WithoutTheBug } else { NotShrunk::NotAgain });
+        return Err(if without { NotShrunk::WithoutTheBug } else { not_again });
     };
     let mut reduction = Reduction { plan, trials: &mut trials };
     reduction.end();
     if reduction.plan.clients.iter().any(|client| client.asks.is_none()) {
-        let listed = listed::listed(&reduction.plan, &sim::history(&reduction.plan));
+        let history = reduction.trials.history(&reduction.plan).map_err(|_| NotShrunk::Unread)?;
+        let listed = listed::listed(&reduction.plan, &history);
         if let Some(plan) = reduction.trials.fails(&listed) {
             reduction.plan = plan;
         }

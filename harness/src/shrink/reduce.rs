@@ -19,14 +19,14 @@ const FAULTS: u64 = 10;
 const OPERATIONS: u64 = 20;
 
 /// A plan that fails, and the way to smaller ones that fail the same way.
-pub struct Reduction<'a> {
+pub struct Reduction<'a, 'b> {
     /// The smallest so far.
     pub plan: Plan,
     /// What tells whether a smaller one still fails.
-    pub trials: &'a mut Trials,
+    pub trials: &'a mut Trials<'b>,
 }
 
-impl Reduction<'_> {
+impl Reduction<'_, '_> {
     /// Leaves out what can be left out, until nothing more can be or the time is up.
     pub fn run(&mut self, by: CheckName) {
         self.drop_what_shows_nothing(by);

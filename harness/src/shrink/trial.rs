@@ -1,4 +1,4 @@
-//! Whether a smaller plan still shows the same: by carrying it out in simulated time.
+//! Whether a smaller plan still shows the same: by carrying it out, in simulated time or on real processes.
 
 use std::{
     fmt,
@@ -9,8 +9,10 @@ use std::{
     time::Duration,
 };
 
+use checker::history::Record;
 use store::assertions;
 
+use super::processes::{Failing, Processes};
 use crate::{
     clock::boottime_ns,
     plan::Plan,
@@ -53,10 +55,18 @@ const EVENTS: u64 = 400_000;
 /// At last they may cost so many times as much.
 const MOST_EFFORT: u64 = 16;
 
+/// Where candidates are carried out.
+pub enum Ground<'a> {
+    /// In simulated time, so many side by side.
+    Simulation(usize),
+    /// On real processes, one at a time.
+    Processes(&'a mut Processes),
+}
+
 /// Carries candidates out.
-pub struct Trials {
+pub struct Trials<'a> {
     kind: Kind,
-    jobs: usize,
+    ground: Ground<'a>,
     /// When the time is up, by the one clock.
     end: u64,
     /// Events of the last run that failed: what the next candidate will cost, about.
@@ -67,22 +77,24 @@ pub struct Trials {
     pub runs: u64,
 }
 
-impl Trials {
+impl<'a> Trials<'a> {
     /// Looks for this kind of violation, for so long.
-    pub fn new(kind: Kind, jobs: usize, budget: Duration) -> Self {
+    pub fn new(kind: Kind, ground: Ground<'a>, budget: Duration) -> Self {
         install_hook();
         SHRINKING.fetch_add(1, Ordering::Relaxed);
-        Self { kind, jobs, end: boottime_ns() + budget.as_nanos() as u64, events: EVENTS, effort: 1, runs: 0 }
+        let end = boottime_ns() + budget.as_nanos() as u64;
+        Self { kind, ground, end, events: EVENTS, effort: 1, runs: 0 }
     }
 
-    /// Whether the time is up.
+    /// Whether the time is up, or the user has stopped it all.
     pub fn is_over(&self) -> bool {
-        boottime_ns() >= self.end
+        let interrupted = matches!(&self.ground, Ground::Processes(processes) if processes.interrupted);
+        interrupted || boottime_ns() >= self.end
     }
 
     /// From now on each candidate is tried with more seeds; false: with as many as ever.
     pub fn try_harder(&mut self) -> bool {
-        let harder = self.effort < MOST_EFFORT;
+        let harder = self.effort < MOST_EFFORT && matches!(self.ground, Ground::Simulation(_));
         self.effort = MOST_EFFORT.min(self.effort * 4);
         harder
     }
@@ -94,13 +106,24 @@ impl Trials {
         if self.is_over() { None } else { self.fails_within(candidate, tries) }
     }
 
-    /// The same with a given number of seeds, whatever the time.
+    /// The same with a given number of seeds, whatever the time. On real processes it keeps its seed, and all of its runs are
+    /// made.
     pub fn fails_within(&mut self, candidate: &Plan, tries: u64) -> Option<Plan> {
+        let jobs = match &mut self.ground {
+            Ground::Simulation(jobs) => *jobs,
+            Ground::Processes(processes) => {
+                let (fails, runs) = processes.fails(candidate, &self.kind);
+                self.runs += runs;
+                let bug = candidate.test.mutant.is_some();
+                let fails = fails && !(bug && self.shows_without_mutant(candidate));
+                return fails.then(|| candidate.clone());
+            }
+        };
         let plan = |seed: u64| Plan { seed, ..candidate.clone() };
         // what makes no sense (a fault of a node that is left out) ends in a panic, and shows nothing
         let one = |seed: u64| sim::run(&plan(seed), &Options::default());
         let shows = |outcome: &Outcome| self.shows(candidate, outcome);
-        let outcomes = sim::run_seeds(candidate.seed..candidate.seed + tries, self.jobs, one, shows);
+        let outcomes = sim::run_seeds(candidate.seed..candidate.seed + tries, jobs, one, shows);
         self.runs += outcomes.len() as u64;
         let last = outcomes.last().filter(|outcome| self.shows(candidate, outcome))?;
         let plan = plan(last.seed);
@@ -109,6 +132,16 @@ impl Trials {
         }
         self.events = last.stats.events;
         Some(plan)
+    }
+
+    /// What the clients of this plan ask and are told, in a run that fails.
+    pub fn history(&self, plan: &Plan) -> anyhow::Result<Vec<Record>> {
+        match &self.ground {
+            Ground::Simulation(_) => Ok(sim::history(plan)),
+            Ground::Processes(processes) => {
+                processes.failing.as_ref().map_or(Ok(Vec::new()), Failing::history)
+            }
+        }
     }
 
     fn shows(&self, plan: &Plan, outcome: &Outcome) -> bool {
@@ -120,13 +153,16 @@ impl Trials {
     pub fn shows_without_mutant(&mut self, plan: &Plan) -> bool {
         self.runs += 1;
         let plan = plan.clone().without_mutant();
+        if let Ground::Processes(processes) = &mut self.ground {
+            return processes.shows(&plan, &self.kind);
+        }
         let one = |_| sim::run(&plan, &Options::default());
         let outcomes = sim::run_seeds(plan.seed..plan.seed + 1, 1, one, |_| false);
         outcomes.iter().any(|outcome| self.shows(&plan, outcome))
     }
 }
 
-impl Drop for Trials {
+impl Drop for Trials<'_> {
     fn drop(&mut self) {
         SHRINKING.fetch_sub(1, Ordering::Relaxed);
     }
