@@ -77,7 +77,7 @@ pub fn main(arguments: &ShrinkArguments) -> ExitCode {
             return ExitCode::from(NOTHING);
         }
         Ok(Searched::Broken(why)) => {
-            eprintln!("error: nothing to shrink; the simulator failed: {why}");
+            eprintln!("error: nothing to shrink; no run could be made: {why}");
             return ExitCode::from(FAILED);
         }
         Err(problem) => {
@@ -134,7 +134,7 @@ fn show(shrunk: &Shrunk, out: &Path, seed: u64) -> ExitCode {
 enum Searched {
     /// The first plan that fails, with what is wrong.
     Fails(Box<Plan>, Finding),
-    /// The simulator itself failed, and no plan did.
+    /// The simulator itself, or what runs the processes, failed, and no plan did.
     Broken(String),
     Nothing,
 }
@@ -152,8 +152,10 @@ fn failing_on_processes(
     for seed in case.seeds.clone() {
         for _ in 0..often {
             let plan = case.plan(seed);
-            if let Some(finding) = processes.first(&plan, wanted) {
-                return Ok(Searched::Fails(Box::new(plan), finding));
+            match processes.first(&plan, wanted) {
+                Ok(Some(finding)) => return Ok(Searched::Fails(Box::new(plan), finding)),
+                Ok(None) => {}
+                Err(error) => return Ok(Searched::Broken(format!("{error:#}"))),
             }
             if processes.interrupted || boottime_ns() >= end {
                 return Ok(Searched::Nothing);

@@ -79,7 +79,7 @@ impl Processes {
         Ok(Self { often, options, first: None, failing: None, interrupted: false })
     }
 
-    /// Whether the candidate fails often enough, with how many runs that took.
+    /// Whether the candidate fails often enough, and not without the bug that is planted; with how many runs that took.
     pub fn fails(&mut self, candidate: &Plan, kind: &Kind) -> (bool, u64) {
         let mut failing = Vec::from_iter(self.first.take());
         let mut runs = failing.len() as u64;
@@ -88,42 +88,47 @@ impl Processes {
         while (failing.len() as u64) < fails && fails - failing.len() as u64 <= of - runs && !self.interrupted
         {
             runs += 1;
-            failing.extend(self.once(candidate, |finding| Kind::of(finding) == *kind));
+            failing.extend(self.of_kind(candidate, kind));
         }
         let often = failing.len() as u64 >= fails;
-        let kept = if often { self.failing.replace(failing.remove(0)) } else { None };
-        for folder in failing.into_iter().chain(kept).map(|failing| failing.folder) {
+        let bug = candidate.test.mutant.is_some();
+        let by_itself = often && bug && {
+            runs += 1;
+            self.shows(&candidate.clone().without_mutant(), kind)
+        };
+        let fails = often && !by_itself;
+        let before = if fails { self.failing.replace(failing.remove(0)) } else { None };
+        for folder in failing.into_iter().chain(before).map(|failing| failing.folder) {
             forget(&folder);
         }
-        (often, runs)
+        (fails, runs)
     }
 
     /// One run of a plan: the first thing wrong in it that is wanted. It counts as one of the runs of the plan that is tried next.
-    pub fn first(&mut self, plan: &Plan, wanted: impl Fn(&Finding) -> bool) -> Option<Finding> {
-        let failing = self.once(plan, &wanted)?;
-        let finding = failing.findings.iter().find(|finding| wanted(finding)).cloned();
-        self.first = Some(failing);
-        finding
+    pub fn first(&mut self, plan: &Plan, wanted: impl Fn(&Finding) -> bool) -> Result<Option<Finding>> {
+        self.first = self.once(plan, &wanted)?;
+        let findings = self.first.iter().flat_map(|failing| &failing.findings);
+        let mut findings = findings.filter(|finding| wanted(finding));
+        Ok(findings.next().cloned())
     }
 
     /// Whether one run of a plan shows it; nothing stays of it.
     pub fn shows(&mut self, plan: &Plan, kind: &Kind) -> bool {
-        let failing = self.once(plan, |finding| Kind::of(finding) == *kind);
-        failing.map(|failing| forget(&failing.folder)).is_some()
+        self.of_kind(plan, kind).map(|failing| forget(&failing.folder)).is_some()
+    }
+
+    /// One run of a plan, if it shows this. A plan of which too much was left out need not make sense: then it shows nothing.
+    fn of_kind(&mut self, plan: &Plan, kind: &Kind) -> Option<Failing> {
+        self.once(plan, |finding| Kind::of(finding) == *kind).ok().flatten()
     }
 
     /// One run of a plan, if it shows what is wanted; of any other nothing stays.
-    fn once(&mut self, plan: &Plan, wanted: impl Fn(&Finding) -> bool) -> Option<Failing> {
-        let ended = match run::alone(plan, String::new(), &self.options) {
-            // a plan of which too much was left out need not make sense
-            Err(_) => return None,
-            Ok(ended) => ended,
-        };
-        match ended {
+    fn once(&mut self, plan: &Plan, wanted: impl Fn(&Finding) -> bool) -> Result<Option<Failing>> {
+        match run::alone(plan, String::new(), &self.options)? {
             Ended::Interrupted(folder) => {
                 self.interrupted = true;
                 forget(&folder);
-                None
+                Ok(None)
             }
             Ended::Checked(report) => {
                 let findings = findings(plan, &report);
@@ -131,7 +136,7 @@ impl Processes {
                 if !shows {
                     forget(&report.folder);
                 }
-                shows.then(|| Failing { folder: report.folder.clone(), findings })
+                Ok(shows.then(|| Failing { folder: report.folder.clone(), findings }))
             }
         }
     }

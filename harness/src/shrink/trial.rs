@@ -114,8 +114,6 @@ impl<'a> Trials<'a> {
             Ground::Processes(processes) => {
                 let (fails, runs) = processes.fails(candidate, &self.kind);
                 self.runs += runs;
-                let bug = candidate.test.mutant.is_some();
-                let fails = fails && !(bug && self.shows_without_mutant(candidate));
                 return fails.then(|| candidate.clone());
             }
         };
