@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "not every test draws")]
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use checker::general::{Model, Recorded};
 use stateright::semantics::SequentialSpec;
@@ -60,26 +60,56 @@ pub fn history<M: Model>(random: &mut Random, model: &M, ask: &impl Fn(&mut Rand
     history
 }
 
-/// Trying every order, but that what is left after the same operations and in the same state is tried once.
-pub fn has_order<M: Model>(history: &History<M>, object: &M) -> bool {
-    ends_well(history, 0, object, &mut HashSet::new())
+/// What comes of trying every order.
+#[derive(Clone, Copy)]
+pub struct Orders {
+    /// One of them explains the history.
+    pub any: bool,
+    /// How many beginnings of orders there are: what it costs whoever does not remember what was tried.
+    pub tried: u64,
 }
 
-fn ends_well<M: Model>(history: &History<M>, placed: u32, object: &M, tried: &mut HashSet<(u32, M)>) -> bool {
+/// With more beginnings of orders than this, whoever does not remember what was tried is not asked.
+pub const MANY: u64 = 20_000;
+
+/// Trying every order, or at least many if one was found; what is left after the same operations and in the same state is tried once.
+pub fn orders<M: Model>(history: &History<M>, object: &M) -> Orders {
+    after(history, 0, object, &mut HashMap::new())
+}
+
+/// Orders of what is left after those that are `placed`, a set of places.
+fn after<M: Model>(
+    history: &History<M>,
+    placed: u32,
+    object: &M,
+    known: &mut HashMap<(u32, M), Orders>,
+) -> Orders {
     let left = || (0..history.len()).filter(|place| placed & (1 << place) == 0);
     let Some(end) = left().filter_map(|place| history[place].returned.as_ref().map(|(ret, _)| *ret)).min()
     else {
-        return true;
+        return Orders { any: true, tried: 1 };
     };
-    tried.insert((placed, object.clone()))
-        && left().filter(|&place| history[place].called <= end).any(|place| {
-            let mut after = object.clone();
-            let fits = if let Some((_, answer)) = &history[place].returned {
-                after.is_valid_step(&history[place].op, answer)
-            } else {
-                after.invoke(&history[place].op);
-                after != *object
-            };
-            fits && ends_well(history, placed | 1 << place, &after, tried)
-        })
+    let key = (placed, object.clone());
+    if let Some(orders) = known.get(&key) {
+        return *orders;
+    }
+    let mut orders = Orders { any: false, tried: 1 };
+    for place in left().filter(|&place| history[place].called <= end) {
+        if orders.any && orders.tried > MANY {
+            break;
+        }
+        let mut next = object.clone();
+        let fits = if let Some((_, answer)) = &history[place].returned {
+            next.is_valid_step(&history[place].op, answer)
+        } else {
+            next.invoke(&history[place].op);
+            next != *object
+        };
+        if fits {
+            let Orders { any, tried } = after(history, placed | 1 << place, &next, known);
+            orders = Orders { any: orders.any || any, tried: orders.tried.saturating_add(tried) };
+        }
+    }
+    known.insert(key, orders);
+    orders
 }
