@@ -7,10 +7,12 @@ use std::{
 };
 
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::{Kind, Shrunk, Size, shrink};
 use crate::{
     plan::Plan,
+    progress,
     report::{FAILED, html},
     sim::{self, Case, Finding, Options, Outcome, again_of_plan},
     workload::Time,
@@ -34,6 +36,12 @@ pub struct ShrinkArguments {
     /// Where the small plan and what its run recorded are kept.
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
+    /// Nothing but the last line: how to see it again.
+    #[arg(long)]
+    quiet: bool,
+    /// What came of it as one line of JSON, and nothing else.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Exit code when nothing fails: there is nothing to shrink.
@@ -41,50 +49,87 @@ const NOTHING: u8 = 3;
 
 /// Shrinks what the command line says.
 pub fn main(arguments: &ShrinkArguments) -> ExitCode {
+    progress::begin(arguments.quiet);
+    let code = shrink_first(arguments);
+    progress::clear();
+    ExitCode::from(code)
+}
+
+/// The same; the exit code.
+fn shrink_first(arguments: &ShrinkArguments) -> u8 {
     let jobs = arguments.jobs.unwrap_or_else(sim::processors);
     let (plan, finding) = match failing(arguments, jobs) {
         Ok(Searched::Fails(plan, finding)) => (plan, finding),
         Ok(Searched::Nothing) => {
-            say!("nothing to shrink: no run of {} fails in simulation", arguments.file.display());
-            return ExitCode::from(NOTHING);
+            let words =
+                format!("nothing to shrink: no run of {} fails in simulation", arguments.file.display());
+            if arguments.json {
+                eprintln!("{words}");
+            } else {
+                say!("{words}");
+            }
+            return NOTHING;
         }
         Ok(Searched::Broken(why)) => {
             eprintln!("error: nothing to shrink; the simulator failed: {why}");
-            return ExitCode::from(FAILED);
+            return FAILED;
         }
         Err(problem) => {
             eprintln!("{problem}");
-            return ExitCode::from(2);
+            return 2;
         }
     };
     let kind = Kind::of(&finding);
-    say!("{} seed {}: {kind}: {finding}", plan.workload, plan.seed);
-    say!("before  {}", Size::of(&plan));
-    match shrink(&plan, &kind, jobs, arguments.budget.0) {
-        Ok(shrunk) => show(&shrunk, &arguments.out, plan.seed),
+    let told = !arguments.quiet && !arguments.json;
+    if told {
+        say!("{} seed {}: {kind}: {finding}", plan.workload, plan.seed);
+        say!("before  {}", Size::of(&plan));
+    }
+    let shrunk = match shrink(&plan, &kind, jobs, arguments.budget.0) {
+        Ok(shrunk) => shrunk,
         Err(why) => {
             eprintln!("error: {why}");
-            ExitCode::from(FAILED)
+            return FAILED;
         }
+    };
+    if told {
+        let unfinished = if shrunk.unfinished { "; the time was up" } else { "" };
+        let (runs, seconds) = (shrunk.runs, shrunk.took.as_secs_f64());
+        say!("after   {} ({runs} runs in {seconds:.1} s{unfinished})", Size::of(&shrunk.plan));
     }
-}
-
-fn show(shrunk: &Shrunk, out: &Path, seed: u64) -> ExitCode {
-    let unfinished = if shrunk.unfinished { "; the time was up" } else { "" };
-    let (runs, seconds) = (shrunk.runs, shrunk.took.as_secs_f64());
-    say!("after   {} ({runs} runs in {seconds:.1} s{unfinished})", Size::of(&shrunk.plan));
-    match sim::keep_shrunk(out, &shrunk.plan, seed) {
-        Ok(folder) => {
-            say!("kept    {}", folder.display());
-            say!("report  {}", folder.join(html::FILE).display());
-            say!("again   {}", again_of_plan(&folder.join("plan.toml")));
-            ExitCode::SUCCESS
-        }
+    let folder = match sim::keep_shrunk(&arguments.out, &shrunk.plan, plan.seed) {
+        Ok(folder) => folder,
         Err(error) => {
             eprintln!("error: the small plan could not be kept: {error:#}");
-            ExitCode::from(FAILED)
+            return FAILED;
         }
+    };
+    let again = again_of_plan(&folder.join("plan.toml"));
+    if arguments.json {
+        say!("{}", in_json(&plan, &finding, &shrunk, &folder, &again));
+        return 0;
     }
+    if told {
+        say!("kept    {}", folder.display());
+        say!("report  {}", folder.join(html::FILE).display());
+    }
+    say!("again   {again}");
+    0
+}
+
+fn in_json(plan: &Plan, finding: &Finding, shrunk: &Shrunk, folder: &Path, again: &str) -> Value {
+    let size = |plan: &Plan| {
+        let Size { faults, operations, clients, keys, nodes, lasts } = Size::of(plan);
+        json!({
+            "faults": faults, "operations": operations, "clients": clients, "keys": keys, "nodes": nodes,
+            "seconds": lasts.as_secs_f64(),
+        })
+    };
+    json!({
+        "workload": plan.workload, "seed": plan.seed, "kind": Kind::of(finding).to_string(), "words": finding.text,
+        "before": size(plan), "after": size(&shrunk.plan), "runs": shrunk.runs, "seconds": shrunk.took.as_secs_f64(),
+        "unfinished": shrunk.unfinished, "folder": folder, "again": again,
+    })
 }
 
 /// What the seeds have shown.
@@ -98,7 +143,10 @@ enum Searched {
 
 fn failing(arguments: &ShrinkArguments, jobs: usize) -> Result<Searched, String> {
     let case = Case::load(&arguments.file, arguments.seeds.clone())?;
-    let one = |seed: u64| sim::run(&case.plan(seed), &Options::default());
+    let one = |seed: u64| {
+        progress::tell(|| format!("{}: looking for a seed that fails: {seed}", case.plan.workload));
+        sim::run(&case.plan(seed), &Options::default())
+    };
     let finding = |outcome: &Outcome| sim::first_finding(&case.plan, outcome).cloned();
     let outcomes = sim::run_seeds(case.seeds.clone(), jobs, one, |outcome| finding(outcome).is_some());
     let fails = outcomes.last().and_then(|last| Some((case.plan(last.seed), finding(last)?)));

@@ -82,6 +82,11 @@ pub fn shrink(plan: &Plan, kind: &Kind, jobs: usize, budget: Duration) -> Result
     })
 }
 
+/// Whether it is not the bug that is planted in a plan which fails so: the same plan does so without it.
+pub fn shows_without_the_bug(plan: &Plan, kind: &Kind) -> bool {
+    plan.test.mutant.is_some() && Trials::new(kind.clone(), 1, Duration::ZERO).shows_without_mutant(plan)
+}
+
 /// How large a plan is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
