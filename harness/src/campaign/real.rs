@@ -4,7 +4,7 @@
 //! longest ago, as many as fit into the time by what their plans say. Of a run that fails two more of the same plan are made:
 //! processes never interleave in the same way twice, and in how many of them it fails says where to look.
 
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -12,6 +12,7 @@ use super::record::{Block, Class, Note, Record};
 use crate::{
     clock::boottime_ns,
     plan::Plan,
+    progress,
     report::{FAILED, Report, Status, name_of},
     run::{self, Ended},
     sim::Case,
@@ -55,7 +56,16 @@ pub fn lasts(case: &Case) -> Duration {
 pub fn run(case: &Case, seed: u64, out: &Path, record: &mut Record) -> Result<(), Interrupted> {
     let plan = case.plan(seed);
     let again = format!("cargo run --release -p harness -- {} --seed {seed}", for_shell(&case.path));
-    run_with(seed, record, || once(&plan, &again, &out.join(&case.group)))
+    run_with(seed, record, || {
+        progress::tell(|| format!("{} seed {seed} on real processes", case.name()));
+        let mut ended = once(&plan, &again, &out.join(&case.group))?;
+        if let Ended::Checked(report) = &mut ended
+            && let Ok(below) = report.folder.strip_prefix(fs::canonicalize(out)?)
+        {
+            report.folder = below.to_owned();
+        }
+        Ok(ended)
+    })
 }
 
 /// The same with another way to run it.
@@ -65,7 +75,7 @@ fn run_with(
     mut once: impl FnMut() -> Result<Ended>,
 ) -> Result<(), Interrupted> {
     let began = boottime_ns();
-    let mut failing: Option<Class> = None;
+    let mut failing: Vec<Class> = Vec::new();
     for attempt in 1..=RUNS {
         let code = match once() {
             Ok(Ended::Interrupted(_)) => return Err(Interrupted),
@@ -78,7 +88,8 @@ fn run_with(
         if attempt == 1 && code != 1 {
             break;
         }
-        if let Some(class) = &failing {
+        record.failing += u64::from(attempt == 1);
+        for class in &failing {
             write_down(class, attempt, record);
         }
     }
@@ -102,8 +113,8 @@ fn once(plan: &Plan, again: &str, results: &Path) -> Result<Ended> {
     runtime.block_on(run::run(plan.clone(), again.to_owned(), &options))
 }
 
-/// Writes down what came of one run; its exit code.
-fn take(report: &Report, record: &mut Record, failing: &mut Option<Class>) -> u8 {
+/// Writes down what came of one run; its exit code. What is found by several checks fails by each of them.
+fn take(report: &Report, record: &mut Record, failing: &mut Vec<Class>) -> u8 {
     let seed = report.seed;
     for fault in &report.figures.faults {
         let took_effect = !fault.nodes.is_empty() && fault.struck != Some(0);
@@ -113,22 +124,22 @@ fn take(report: &Report, record: &mut Record, failing: &mut Option<Class>) -> u8
     match report.exit_code {
         0 => {}
         1 => {
-            let by = report.checks.iter().find(|check| check.status == Status::Violation);
-            let count = failing.as_ref().map_or(0, |class| class.count) + 1;
-            let first = failing.take().unwrap_or_else(|| Class {
-                kind: by.map_or("nothing that is expected", |check| name_of(check.name)).to_owned(),
-                shape: None,
-                expected: false,
-                of_the_store: false,
-                count: 0,
-                seeds: vec![seed],
-                words: report.words.clone(),
-                size: None,
-                shrink_ms: 0,
-                again: report.again.clone(),
-                plan: None,
-            });
-            *failing = Some(Class { count, ..first });
+            let violated = report.checks.iter().filter(|check| check.status == Status::Violation);
+            let mut found: Vec<(&str, String)> = violated
+                .map(|check| (name_of(check.name), format!("{}: {}", name_of(check.name), check.words)))
+                .collect();
+            if found.is_empty() {
+                found.push(("nothing that is expected", report.words.clone()));
+            }
+            for (kind, words) in found {
+                let place = failing.iter().position(|class| class.kind == kind).unwrap_or_else(|| {
+                    let (kind, seeds, again) = (kind.to_owned(), vec![seed], report.again.clone());
+                    failing.push(Class { kind, seeds, words, again, ..Class::default() });
+                    failing.len() - 1
+                });
+                failing[place].count += 1;
+                failing[place].kept.push(report.folder.clone());
+            }
         }
         3 => record.undecided(note()),
         _ => record.failed(note()),
@@ -143,8 +154,8 @@ mod tests {
     use super::*;
     use crate::{
         campaign::record::Mode,
-        report::{Facts, Figures},
-        workload,
+        report::{Check, Facts, Figures},
+        workload::{self, CheckName},
     };
 
     #[test]
@@ -173,6 +184,13 @@ mod tests {
 
     #[test]
     fn a_violation_is_not_lost_when_the_next_run_is_interrupted() {
+        let check = |name| Check {
+            name,
+            status: Status::Violation,
+            words: "a stale read".to_owned(),
+            findings: Vec::new(),
+        };
+        let checks = vec![check(CheckName::Linearizable), check(CheckName::LeaseSafety)];
         let report = |exit_code| Report {
             version: 1,
             workload: "w".to_owned(),
@@ -182,16 +200,16 @@ mod tests {
             exit_code,
             words: "a stale read".to_owned(),
             missing: Vec::new(),
-            checks: Vec::new(),
+            checks: if exit_code == 0 { Vec::new() } else { checks.clone() },
             facts: Facts::default(),
             figures: Figures::default(),
             mutant: None,
             deaths: Vec::new(),
             again: String::new(),
-            folder: PathBuf::new(),
+            folder: PathBuf::from("w/20261121T000000Z-3"),
         };
-        let mut record = Record::new(Mode::Real, false);
-        let mut runs = |codes: &[Option<u8>]| {
+        let runs = |codes: &[Option<u8>]| {
+            let mut record = Record::new(Mode::Real, false);
             let mut codes = codes.iter();
             let ended = run_with(3, &mut record, || {
                 let code = codes.next().expect("no more runs");
@@ -199,13 +217,20 @@ mod tests {
                     Ended::Checked(Box::new(report(code)))
                 }))
             });
-            let words =
-                record.classes.iter().map(|class| (class.count, class.words.clone())).collect::<Vec<_>>();
+            let words: Vec<_> = record
+                .classes
+                .iter()
+                .map(|class| (class.count, class.words.clone(), class.kept.len()))
+                .collect();
+            assert_eq!(record.failing, 1, "one seed");
             (ended, words, record.seeds())
         };
-        let found = |words: &str| vec![(1, format!("a stale read; {words} runs of this plan fail"))];
-        assert_eq!(runs(&[Some(1), None]), (Err(Interrupted), found("1 of 1"), 0));
-        assert_eq!(runs(&[Some(1), Some(0), None]), (Err(Interrupted), found("1 of 2"), 0));
-        assert_eq!(runs(&[Some(1), Some(0), Some(1)]), (Ok(()), found("2 of 3"), 1));
+        let found = |runs: &str, kept| {
+            let words = |check| format!("{check}: a stale read; {runs} runs of this plan fail");
+            vec![(1, words("lease-safety"), kept), (1, words("linearizable"), kept)]
+        };
+        assert_eq!(runs(&[Some(1), None]), (Err(Interrupted), found("1 of 1", 1), 0));
+        assert_eq!(runs(&[Some(1), Some(0), None]), (Err(Interrupted), found("1 of 2", 1), 0));
+        assert_eq!(runs(&[Some(1), Some(0), Some(1)]), (Ok(()), found("2 of 3", 2), 1));
     }
 }
