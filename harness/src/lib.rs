@@ -15,6 +15,7 @@ pub mod leaders;
 pub mod nemesis;
 mod panics;
 pub mod plan;
+mod progress;
 pub mod proxy;
 mod recorded;
 pub mod report;

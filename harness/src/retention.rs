@@ -2,7 +2,8 @@
 //! passed, and the newest 5 N of all others: those that failed, are undecided, or have left no verdict.
 //!
 //! Only the folder of a run is ever removed: its name is one that a run's folder is given, nothing stands in it that no run
-//! writes (so a file of one's own keeps it), nobody holds the lock of its plan, and no symbolic link leads to it.
+//! writes (so a file of one's own keeps it), nobody holds the lock of its plan, no symbolic link leads to it, and no
+//! `campaign.json` beside it or above names it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,10 +17,11 @@ use std::{
 use clap::Args;
 
 use crate::{
+    campaign::{kept::Named, record::FILE},
     report::FAILED,
     results::{is_left_by_a_run, was_half_written},
     runs::{
-        State, Summaries, Summary, goes_on, named,
+        DEPTH, State, Summaries, Summary, goes_on, named,
         within::{Place, Within},
     },
     terminal::bytes_in_words,
@@ -78,6 +80,24 @@ pub struct Pruned {
     pub failed: Vec<(PathBuf, io::Error)>,
 }
 
+impl Pruned {
+    /// The length of all files that are gone.
+    pub fn bytes(&self) -> u64 {
+        self.removed.iter().map(|removed| removed.bytes).sum()
+    }
+
+    /// Says what could not be removed of these results.
+    pub(crate) fn tell_failed(&self, results: &Path) {
+        for (folder, error) in &self.failed {
+            if folder.ends_with(FILE) {
+                eprintln!("error: no run below is removed: {} cannot be read: {error}", folder.display());
+            } else {
+                eprintln!("error: cannot remove {}: {error}", results.join(folder).display());
+            }
+        }
+    }
+}
+
 /// A run that was removed, or would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removed {
@@ -97,8 +117,9 @@ pub struct Removed {
 pub fn prune(results: &Path, keep: Keep, dry_run: bool) -> io::Result<Pruned> {
     let within = Within::new(results)?;
     let runs = Summaries::default().read(&within)?.runs;
-    let goes = would_go(&runs, keep);
-    let mut pruned = Pruned::default();
+    let kept = named_by_campaigns(&within, &runs);
+    let goes = would_go(&within, &runs, keep, &kept);
+    let mut pruned = Pruned { failed: kept.unreadable, ..Pruned::default() };
     if !dry_run {
         let parents: BTreeSet<Place> = runs.iter().map(|(place, _)| place.parent()).collect();
         for parent in &parents {
@@ -123,8 +144,30 @@ pub fn prune(results: &Path, keep: Keep, dry_run: bool) -> io::Result<Pruned> {
     Ok(pruned)
 }
 
-/// The runs that need not stay.
-pub(crate) fn would_go(runs: &[(Place, Summary)], keep: Keep) -> BTreeSet<Place> {
+/// The runs that campaigns name, whose files lie in the folders above them, those above the results included.
+pub(crate) fn named_by_campaigns(within: &Within, runs: &[(Place, Summary)]) -> Named {
+    let above = within.path().ancestors().take(DEPTH).map(Path::to_owned);
+    let mut folders: BTreeSet<PathBuf> = above.collect();
+    for (place, _) in runs {
+        let mut folder = place.clone();
+        while folder.depth() > 0 {
+            folder = folder.parent();
+            folders.insert(within.path().join(folder.path()));
+        }
+    }
+    Named::by(folders)
+}
+
+/// The runs that need not stay, but for those that campaigns name.
+pub(crate) fn would_go(
+    within: &Within,
+    runs: &[(Place, Summary)],
+    keep: Keep,
+    kept: &Named,
+) -> BTreeSet<Place> {
+    let may_go = |place: &Place, summary: &Summary| {
+        summary.foreign.is_none() && !kept.has(&within.path().join(place.path()))
+    };
     let mut alike: BTreeMap<(Place, bool), Vec<&(Place, Summary)>> = BTreeMap::new();
     for run in runs {
         let (place, summary) = run;
@@ -137,7 +180,7 @@ pub(crate) fn would_go(runs: &[(Place, Summary)], keep: Keep) -> BTreeSet<Place>
         runs.sort_by_key(|(place, summary)| (summary.began, place));
         let stay = keep.number() as usize * if passed { 1 } else { FAILING };
         let old = runs.iter().rev().skip(stay);
-        goes.extend(old.filter(|(_, summary)| summary.foreign.is_none()).map(|(place, _)| place.clone()));
+        goes.extend(old.filter(|(place, summary)| may_go(place, summary)).map(|(place, _)| place.clone()));
     }
     goes
 }
@@ -204,11 +247,8 @@ pub fn main(arguments: &PruneArguments) -> ExitCode {
         let how = if *passed { "passed" } else { "not passed" };
         say!("{done}  {:>9}  {how:<10}  {}", bytes_in_words(*bytes), folder.display());
     }
-    for (folder, error) in &pruned.failed {
-        eprintln!("error: cannot remove {}: {error}", arguments.folder.join(folder).display());
-    }
-    let bytes = pruned.removed.iter().map(|removed| removed.bytes).sum();
-    say!("{done} {runs} runs, {}; {} stay", bytes_in_words(bytes), pruned.left);
+    pruned.tell_failed(&arguments.folder);
+    say!("{done} {runs} runs, {}; {} stay", bytes_in_words(pruned.bytes()), pruned.left);
     if pruned.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
@@ -321,6 +361,34 @@ mod tests {
         let root =
             prune(&results.0.path().join("w/20261121T000000Z-9"), Keep::default(), false).expect("read");
         assert_eq!((root.removed, root.left), (vec![], 1), "the folder itself stays");
+    }
+
+    #[test]
+    fn what_a_campaign_names_stays_from_wherever_it_is_looked_at() {
+        let results = Results::new();
+        for second in 10..20 {
+            results.run(&format!("nightly/w/20261121T0000{second}Z-1"), Some(true));
+        }
+        let write =
+            |text: &str| fs::write(results.0.path().join("nightly/campaign.json"), text).expect("written");
+        let kept = r#"["w/20261121T000011Z-1","w/20261121T000019Z-1"]"#;
+        write(&format!(r#"{{"records":[{{"classes":[{{"kept":{kept}}}]}}]}}"#));
+        let keep = Keep::newest(NonZeroU32::MIN);
+        let would = |folder: &str| {
+            let pruned = prune(&results.0.path().join(folder), keep, true).expect("read");
+            let name =
+                |removed: Removed| removed.folder.file_name().map(|name| name.to_string_lossy().into_owned());
+            (pruned.removed.into_iter().filter_map(name).collect::<Vec<_>>(), pruned.failed.len())
+        };
+        let all: Vec<String> = (10..19).map(|second| format!("20261121T0000{second}Z-1")).collect();
+        let others: Vec<String> = all.iter().filter(|name| !name.contains("11Z")).cloned().collect();
+        for folder in ["", "nightly", "nightly/w"] {
+            assert_eq!(would(folder), (others.clone(), 0), "{folder}");
+        }
+        write("{");
+        assert_eq!(would("nightly/w"), (vec![], 1), "it may name any of them");
+        fs::remove_file(results.0.path().join("nightly/campaign.json")).expect("removed");
+        assert_eq!(would(""), (all, 0));
     }
 
     #[test]

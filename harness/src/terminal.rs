@@ -37,6 +37,7 @@ macro_rules! say {
 
 /// Prints a line. Whoever read it may have left (`harness sim … | head`): the results and the exit code are there all the same.
 pub(crate) fn line(words: fmt::Arguments<'_>) {
+    crate::progress::clear();
     if let Err(error) = writeln!(std::io::stdout(), "{words}")
         && error.kind() != ErrorKind::BrokenPipe
     {

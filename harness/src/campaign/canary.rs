@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `canary/NAME` | a bug is planted: one of the first seeds must show it, by the check that it breaks |
 //! | `canary/NAME-without-the-bug` | the same without the bug: nothing is wrong |
+//! | `canary/a-false-NAME` | a workload states, or a step expects, what is false of any cluster: that must be found |
+//! | `canary/a-true-NAME` | the same with what is true: nothing is wrong |
 //! | `canary/a-tampered-history` | a read returns what had been overwritten, with the place in the log of a later value |
 //!
 //! The checks of a history must not take the word of such a place for it, which is the certificate of a wrong order, and must
@@ -55,6 +57,30 @@ const BUGS: [(CheckName, &str, &str); 3] = [
     ),
 ];
 
+/// Of workloads without any bug: what states or expects something of them, something false, and something true.
+const CLAIMS: [(CheckName, &str, &str, &str, &str); 2] = [
+    (
+        CheckName::Statements,
+        "statement",
+        "[operations]\nmix = { get = 1, put = 1 }\nkeys = { count = 2 }\nrate = 50\n\
+         [phases]\nwarm_up = '500ms'\nfaults = '3s'\n\
+         [[nemesis]]\nname = 'death'\nat = '500ms'\naction = 'kill'\ntarget = 'leader(1)'\nfor = '2s'\n",
+        "[[expect.that]]\nsays = 'silence'\nafter = { fault = 'death' }\nuntil = { fault = 'death', ends = true }\n",
+        "[[expect.that]]\nsays = 'progress'\nafter = { fault = 'death' }\nwithin = '2s'\n",
+    ),
+    (
+        CheckName::Script,
+        "expectation",
+        "[[step]]\nname = 'write'\nclient = 1\nvia = 1\nput = { key = 1, value = 'a' }\n",
+        "[[step]]\nname = 'read'\nclient = 2\nvia = 2\nget = { key = 1 }\nexpect = { value = 'b' }\n",
+        "[[step]]\nname = 'read'\nclient = 2\nvia = 2\nget = { key = 1 }\nexpect = { value = 'a' }\n",
+    ),
+];
+
+/// The cluster of which they are claimed.
+const CLUSTER: &str = "[cluster]\nnodes = 3\npartitions = [{}]\nheartbeat_ms = 40\nmissed_rounds = 5\nlease = 'off'\n\
+                       request_timeout_ms = 300\n[clients]\ncount = 2\ntimeout_ms = 400\n";
+
 /// Whether all canaries are as they should be. `blind` is a check that sees nothing, which the canaries must notice.
 pub fn records(means: &Means, blind: Option<CheckName>) -> Result<Vec<Record>, String> {
     let mut records = Vec::new();
@@ -64,6 +90,14 @@ pub fn records(means: &Means, blind: Option<CheckName>) -> Result<Vec<Record>, S
         records.push(run(name, workload.clone(), SEEDS, means, blind)?);
         let without = workload.without_mutant();
         records.push(run(&format!("{name}-without-the-bug"), without, CLEAN, means, blind)?);
+    }
+    for (by, name, what, is_false, is_true) in CLAIMS {
+        let is_false =
+            format!("{CLUSTER}{what}[expect]\nverdict = 'violation'\nby = '{}'\n{is_false}", name_of(by));
+        let is_true = format!("{CLUSTER}{what}{is_true}");
+        for (name, text) in [(format!("a-false-{name}"), is_false), (format!("a-true-{name}"), is_true)] {
+            records.push(run(&name, parse(&name, &text)?, CLEAN, means, blind)?);
+        }
     }
     let (_, name, text) = BUGS[0];
     records.push(tampered(&parse(name, text)?.without_mutant(), blind));
@@ -209,6 +243,8 @@ mod tests {
             CheckName::Linearizable,
             "canary/a-tampered-history fails: seed 0: linearizable calls a violation valid",
         );
+        fails(CheckName::Statements, "canary/a-false-statement fails: nothing was found");
+        fails(CheckName::Script, "canary/a-false-expectation fails: nothing was found");
         fails(CheckName::LeaseSafety, "canary/restart-forgets-grant fails");
         fails(CheckName::Progress, "canary/election-needs-all fails");
         fails(

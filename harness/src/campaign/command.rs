@@ -1,6 +1,14 @@
 //! `harness campaign`.
 
-use std::{collections::BTreeMap, fs, ops::Range, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::ErrorKind,
+    ops::Range,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -8,19 +16,21 @@ use store::config::Mutant;
 
 use super::{
     canary, cases,
-    finish::{self, Reports},
+    finish::Reports,
     hunt::{Means, hunt},
     list::{self, Piece, Shard, Share, pieces},
     real::{self, Interrupted},
     record::{Campaign, Ended, FILE, Head, Mode, Record, VERSION, digest},
     state::{self, News, State},
-    table,
 };
 use crate::{
     cli::INTERRUPTED,
     clock::boottime_ns,
+    progress,
     report::FAILED,
+    retention::{Keep, prune},
     sim::{self, Case},
+    terminal::bytes_in_words,
     workload::{CheckName, ExpectedVerdict, Time},
 };
 
@@ -75,6 +85,10 @@ pub struct CampaignArguments {
     /// Where campaign.json, runs that fail, and what they were shrunk to, are kept.
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
+    /// Old runs below that folder go: of each workload the newest N stay that passed, and five times as many others; so do
+    /// those that campaign.json names, and those that go on.
+    #[arg(long, value_name = "N", default_value_t = Keep::default())]
+    keep: Keep,
     /// Runs side by side; as many as there are processors if left out.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -138,6 +152,8 @@ struct Course<'a> {
     end: Option<u64>,
     /// Why something could not be written.
     unwritten: Option<anyhow::Error>,
+    /// Old runs that were removed, and their bytes.
+    removed: (usize, u64),
 }
 
 impl<'a> Course<'a> {
@@ -147,7 +163,12 @@ impl<'a> Course<'a> {
         let mut texts = texts(&cases)?;
         let weight = |name: &str, text: &str| state.as_ref().map_or(1, |state| state.weight(name, text));
         let nights = state.as_ref().map_or(0, |state| state.nights);
+        let all = cases.len();
         let cases = sampled(cases, arguments.sample, nights, |name| weight(name, &texts[name]) > 1);
+        if cases.len() < all {
+            let left = all - cases.len();
+            arguments.reports.aside(&format!("{left} negative workloads are left to other nights"));
+        }
         texts.retain(|name, _| cases.iter().any(|case| case.name() == *name));
         let share = |case: &Case| Share {
             seeds: case.seeds.clone(),
@@ -193,12 +214,14 @@ impl<'a> Course<'a> {
         let left = left.saturating_sub(reserved);
         let end = (!without_limit).then_some(began + left.as_nanos() as u64);
         let before = campaign.took_ms;
-        Ok(Self { arguments, cases, shares, real, state, campaign, began, before, end, unwritten: None })
+        let (unwritten, removed) = (None, (0, 0));
+        Ok(Self { arguments, cases, shares, real, state, campaign, began, before, end, unwritten, removed })
     }
 
     /// Does what is left; the exit code.
     fn run(mut self) -> u8 {
-        say!("{}", table::head());
+        progress::begin(self.arguments.reports.quiet);
+        self.arguments.reports.head();
         match canary::records(&self.means(&[]), self.arguments.blind) {
             Ok(canaries) => self.campaign.replace_canaries(canaries),
             Err(problem) => {
@@ -217,7 +240,13 @@ impl<'a> Course<'a> {
             self.campaign.ended = ended;
         }
         let remarks = self.finish();
-        let whole = finish::told(&self.campaign, &remarks.lines);
+        self.make_room(&self.arguments.out);
+        if self.removed.0 > 0 {
+            let (runs, bytes) = (self.removed.0, bytes_in_words(self.removed.1));
+            let words = format!("removed {runs} old runs, {bytes} (--keep {})", self.arguments.keep);
+            self.arguments.reports.aside(&words);
+        }
+        let whole = self.arguments.reports.told(&self.campaign, &remarks.lines);
         let whole = if remarks.flaky { whole.or_worse(FAILED) } else { whole };
         let whole = self.unwritten.iter().fold(whole, |whole, error| {
             eprintln!("error: {error:#}");
@@ -268,10 +297,12 @@ impl<'a> Course<'a> {
                 real::run(case, case.seeds.start, out, record)
             };
             if ended.is_ok() {
-                say!("{} on real processes", table::line(record));
+                self.arguments.reports.row(record, " on real processes");
                 self.campaign.next_real = index + 1;
             }
+            let folder = folder_of(case, &self.arguments.out);
             self.save(&[]);
+            self.make_room(&folder);
             ended?;
         }
         Ok(())
@@ -305,14 +336,37 @@ impl<'a> Course<'a> {
             mutant: case.plan.test.mutant.map(name_of_mutant),
             ..Record::new(Mode::Simulation, is_negative(case))
         });
-        let failing = record.classes.len();
+        let kept = |record: &Record| record.classes.iter().map(|class| class.kept.len()).sum::<usize>();
+        let (failing, before) = (record.classes.len(), kept(record));
         hunt(case, &piece.seeds, means, record);
+        let more = kept(record) > before;
         // a line for what is over, and for what is new
         if record.negative || record.classes.len() > failing {
-            say!("{}", table::line(record));
+            self.arguments.reports.row(record, "");
         }
         self.campaign.next = piece.index + 1;
+        let folder = folder_of(case, &self.arguments.out);
         self.save(&[]);
+        if more {
+            self.make_room(&folder);
+        }
+    }
+
+    /// Removes old runs in a folder, but for those that what was written last names.
+    fn make_room(&mut self, folder: &Path) {
+        // what could not be written may name others
+        if self.unwritten.is_some() {
+            return;
+        }
+        match prune(folder, self.arguments.keep, false) {
+            Ok(pruned) => {
+                pruned.tell_failed(folder);
+                self.removed.0 += pruned.removed.len();
+                self.removed.1 += pruned.bytes();
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => eprintln!("error: old runs in {} are not removed: {error}", folder.display()),
+        }
     }
 
     /// After each piece of work, so that one that is killed has told what it knew.
@@ -340,6 +394,11 @@ impl<'a> Course<'a> {
     }
 }
 
+/// Where runs of a workload are kept.
+fn folder_of(case: &Case, out: &Path) -> PathBuf {
+    out.join(&case.group).join(&case.plan.workload)
+}
+
 fn is_negative(case: &Case) -> bool {
     case.plan.expect.verdict == ExpectedVerdict::Violation
 }
@@ -351,17 +410,13 @@ fn mine(real: &[usize], shard: Shard) -> impl Iterator<Item = (u64, usize)> {
 
 /// Without the negative workloads whose turn is in another night. Plans are run in all.
 fn sampled(cases: Vec<Case>, sample: u64, night: u64, is_new: impl Fn(&str) -> bool) -> Vec<Case> {
-    let (mut place, all) = (0, cases.len());
+    let mut place = 0;
     let mut turn = |case: &Case| {
         let sampled = is_negative(case) && !case.is_plan();
         place += u64::from(sampled);
         !sampled || place % sample == night % sample || is_new(&case.name())
     };
-    let cases: Vec<Case> = cases.into_iter().filter(|case| turn(case)).collect();
-    if cases.len() < all {
-        say!("{} negative workloads are left to other nights", all - cases.len());
-    }
-    cases
+    cases.into_iter().filter(|case| turn(case)).collect()
 }
 
 /// What the same command line has done until it was killed.

@@ -92,14 +92,10 @@ mod tests {
             kind: kind.to_owned(),
             shape: shape.map(str::to_owned),
             expected: false,
-            of_the_store: false,
             count: seeds.len() as u64,
             seeds: seeds.to_vec(),
             words: format!("found by {}", seeds[0]),
-            size: None,
-            shrink_ms: 0,
-            again: String::new(),
-            plan: None,
+            ..Class::default()
         }
     }
 

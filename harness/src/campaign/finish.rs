@@ -1,4 +1,4 @@
-//! What campaigns, and several that were merged, write and print at their end.
+//! What campaigns, and several that were merged, write and print.
 
 use std::{io::Write as _, path::PathBuf};
 
@@ -6,13 +6,15 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{
+    Verdict,
+    judge::judge,
     junit, markdown,
-    record::Campaign,
+    record::{Campaign, Record},
     table::{self, Whole},
 };
 use crate::results::write_whole;
 
-/// Files that are written beside `campaign.json`.
+/// Files that are written beside `campaign.json`, and what is printed.
 #[derive(Debug, Args)]
 pub struct Reports {
     /// Also writes the rows as `JUnit` XML.
@@ -21,6 +23,12 @@ pub struct Reports {
     /// Also writes a summary in Markdown.
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
+    /// Nothing but what is not as expected, and the last line.
+    #[arg(long)]
+    pub quiet: bool,
+    /// campaign.json as one line before the last one, instead of the table.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Reports {
@@ -36,16 +44,45 @@ impl Reports {
         }
         Ok(())
     }
-}
 
-/// Prints what there is to say below the rows; what it all comes to.
-pub fn told(campaign: &Campaign, remarks: &[String]) -> Whole {
-    let records = &campaign.records;
-    for told in table::unexpected(records).iter().chain(remarks) {
-        say!("{told}");
+    /// Prints the line above all rows.
+    pub fn head(&self) {
+        if !self.quiet && !self.json {
+            say!("{}", table::head());
+        }
     }
-    for told in table::never(records).into_iter().chain(table::bugs(records)) {
-        say!("{told}");
+
+    /// Prints a row, with what is to be said of it.
+    pub fn row(&self, record: &Record, remark: &str) {
+        if !self.json && !(self.quiet && judge(record).0 == Verdict::Expected) {
+            say!("{}{remark}", table::line(record));
+        }
     }
-    Whole::of(records, campaign.ended)
+
+    /// Prints what else is of interest to those who look on.
+    pub fn aside(&self, words: &str) {
+        if !self.quiet && !self.json {
+            say!("{words}");
+        }
+    }
+
+    /// Prints what there is to say below the rows; what it all comes to.
+    pub fn told(&self, campaign: &Campaign, remarks: &[String]) -> Whole {
+        let records = &campaign.records;
+        let whole = Whole::of(records, campaign.ended);
+        if self.json {
+            match serde_json::to_string(campaign) {
+                Ok(text) => say!("{text}"),
+                Err(error) => eprintln!("error: the campaign cannot be written as JSON: {error}"),
+            }
+            return whole;
+        }
+        for told in table::unexpected(records).iter().chain(remarks) {
+            say!("{told}");
+        }
+        for told in table::never(records).into_iter().chain(table::bugs(records)) {
+            self.aside(&told);
+        }
+        whole
+    }
 }

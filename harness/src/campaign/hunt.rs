@@ -1,6 +1,10 @@
 //! One piece of work: seeds of a workload, what they find, and how small that is.
 
-use std::{ops::Range, path::PathBuf, time::Duration};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Result;
 use store::config::Mutant;
@@ -13,6 +17,9 @@ use super::{
 };
 use crate::{
     clock::boottime_ns,
+    plan::Plan,
+    progress,
+    results::PLAN,
     shrink::{self, Ground, Kind, NotShrunk, Shrunk, Size},
     sim::{self, Case, Finding, Options, Outcome, Stats},
 };
@@ -20,7 +27,7 @@ use crate::{
 /// The seeds of a negative workload are run in rounds, at most of so many for each thread; the time is looked at after each.
 const ROUND: u64 = 8;
 
-/// Seeds of a workload that show the same kind of violation and are shrunk and kept; more are counted.
+/// Seeds of a workload that show the same kind of violation and are shrunk and kept; of more, those that show another as well.
 const CLOSELY: u64 = 3;
 
 /// What a piece of work may spend.
@@ -39,7 +46,10 @@ pub struct Means {
 /// Runs a piece of work, and writes down what comes of it. Negative workloads are over when they are found out; of others all
 /// seeds are run, whatever they show: so it depends on nothing but the list of pieces what is run.
 pub fn hunt(case: &Case, piece: &Range<u64>, means: &Means, record: &mut Record) {
-    hunt_with(case, piece, means, record, &|seed| sim::run(&case.plan(seed), &Options::default()));
+    hunt_with(case, piece, means, record, &|seed| {
+        progress::tell(|| format!("{} seed {seed}", case.name()));
+        sim::run(&case.plan(seed), &Options::default())
+    });
 }
 
 /// The same with another way to run a seed.
@@ -102,29 +112,54 @@ fn take(case: &Case, outcome: &Outcome, means: &Means, record: &mut Record) {
         record.failed(note(&format!("the simulator failed: {why}")));
     }
     let expected = sim::found(&case.plan, outcome);
-    let Some(finding) = expected.or(outcome.findings.first()) else { return };
-    let kind = Kind::of(finding).to_string();
-    let before: u64 = record.classes.iter().filter(|class| class.kind == kind).map(|class| class.count).sum();
-    let class = Class {
-        kind,
-        shape: None,
+    // beside the expected violation stands whatever else the planted bug has brought about
+    let findings = expected.map_or_else(|| one_of_each_kind(&outcome.findings), |finding| vec![finding]);
+    if findings.is_empty() {
+        return;
+    }
+    let class = |finding: &&Finding| Class {
+        kind: Kind::of(finding).to_string(),
         expected: expected.is_some(),
         of_the_store: is_of_the_store(case.plan.test.mutant, outcome.stats.mutant_reached),
         count: 1,
         seeds: vec![outcome.seed],
         words: finding.to_string(),
-        size: None,
-        shrink_ms: 0,
         again: case.again(outcome.seed),
-        plan: None,
+        ..Class::default()
     };
-    let class = match record.mode {
-        // it is seen again every time, and nobody looks into it
-        Mode::Canary | Mode::Real => class,
-        Mode::Simulation if before >= CLOSELY => class,
-        Mode::Simulation => closely(case, class, finding, means, record),
+    let mut classes: Vec<Class> = findings.iter().map(class).collect();
+    // canaries are seen again every time, and nobody looks into them
+    if record.mode == Mode::Simulation
+        && let Some(place) = least_known(&classes, record)
+    {
+        closely(case, &mut classes, place, findings[place], means, record);
+    }
+    record.failing += 1;
+    for class in classes {
+        record.found(class);
+    }
+}
+
+/// The first finding of each kind.
+fn one_of_each_kind(findings: &[Finding]) -> Vec<&Finding> {
+    let mut each: Vec<&Finding> = Vec::new();
+    for finding in findings {
+        if each.iter().all(|other| Kind::of(other) != Kind::of(finding)) {
+            each.push(finding);
+        }
+    }
+    each
+}
+
+/// Which of the kinds that a seed shows is looked at closely, if any is: rather one of which no small plan is known.
+fn least_known(classes: &[Class], record: &Record) -> Option<usize> {
+    let known = |class: &Class| {
+        let alike = record.classes.iter().filter(|known| known.kind == class.kind);
+        let shrunk = alike.clone().any(|known| known.shape.is_some());
+        (shrunk, alike.map(|known| known.count).sum::<u64>())
     };
-    record.found(class);
+    let all = classes.iter().map(known).enumerate().filter(|(_, (_, before))| *before < CLOSELY);
+    all.min_by_key(|(_, known)| *known).map(|(place, _)| place)
 }
 
 /// Whether what a seed shows has nothing to do with the planted bug, since that was never reached. The counter of one bug may
@@ -134,15 +169,29 @@ fn is_of_the_store(mutant: Option<Mutant>, reached: u64) -> bool {
     counted && reached == 0
 }
 
-/// Shrinks what a seed shows, and keeps what nobody expects.
-fn closely(case: &Case, mut class: Class, finding: &Finding, means: &Means, record: &mut Record) -> Class {
+/// Shrinks one of the kinds that a seed shows, and keeps the run unless it is expected. Whatever the time, what the same plan
+/// shows without the planted bug is one of the store.
+fn closely(
+    case: &Case,
+    classes: &mut [Class],
+    place: usize,
+    finding: &Finding,
+    means: &Means,
+    record: &mut Record,
+) {
+    let class = &mut classes[place];
     let seed = class.seeds[0];
     let mut plan = case.plan(seed);
     // what is not the expected violation has nothing to do with the planted bug, by which shrinking goes
     let shrinks = (class.expected || !record.negative) && !is_kept(case);
-    let ground = Ground::Simulation(means.jobs);
-    let small = (shrinks && !means.shrink.is_zero())
-        .then(|| shrink::shrink(&plan, &Kind::of(finding), ground, means.shrink));
+    let kind = Kind::of(finding);
+    let small = if shrinks && !means.shrink.is_zero() {
+        Some(shrink::shrink(&plan, &kind, Ground::Simulation(means.jobs), means.shrink))
+    } else if class.expected && shrink::shows_without_the_bug(&plan, &kind) {
+        Some(Err(NotShrunk::WithoutTheBug))
+    } else {
+        None
+    };
     match &small {
         Some(Err(why @ NotShrunk::WithoutTheBug)) => {
             // it is the store that fails
@@ -166,29 +215,110 @@ fn closely(case: &Case, mut class: Class, finding: &Finding, means: &Means, reco
         }
         None => {}
     }
-    let out = means.out.join(&case.group);
-    let mut keep = || -> Result<()> {
-        let mut folders = Vec::new();
-        if !class.expected {
-            folders.push(sim::keep(&out, &plan, &sim::run(&plan, &Options::default()))?);
-        }
-        if let Some(Ok(small)) = &small {
-            folders.push(sim::keep_shrunk(&out, &small.plan, seed)?);
-        }
-        if let Some(folder) = folders.last() {
-            class.again = sim::again_of_plan(&folder.join("plan.toml"));
-        }
-        Ok(())
-    };
-    if let Err(error) = keep() {
+    let small = small.and_then(Result::ok).map(|small| small.plan);
+    if let Err(error) = keep(case, classes, place, &plan, small.as_ref(), means) {
         record.failed(Note { seed, words: format!("{error:#}") });
     }
-    class
+}
+
+/// Keeps the run of a plan that shows all of these, unless they are expected, and that of the small plan that shows one of them.
+fn keep(
+    case: &Case,
+    classes: &mut [Class],
+    place: usize,
+    plan: &Plan,
+    small: Option<&Plan>,
+    means: &Means,
+) -> Result<()> {
+    let out = means.out.join(&case.group);
+    let put = |classes: &mut [Class], folder: &Path| {
+        for class in classes {
+            class.again = sim::again_of_plan(&folder.join(PLAN));
+            class.kept.push(folder.strip_prefix(&means.out).unwrap_or(folder).to_owned());
+        }
+    };
+    if !classes[place].expected {
+        let folder = sim::keep(&out, plan, &sim::run(plan, &Options::default()))?;
+        put(classes, &folder);
+    }
+    if let Some(small) = small {
+        let folder = sim::keep_shrunk(&out, small, plan.seed)?;
+        put(&mut classes[place..=place], &folder);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::CheckName;
+
+    const CLEAN: &str = "[cluster]\nnodes = 3\npartitions = [{}]\nlease = 'off'\n\
+        [clients]\ncount = 1\n[operations]\nmix = { get = 1 }\nkeys = { count = 1 }\nrate = 10\n\
+        [phases]\nwarm_up = '100ms'\nfaults = '1s'\n";
+
+    /// What a piece of work with these seeds writes down, of which each shows these findings.
+    fn hunted(
+        name: &str,
+        text: &str,
+        seeds: Range<u64>,
+        findings: &[Finding],
+        reached: u64,
+    ) -> (Record, tempfile::TempDir) {
+        let out = tempfile::tempdir().expect("a folder");
+        let workload = crate::workload::parse(Path::new(name), text).unwrap_or_else(|told| panic!("{told}"));
+        let case = Case::built_in("w", workload, seeds.clone()).expect("it can be simulated");
+        let means = Means { end: None, shrink: Duration::ZERO, jobs: 1, out: out.path().to_owned() };
+        let negative = case.plan.expect.verdict == crate::workload::ExpectedVerdict::Violation;
+        let mut record = Record { workload: case.name(), ..Record::new(Mode::Simulation, negative) };
+        let stats = Stats { mutant_reached: reached, ..Stats::default() };
+        let one = |seed| Outcome { seed, findings: findings.to_vec(), stats, ..Outcome::default() };
+        hunt_with(&case, &seeds, &means, &mut record, &one);
+        (record, out)
+    }
+
+    fn finding(by: CheckName, text: &str) -> Finding {
+        Finding { by, text: text.to_owned() }
+    }
+
+    #[test]
+    fn all_that_a_seed_shows_is_told_and_kept_and_the_seed_counts_once() {
+        let findings = [
+            finding(CheckName::LeaseSafety, "L5: one"),
+            finding(CheckName::LeaseSafety, "L5: the same again"),
+            finding(CheckName::Linearizable, "a stale read"),
+            finding(CheckName::Progress, "nothing was answered"),
+        ];
+        let (record, out) = hunted("w.toml", CLEAN, 0..5, &findings, 0);
+        let kinds: Vec<_> = record.classes.iter().map(|class| (class.kind.as_str(), class.count)).collect();
+        assert_eq!(kinds, [("lease-safety L5", 5), ("linearizable", 5), ("progress", 5)]);
+        assert_eq!((record.failing, record.seeds()), (5, 5));
+        let (verdict, words) = crate::campaign::judge::judge(&record);
+        assert_eq!(verdict, crate::campaign::Verdict::Unexpected);
+        let told = "; also linearizable, progress; 4 other seeds fail, too";
+        assert!(words.ends_with(told), "{words}");
+        for class in &record.classes {
+            assert_eq!(class.kept.len(), 3, "{class:?}");
+            assert!(class.kept.iter().all(|run| out.path().join(run).join(PLAN).exists()), "{class:?}");
+        }
+    }
+
+    #[test]
+    fn what_fails_without_the_planted_bug_too_is_of_the_store_even_if_there_is_no_time_to_shrink() {
+        // a statement that is false of any cluster, whether its bug does anything or not
+        let text = format!(
+            "mutant = 'election-needs-all'\n{CLEAN}[expect]\nverdict = 'violation'\nby = 'statements'\n\
+             [[expect.that]]\nsays = 'leader-changes'\nat_least = 99\n"
+        );
+        let found = [finding(CheckName::Statements, "so")];
+        let (record, out) = hunted("negative/w.toml", &text, 0..1, &found, 1);
+        let [class] = &record.classes[..] else { panic!("{record:?}") };
+        assert!(class.of_the_store && !class.expected, "{class:?}");
+        assert_eq!(crate::campaign::judge::judge(&record).0, crate::campaign::Verdict::Unexpected);
+        assert!(out.path().join(&class.kept[0]).join(PLAN).exists(), "it is kept");
+        let (record, _out) = hunted("negative/w.toml", &text.replace("99", "0"), 0..1, &found, 1);
+        assert!(record.classes[0].expected, "nothing is wrong without it: {:?}", record.classes);
+    }
 
     #[test]
     fn what_is_found_where_the_planted_bug_is_not_reached_is_of_the_store() {

@@ -1,8 +1,10 @@
 //! What the record of a workload comes to.
 
+use std::collections::BTreeSet;
+
 use super::{
     Verdict,
-    record::{Mode, Note, Record},
+    record::{Class, Mode, Note, Record},
 };
 use crate::report::NEVER_REACHED;
 
@@ -16,16 +18,18 @@ pub fn judge(record: &Record) -> (Verdict, String) {
         .map_or_else(String::new, |Note { seed, words }| format!("; seed {seed}: {words}"));
     match (record.shown(), &record.failed) {
         (Some(found), _) if !negative => {
-            let others = record.classes.iter().map(|class| class.count).sum::<u64>() - 1;
+            let others = record.failing.saturating_sub(1);
             let others = if others > 0 { format!("; {others} other seeds fail, too") } else { String::new() };
-            (Verdict::Unexpected, format!("{}{others}", found.words))
+            (Verdict::Unexpected, format!("{}{}{others}", found.words, also(record, found)))
         }
-        (Some(found), _) if found.of_the_store => {
-            (Verdict::Unexpected, format!("the planted bug has no part in it: {}", found.words))
-        }
-        (Some(found), _) if !found.expected => {
-            (Verdict::Unexpected, format!("not the violation that is expected: {}", found.words))
-        }
+        (Some(found), _) if found.of_the_store => (
+            Verdict::Unexpected,
+            format!("the planted bug has no part in it: {}{}", found.words, also(record, found)),
+        ),
+        (Some(found), _) if !found.expected => (
+            Verdict::Unexpected,
+            format!("not the violation that is expected: {}{}", found.words, also(record, found)),
+        ),
         (_, Some(failed)) => (Verdict::Failed, format!("seed {}: {}", failed.seed, failed.words)),
         (Some(found), None) => (Verdict::Expected, found.words.clone()),
         (None, None) if planted && reached == 0 => {
@@ -43,10 +47,20 @@ pub fn judge(record: &Record) -> (Verdict, String) {
     }
 }
 
+/// What else was found that is not expected.
+fn also(record: &Record, found: &Class) -> String {
+    let others = record.classes.iter().filter(|class| !class.expected && class.kind != found.kind);
+    let kinds: BTreeSet<&str> = others.map(|class| class.kind.as_str()).collect();
+    if kinds.is_empty() {
+        return String::new();
+    }
+    format!("; also {}", kinds.into_iter().collect::<Vec<_>>().join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::campaign::record::{Block, Class};
+    use crate::campaign::record::Block;
 
     /// So many seeds, of which so many are undecided.
     fn record(negative: bool, planted: bool, seeds: u64, undecided: u64, reached: u64) -> Record {
@@ -60,6 +74,7 @@ mod tests {
             undecided,
             why: None,
             failed: None,
+            failing: 0,
             classes: Vec::new(),
             coverage: [].into(),
             took_ms: 0,
@@ -69,16 +84,11 @@ mod tests {
     fn with(mut record: Record, expected: bool) -> Record {
         record.found(Class {
             kind: if expected { "linearizable" } else { "progress" }.to_owned(),
-            shape: None,
             expected,
-            of_the_store: false,
             count: 1,
             seeds: vec![0],
             words: "so".to_owned(),
-            size: None,
-            shrink_ms: 0,
-            again: String::new(),
-            plan: None,
+            ..Class::default()
         });
         record
     }
@@ -135,6 +145,7 @@ mod tests {
     #[test]
     fn of_many_failing_seeds_the_lowest_is_shown() {
         let mut record = with(record(false, false, 9, 0, 0), false);
+        record.failing = 3;
         record.found(Class { seeds: vec![4, 6], count: 2, ..record.classes[0].clone() });
         assert_eq!(record.classes[0].seeds, [0, 4, 6]);
         assert_eq!(judge(&record).1, "so; 2 other seeds fail, too");

@@ -57,16 +57,12 @@ mod tests {
         let mut all = ["expected", "unexpected", "undecided", "failed"].map(record);
         all[1].found(Class {
             kind: "linearizable".to_owned(),
-            shape: None,
             expected: false,
-            of_the_store: false,
             count: 1,
             seeds: vec![1],
             words: "a <wrong> read".to_owned(),
-            size: None,
-            shrink_ms: 0,
             again: "harness sim".to_owned(),
-            plan: None,
+            ..Class::default()
         });
         all[2].undecided(Note { seed: 1, words: "so".to_owned() });
         all[3].failed(Note { seed: 1, words: "so".to_owned() });

@@ -9,12 +9,12 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use super::{
-    canary,
-    finish::{self, Reports},
+    Verdict, canary,
+    finish::Reports,
+    judge::judge,
     list::Shard,
-    record::{Campaign, Ended, Head},
+    record::{Campaign, Ended, Head, Mode, Note, Record},
     state::{News, State},
-    table,
 };
 use crate::report::FAILED;
 
@@ -53,9 +53,9 @@ pub fn main(arguments: &MergeArguments) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    say!("{}", table::head());
+    arguments.reports.head();
     for record in &campaign.records {
-        say!("{}", table::line(record));
+        arguments.reports.row(record, "");
     }
     let mut news = Ok(News::default());
     if let (Some(mut state), Some(folder)) = (state, &arguments.state)
@@ -65,7 +65,7 @@ pub fn main(arguments: &MergeArguments) -> ExitCode {
     }
     let (news, taken) = news.map_or_else(|error| (News::default(), Err(error)), |news| (news, Ok(())));
     remarks.extend(news.lines);
-    let mut whole = finish::told(&campaign, &remarks);
+    let mut whole = arguments.reports.told(&campaign, &remarks);
     if news.flaky {
         whole = whole.or_worse(FAILED);
     }
@@ -128,10 +128,42 @@ fn merge(mut shards: Vec<(PathBuf, Campaign)>) -> Result<(Campaign, Vec<String>)
         all.next_real = all.next_real.max(campaign.next_real);
         all.took_ms = all.took_ms.max(campaign.took_ms);
         for record in campaign.records {
-            all.add(record)?;
+            add(&mut all, record, campaign.head.shard)?;
         }
     }
     Ok((all, remarks))
+}
+
+/// Adds what a shard has found out about a workload.
+fn add(all: &mut Campaign, mut record: Record, shard: Shard) -> Result<()> {
+    let Record { workload, mode, negative, mutant, .. } = record.clone();
+    let whole = all.record(Record { workload, mutant, ..Record::new(mode, negative) });
+    if mode == Mode::Canary {
+        add_canary(whole, record, shard);
+        return Ok(());
+    }
+    for block in &record.blocks {
+        let both = whole.blocks.iter().any(|other| other.first == block.first);
+        ensure!(!both, "two shards have run seed {} of {}", block.first, record.workload);
+    }
+    // they lie in the folder of the shard, and its own file names them
+    record.classes.iter_mut().for_each(|class| class.kept.clear());
+    whole.and(record);
+    Ok(())
+}
+
+/// Every shard runs the same canaries: all must live, and all must have gone the same way.
+fn add_canary(whole: &mut Record, record: Record, shard: Shard) {
+    let seed = record.blocks.first().map_or(0, |block| block.first);
+    let (verdict, words) = judge(&record);
+    if whole.blocks.is_empty() {
+        *whole = record;
+    } else if whole.blocks != record.blocks {
+        whole.failed(Note { seed, words: format!("it went another way in shard {shard} than in others") });
+    }
+    if verdict != Verdict::Expected {
+        whole.failed(Note { seed, words: format!("in shard {shard}: {words}") });
+    }
 }
 
 /// Two shards, in the order of their numbers.
@@ -154,7 +186,10 @@ fn belong_together(one: &(PathBuf, Campaign), other: &(PathBuf, Campaign)) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::campaign::record::{Block, Mode, Record, VERSION};
+    use crate::campaign::{
+        record::{Block, Class, VERSION},
+        table,
+    };
 
     fn shard(number: u64, of: u64, first: u64) -> (PathBuf, Campaign) {
         let head = Head {
@@ -205,6 +240,53 @@ mod tests {
         killed.1.ended = Ended::NotYet;
         let (all, remarks) = merge(vec![shard(1, 2, 0), killed]).expect("they belong together");
         assert_eq!((all.ended, remarks), (Ended::NotYet, vec!["shard 2/2 is not at its end".to_owned()]));
+    }
+
+    #[test]
+    fn a_canary_that_fails_in_any_shard_fails() {
+        let canary = |negative, found: bool, fingerprint: &str| {
+            let blocks = vec![Block { first: 0, seeds: 1, fingerprint: fingerprint.to_owned() }];
+            let mut record =
+                Record { workload: "canary/c".to_owned(), blocks, ..Record::new(Mode::Canary, negative) };
+            if found {
+                let kind = "linearizable".to_owned();
+                record.found(Class {
+                    kind,
+                    expected: negative,
+                    count: 1,
+                    seeds: vec![0],
+                    ..Class::default()
+                });
+            }
+            record
+        };
+        let problems = |canaries: [Record; 3]| {
+            let shards = canaries.into_iter().zip(1..).map(|(canary, number)| {
+                let (folder, mut shard) = shard(number, 3, number * 2);
+                shard.records.push(canary);
+                (folder, shard)
+            });
+            let (all, _) = merge(shards.collect()).expect("they belong together");
+            let whole = table::Whole::of(&all.records, all.ended);
+            (canary::problems(&all.records), whole.exit_code)
+        };
+        let lives = || canary(true, true, "a");
+        assert_eq!(problems([lives(), lives(), lives()]), (vec![], 0));
+        let blind = canary(true, false, "a");
+        for place in 0..3 {
+            let mut all = [lives(), lives(), lives()];
+            all[place] = blind.clone();
+            let (problems, exit_code) = problems(all);
+            let words = format!("in shard {}/3: nothing was found in 1 seeds", place + 1);
+            assert!(problems.len() == 1 && problems[0].contains(&words), "{problems:?}");
+            assert_eq!(exit_code, FAILED);
+        }
+        let clean = || canary(false, false, "a");
+        let (problems_of_alarm, exit_code) = problems([clean(), clean(), canary(false, true, "a")]);
+        assert_eq!((problems_of_alarm.len(), exit_code), (1, FAILED), "what is clean is called a violation");
+        let (other, exit_code) = problems([lives(), canary(true, true, "b"), lives()]);
+        assert!(other[0].contains("went another way in shard 2/3"), "{other:?}");
+        assert_eq!(exit_code, FAILED);
     }
 
     #[test]

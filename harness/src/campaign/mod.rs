@@ -14,6 +14,7 @@
 //! | `record` | `campaign.json`: all that was done so far |
 //! | `judge`, `failures` | what a record comes to; what went wrong in all of them |
 //! | `state` | what campaigns know from one night to the next |
+//! | `kept` | runs that a `campaign.json` names, which nobody removes |
 //! | `table`, `junit`, `markdown` | what is printed, the same for a CI server and for its summary |
 //! | `finish` | what both command lines write and print at the end |
 //! | `command`, `merge` | the command lines |
@@ -27,11 +28,12 @@ mod finish;
 mod hunt;
 mod judge;
 mod junit;
+pub(crate) mod kept;
 mod list;
 mod markdown;
 pub mod merge;
 mod real;
-mod record;
+pub(crate) mod record;
 mod shape;
 mod state;
 mod table;

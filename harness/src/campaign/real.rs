@@ -7,7 +7,7 @@
 //! Negative workloads are run there if that is asked for, seed after seed, until their bug is found or their time is up: a bug
 //! that real processes do not show in that time is undecided, since how they interleave is nobody's choice.
 
-use std::{ops::Range, path::Path, time::Duration};
+use std::{fs, ops::Range, path::Path, time::Duration};
 
 use anyhow::Result;
 
@@ -15,6 +15,7 @@ use super::record::{Block, Class, Note, Record};
 use crate::{
     clock::boottime_ns,
     plan::Plan,
+    progress,
     report::{FAILED, Report, Status, name_of},
     run::{self, Ended},
     sim::Case,
@@ -57,13 +58,12 @@ pub fn lasts(case: &Case) -> Duration {
 /// Runs a seed of a workload on real processes, and writes down what comes of it, as far as it got if it is interrupted.
 pub fn run(case: &Case, seed: u64, out: &Path, record: &mut Record) -> Result<(), Interrupted> {
     let plan = case.plan(seed);
-    run_with(seed, record, || once(&plan, &again(case, seed), &out.join(&case.group)))
+    run_with(seed, record, || on_processes(case, &plan, out))
 }
 
 /// Runs a negative workload on real processes until it is found out, for so long at most.
 pub fn find_out(case: &Case, limit: Duration, out: &Path, record: &mut Record) -> Result<(), Interrupted> {
-    let out = out.join(&case.group);
-    find_out_with(case.seeds.clone(), limit, record, |seed| once(&case.plan(seed), &again(case, seed), &out))
+    find_out_with(case.seeds.clone(), limit, record, |seed| on_processes(case, &case.plan(seed), out))
 }
 
 /// The same with another way to run a seed.
@@ -98,8 +98,12 @@ fn take_negative(report: &Report, record: &mut Record) -> bool {
     let note = || Note { seed: report.seed, words: report.words.clone() };
     record.reached += report.facts.mutant_reached as u64;
     match (report.exit_code, report.verdict) {
-        (0, _) => record.found(Class { expected: true, count: 1, ..class_of(report) }),
-        (1, Status::Violation) => record.found(Class { count: 1, ..class_of(report) }),
+        (0, _) | (1, Status::Violation) => {
+            record.failing += 1;
+            for class in classes_of(report) {
+                record.found(Class { expected: report.as_expected, count: 1, ..class });
+            }
+        }
         // nothing was found
         (1, _) => return false,
         (3, _) => {
@@ -111,26 +115,36 @@ fn take_negative(report: &Report, record: &mut Record) -> bool {
     true
 }
 
-/// What a failing run has shown, of no runs yet.
-fn class_of(report: &Report) -> Class {
-    let by = report.checks.iter().find(|check| check.status == Status::Violation);
-    Class {
-        kind: by.map_or("nothing that is expected", |check| name_of(check.name)).to_owned(),
-        shape: None,
-        expected: false,
-        of_the_store: false,
-        count: 0,
-        seeds: vec![report.seed],
-        words: report.words.clone(),
-        size: None,
-        shrink_ms: 0,
-        again: report.again.clone(),
-        plan: None,
+/// What a failing run has shown, by each check that fails; of no runs yet.
+fn classes_of(report: &Report) -> Vec<Class> {
+    let violated = report.checks.iter().filter(|check| check.status == Status::Violation);
+    let mut found: Vec<(&str, String)> = violated
+        .map(|check| (name_of(check.name), format!("{}: {}", name_of(check.name), check.words)))
+        .collect();
+    if found.is_empty() {
+        found.push(("nothing that is expected", report.words.clone()));
     }
+    let class = |(kind, words): (&str, String)| Class {
+        kind: kind.to_owned(),
+        words,
+        seeds: vec![report.seed],
+        again: report.again.clone(),
+        ..Class::default()
+    };
+    found.into_iter().map(class).collect()
 }
 
-fn again(case: &Case, seed: u64) -> String {
-    format!("cargo run --release -p harness -- {} --seed {seed}", for_shell(&case.path))
+/// One run; its folder is told by its place below the one where all is kept.
+fn on_processes(case: &Case, plan: &Plan, out: &Path) -> Result<Ended> {
+    progress::tell(|| format!("{} seed {} on real processes", case.name(), plan.seed));
+    let again = format!("cargo run --release -p harness -- {} --seed {}", for_shell(&case.path), plan.seed);
+    let mut ended = once(plan, &again, &out.join(&case.group))?;
+    if let Ended::Checked(report) = &mut ended
+        && let Ok(below) = report.folder.strip_prefix(fs::canonicalize(out)?)
+    {
+        report.folder = below.to_owned();
+    }
+    Ok(ended)
 }
 
 /// The same with another way to run it.
@@ -140,7 +154,7 @@ fn run_with(
     mut once: impl FnMut() -> Result<Ended>,
 ) -> Result<(), Interrupted> {
     let began = boottime_ns();
-    let mut failing: Option<Class> = None;
+    let mut failing: Vec<Class> = Vec::new();
     for attempt in 1..=RUNS {
         let code = match once() {
             Ok(Ended::Interrupted(_)) => return Err(Interrupted),
@@ -153,7 +167,8 @@ fn run_with(
         if attempt == 1 && code != 1 {
             break;
         }
-        if let Some(class) = &failing {
+        record.failing += u64::from(attempt == 1);
+        for class in &failing {
             write_down(class, attempt, record);
         }
     }
@@ -176,8 +191,8 @@ fn once(plan: &Plan, again: &str, results: &Path) -> Result<Ended> {
     run::alone(plan, again.to_owned(), &options)
 }
 
-/// Writes down what came of one run; its exit code.
-fn take(report: &Report, record: &mut Record, failing: &mut Option<Class>) -> u8 {
+/// Writes down what came of one run; its exit code. What is found by several checks fails by each of them.
+fn take(report: &Report, record: &mut Record, failing: &mut Vec<Class>) -> u8 {
     let seed = report.seed;
     for fault in &report.figures.faults {
         let took_effect = !fault.nodes.is_empty() && fault.struck != Some(0);
@@ -187,9 +202,14 @@ fn take(report: &Report, record: &mut Record, failing: &mut Option<Class>) -> u8
     match report.exit_code {
         0 => {}
         1 => {
-            let count = failing.as_ref().map_or(0, |class| class.count) + 1;
-            let first = failing.take().unwrap_or_else(|| class_of(report));
-            *failing = Some(Class { count, ..first });
+            for found in classes_of(report) {
+                let place = failing.iter().position(|class| class.kind == found.kind).unwrap_or_else(|| {
+                    failing.push(found);
+                    failing.len() - 1
+                });
+                failing[place].count += 1;
+                failing[place].kept.push(report.folder.clone());
+            }
         }
         3 => record.undecided(note()),
         _ => record.failed(note()),
@@ -204,8 +224,8 @@ mod tests {
     use super::*;
     use crate::{
         campaign::{Verdict, judge::judge, record::Mode},
-        report::{Facts, Figures},
-        workload,
+        report::{Check, Facts, Figures},
+        workload::{self, CheckName},
     };
 
     #[test]
@@ -234,23 +254,31 @@ mod tests {
 
     #[test]
     fn a_violation_is_not_lost_when_the_next_run_is_interrupted() {
-        let mut record = Record::new(Mode::Real, false);
-        let mut runs = |codes: &[Option<u8>]| {
+        let runs = |codes: &[Option<u8>]| {
+            let mut record = Record::new(Mode::Real, false);
             let mut codes = codes.iter();
             let ended = run_with(3, &mut record, || {
                 let code = codes.next().expect("no more runs");
                 Ok(code.map_or(Ended::Interrupted(PathBuf::new()), |code| {
-                    Ended::Checked(Box::new(report(3, code, Status::Violation)))
+                    let verdict = if code == 0 { Status::Valid } else { Status::Violation };
+                    Ended::Checked(Box::new(report(3, code, verdict)))
                 }))
             });
-            let words =
-                record.classes.iter().map(|class| (class.count, class.words.clone())).collect::<Vec<_>>();
+            let words: Vec<_> = record
+                .classes
+                .iter()
+                .map(|class| (class.count, class.words.clone(), class.kept.len()))
+                .collect();
+            assert_eq!(record.failing, 1, "one seed");
             (ended, words, record.seeds())
         };
-        let found = |words: &str| vec![(1, format!("a stale read; {words} runs of this plan fail"))];
-        assert_eq!(runs(&[Some(1), None]), (Err(Interrupted), found("1 of 1"), 0));
-        assert_eq!(runs(&[Some(1), Some(0), None]), (Err(Interrupted), found("1 of 2"), 0));
-        assert_eq!(runs(&[Some(1), Some(0), Some(1)]), (Ok(()), found("2 of 3"), 1));
+        let found = |runs: &str, kept| {
+            let words = |check| format!("{check}: a stale read; {runs} runs of this plan fail");
+            vec![(1, words("lease-safety"), kept), (1, words("linearizable"), kept)]
+        };
+        assert_eq!(runs(&[Some(1), None]), (Err(Interrupted), found("1 of 1", 1), 0));
+        assert_eq!(runs(&[Some(1), Some(0), None]), (Err(Interrupted), found("1 of 2", 1), 0));
+        assert_eq!(runs(&[Some(1), Some(0), Some(1)]), (Ok(()), found("2 of 3", 2), 1));
     }
 
     #[test]
@@ -280,6 +308,13 @@ mod tests {
     }
 
     fn report(seed: u64, exit_code: u8, verdict: Status) -> Report {
+        let check = |name| Check {
+            name,
+            status: Status::Violation,
+            words: "a stale read".to_owned(),
+            findings: Vec::new(),
+        };
+        let checks = [CheckName::Linearizable, CheckName::LeaseSafety].map(check);
         Report {
             version: 1,
             workload: "w".to_owned(),
@@ -289,13 +324,13 @@ mod tests {
             exit_code,
             words: "a stale read".to_owned(),
             missing: Vec::new(),
-            checks: Vec::new(),
+            checks: if verdict == Status::Violation { checks.to_vec() } else { Vec::new() },
             facts: Facts { mutant_reached: 1, ..Facts::default() },
             figures: Figures::default(),
             mutant: None,
             deaths: Vec::new(),
             again: String::new(),
-            folder: PathBuf::new(),
+            folder: PathBuf::from("w/20261121T000000Z-3"),
         }
     }
 }

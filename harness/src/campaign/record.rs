@@ -2,7 +2,12 @@
 //!
 //! It is written whole after each piece of work. Everything that is printed of a campaign is made from it.
 
-use std::{collections::BTreeMap, fs, io::Write as _, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -110,6 +115,9 @@ pub struct Record {
     pub why: Option<Note>,
     /// Why the simulator, or what keeps its runs, failed: the lowest seed.
     pub failed: Option<Note>,
+    /// Seeds under which anything was found.
+    #[serde(default)]
+    pub failing: u64,
     /// What was found, by kind and shape.
     pub classes: Vec<Class>,
     /// What the seeds contained.
@@ -141,7 +149,7 @@ pub struct Note {
 }
 
 /// What was found, and looks alike.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Class {
     /// The check, with the invariant if it names one.
@@ -165,6 +173,9 @@ pub struct Class {
     pub shrink_ms: u64,
     /// How to see it again.
     pub again: String,
+    /// Folders of runs that show it, below that of the campaign: they stay as long as they are named here.
+    #[serde(default)]
+    pub kept: Vec<PathBuf>,
     /// The smallest plan that shows it, if it was shrunk.
     pub plan: Option<String>,
 }
@@ -203,29 +214,6 @@ impl Campaign {
         for canary in canaries {
             self.record(canary);
         }
-    }
-
-    /// Adds what another shard has found out about a workload.
-    pub fn add(&mut self, record: Record) -> Result<()> {
-        let Record { workload, mode, negative, mutant, .. } = record.clone();
-        let new = Record { workload, mutant, ..Record::new(mode, negative) };
-        let all = self.record(new);
-        if mode == Mode::Canary && !all.blocks.is_empty() {
-            // every shard runs the same canaries
-            anyhow::ensure!(
-                all.blocks == record.blocks,
-                "{} went another way in another shard",
-                record.workload
-            );
-            record.failed.into_iter().for_each(|failed| all.failed(failed));
-            return Ok(());
-        }
-        for block in &record.blocks {
-            let both = all.blocks.iter().any(|other| other.first == block.first);
-            anyhow::ensure!(!both, "two shards have run seed {} of {}", block.first, record.workload);
-        }
-        all.and(record);
-        Ok(())
     }
 
     /// Writes it, whole or not at all.
@@ -285,6 +273,7 @@ impl Record {
             undecided: 0,
             why: None,
             failed: None,
+            failing: 0,
             classes: Vec::new(),
             coverage: BTreeMap::new(),
             took_ms: 0,
@@ -336,6 +325,7 @@ impl Record {
         if let Some(failed) = other.failed {
             lowest(&mut self.failed, failed);
         }
+        self.failing += other.failing;
         for class in other.classes {
             self.found(class);
         }
@@ -353,10 +343,13 @@ impl Class {
         let mut seeds = [self.seeds.as_slice(), &other.seeds].concat();
         seeds.sort_unstable();
         seeds.truncate(NAMED);
+        let mut kept = [self.kept.as_slice(), &other.kept].concat();
+        kept.sort_unstable();
+        kept.dedup();
         if other.seeds.first() < self.seeds.first() {
             *self = other;
         }
-        (self.count, self.seeds) = (count, seeds);
+        (self.count, self.seeds, self.kept) = (count, seeds, kept);
     }
 }
 

@@ -6,8 +6,11 @@
 //! | failures, by check and shape | new ones are told from known ones; one whose plan passes is fixed |
 //! | counters of coverage | what was never hit in any night |
 //!
-//! `known/*.toml` are run first in the next campaign. Simulation is deterministic: a plan that failed, and passes with the same
-//! program, shows that the harness is not.
+//! `known/*.toml` are run first in each campaign, those of failures that are fixed, too: whatever comes back is told as such.
+//! Simulation is deterministic: a plan that failed, and passes with the same program, shows that the harness is not.
+//!
+//! What a campaign has brought is kept with the state until the next one: one that is killed before it has told it tells it when it
+//! goes on.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +26,7 @@ use super::{
     Verdict, cases, coverage,
     failures::{Failure, failures, what},
     judge::judge,
-    record::{Campaign, Ended, Mode, Record, Version, digest},
+    record::{Campaign, Class, Ended, Mode, Record, Version, digest},
 };
 use crate::{results::write_whole, sim::Case};
 
@@ -56,6 +59,9 @@ pub struct State {
     real: BTreeMap<String, u64>,
     /// What was ever hit, and in which night last.
     coverage: BTreeMap<String, u64>,
+    /// What the last campaign has brought.
+    #[serde(default)]
+    news: News,
 }
 
 /// A failure that was found.
@@ -80,7 +86,8 @@ struct Known {
 }
 
 /// What is new since the last campaign.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct News {
     /// In words, a line each.
     pub lines: Vec<String>,
@@ -133,24 +140,40 @@ impl State {
         if self.weight(workload, text) > 1 { 0 } else { self.real.get(workload).map_or(1, |night| night + 1) }
     }
 
-    /// Takes in a campaign that is over, and writes itself.
+    /// Takes in a campaign that is over, and writes itself: once, but whatever is left of that is done, and told, again.
     pub fn take(&mut self, campaign: &Campaign, folder: &Path) -> Result<News> {
-        if campaign.ended == Ended::NotYet || self.has(campaign) {
+        if campaign.ended == Ended::NotYet {
             return Ok(News::default());
         }
         let plans = folder.join(PLANS);
         fs::create_dir_all(&plans).with_context(|| format!("cannot make the folder {}", plans.display()))?;
+        let records: Vec<Record> = campaign.records.iter().map(without_more_of_the_same).collect();
+        let failures = failures(&records);
+        if !self.has(campaign) {
+            self.learn(campaign, &failures, &plans);
+            let text = serde_json::to_string_pretty(self)?;
+            write_whole(&folder.join(FILE), |out| Ok(out.write_all(text.as_bytes())?))?;
+        }
+        for failure in &failures {
+            let path = plan_of(&plans, &name_of(failure));
+            if let Some(plan) = failure.plan.as_ref().filter(|_| !path.exists()) {
+                write_whole(&path, |out| Ok(out.write_all(plan.as_bytes())?))?;
+            }
+        }
+        Ok(self.news.clone())
+    }
+
+    /// What a campaign has shown, and what of it is news.
+    fn learn(&mut self, campaign: &Campaign, failures: &[Failure], plans: &Path) {
         self.nights += 1;
         self.last = of(campaign);
         let mut news = News::default();
-        let records: Vec<Record> = campaign.records.iter().map(without_more_of_the_same).collect();
-        let failures = failures(&records);
         let failing: BTreeSet<String> = failures.iter().map(|failure| failure.kind.clone()).collect();
         for record in campaign.records.iter().filter(|record| shows_nothing(record)) {
-            self.passed(record, campaign, &plans, &failing, &mut news)?;
+            self.passed(record, campaign, &failing, &mut news);
         }
-        for failure in &failures {
-            self.failure(failure, campaign, &plans, &mut news)?;
+        for failure in failures {
+            self.failure(failure, campaign, plans, &mut news);
         }
         let still = self.failures.values().filter(|known| known.fixed.is_none() && known.last < self.nights);
         news.lines.extend(still.map(|known| format!("not seen this time: {}", known.in_words())));
@@ -167,9 +190,7 @@ impl State {
         if !never.is_empty() {
             news.lines.push(format!("never hit in {} nights: {}", self.nights, never.join(", ")));
         }
-        let text = serde_json::to_string_pretty(self)?;
-        write_whole(&folder.join(FILE), |out| Ok(out.write_all(text.as_bytes())?))?;
-        Ok(news)
+        self.news = news;
     }
 
     /// A workload that is not as expected stays new.
@@ -184,16 +205,11 @@ impl State {
         }
     }
 
-    fn failure(
-        &mut self,
-        failure: &Failure,
-        campaign: &Campaign,
-        plans: &Path,
-        news: &mut News,
-    ) -> Result<()> {
+    fn failure(&mut self, failure: &Failure, campaign: &Campaign, plans: &Path, news: &mut News) {
         let name = name_of(failure);
         let night = self.nights;
-        let path = plan_of(plans, &name);
+        let kept = format!("{PLANS}/{name}");
+        let (is_kept, has_failed) = (plan_of(plans, &name).exists(), fails(&kept, failure, campaign));
         let known = self.failures.entry(name).or_insert_with(|| Known {
             mode: failure.mode,
             kind: failure.kind.clone(),
@@ -212,48 +228,37 @@ impl State {
         };
         known.last = night;
         known.count += failure.count;
-        if let Some(plan) = &failure.plan {
-            write_whole(&path, |out| Ok(out.write_all(plan.as_bytes())?))?;
+        // the plan that is kept has failed with this program: it was run again, or is kept from now on
+        if has_failed || !is_kept && failure.plan.is_some() {
             known.program.clone_from(&campaign.head.program);
         }
         news.lines.push(format!("{which}: {}", known.in_words()));
-        Ok(())
     }
 
-    /// A plan of a failure shows nothing any more.
-    fn passed(
-        &mut self,
-        record: &Record,
-        campaign: &Campaign,
-        plans: &Path,
-        failing: &BTreeSet<String>,
-        news: &mut News,
-    ) -> Result<()> {
+    /// A plan of a failure shows nothing any more. It is run again all the same.
+    fn passed(&mut self, record: &Record, campaign: &Campaign, failing: &BTreeSet<String>, news: &mut News) {
         let name = record.workload.strip_prefix(&format!("{PLANS}/")).unwrap_or_default();
-        let Some(known) = self.failures.get_mut(name).filter(|known| known.fixed.is_none()) else {
-            return Ok(());
-        };
+        let Some(known) = self.failures.get_mut(name).filter(|known| known.fixed.is_none()) else { return };
         if record.undecided > 0 {
             news.lines.push(format!("undecided: {}", known.in_words()));
-            return Ok(());
-        }
-        if known.program == campaign.head.program {
+        } else if known.program == campaign.head.program {
             news.flaky = true;
             news.lines.push(format!(
                 "the plan of a failure passes with the program that it failed with: the harness is not deterministic: {}",
                 known.in_words()
             ));
-            return Ok(());
-        }
-        // other seeds may still show the same, if with another shape
-        if !failing.contains(&known.kind) {
+        } else if !failing.contains(&known.kind) {
+            // otherwise other seeds may still show the same, if with another shape
             known.fixed = Some(self.nights);
             news.lines.push(format!("fixed: {}", known.in_words()));
-            let plan = plan_of(plans, name);
-            fs::remove_file(&plan).with_context(|| format!("{} cannot be removed", plan.display()))?;
         }
-        Ok(())
     }
+}
+
+/// Whether the kept plan of this name was run and has shown this failure.
+fn fails(kept: &str, failure: &Failure, campaign: &Campaign) -> bool {
+    let shows = |class: &Class| class.kind == failure.kind && class.shape == failure.shape && !class.expected;
+    campaign.records.iter().any(|record| record.workload == kept && record.classes.iter().any(shows))
 }
 
 impl Known {
@@ -323,7 +328,7 @@ fn name_of(failure: &Failure) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::campaign::record::{Block, Class, Head, VERSION as CAMPAIGN};
+    use crate::campaign::record::{Block, Head, VERSION as CAMPAIGN};
 
     fn record(workload: &str, failing: bool) -> Record {
         let mut record = Record {
@@ -335,15 +340,11 @@ mod tests {
             record.found(Class {
                 kind: "linearizable".to_owned(),
                 shape: Some("kill: get".to_owned()),
-                expected: false,
-                of_the_store: false,
                 count: 2,
                 seeds: vec![1, 3],
                 words: "a stale read".to_owned(),
-                size: None,
-                shrink_ms: 0,
-                again: String::new(),
                 plan: Some("workload = 'w'".to_owned()),
+                ..Class::default()
             });
         }
         record
@@ -384,7 +385,11 @@ mod tests {
             state.take(&campaign(seed, program, records), folder.path()).expect("taken in")
         };
         assert_eq!(told(&night(0, "one", vec![record("w", true)])), ["new"]);
-        assert!(night(0, "one", vec![record("w", true)]).lines.is_empty(), "it is taken in once");
+        assert_eq!(
+            told(&night(0, "one", vec![record("w", true)])),
+            ["new"],
+            "it is taken in once, and told again"
+        );
         let plans: Vec<_> = fs::read_dir(folder.path().join(PLANS)).expect("there").collect();
         let plan = plans[0].as_ref().expect("a plan").path();
         let kept = format!("known/{}", plan.file_stem().expect("a name").to_string_lossy());
@@ -394,9 +399,39 @@ mod tests {
         assert!(flaky.flaky && flaky.lines[0].contains("not deterministic"), "{flaky:?}");
         let fixed = night(4, "two", vec![record(&kept, false)]);
         assert_eq!((told(&fixed), fixed.flaky), (vec!["fixed".to_owned()], false));
-        assert!(!plan.exists(), "it is not run again");
-        assert_eq!(told(&night(5, "three", vec![record("w", true)])), ["back again"]);
+        assert!(
+            night(5, "two", vec![record(&kept, false)])
+                .lines
+                .iter()
+                .all(|line| line.starts_with("never hit"))
+        );
+        // it is run in every night: what comes back is seen at once
         assert!(plan.exists());
+        let back = night(6, "three", vec![record(&kept, true)]);
+        assert_eq!(told(&back), ["back again"]);
+        let flaky = night(7, "three", vec![record(&kept, false)]);
+        assert!(flaky.flaky, "it has failed with this program");
+        assert_eq!(told(&night(8, "four", vec![record("w", true)])), ["known"]);
+    }
+
+    #[test]
+    fn a_campaign_that_was_killed_before_it_told_its_news_tells_them_when_it_goes_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let night = || {
+            let mut state = State::load(folder.path()).expect("whole");
+            state.take(&campaign(0, "one", vec![record("w", true)]), folder.path()).expect("taken in")
+        };
+        let news = night();
+        let state = fs::read(folder.path().join(FILE)).expect("written");
+        let plans =
+            || fs::read_dir(folder.path().join(PLANS)).expect("there").flatten().map(|entry| entry.path());
+        let plan = plans().next().expect("a plan");
+        let text = fs::read(&plan).expect("readable");
+        // the kill came between the state and the plans
+        fs::remove_file(&plan).expect("removed");
+        assert_eq!(night(), news);
+        assert_eq!(fs::read(&plan).expect("it is there again"), text);
+        assert_eq!(fs::read(folder.path().join(FILE)).expect("there"), state, "nothing is counted twice");
     }
 
     /// What is kept after the first night, in which this record failed; its file, and what its workload is called.
@@ -440,7 +475,6 @@ mod tests {
         other.classes[0].kind = "progress".to_owned();
         let news = night(2, vec![record(&name, false), other]);
         assert_eq!(told(&news), ["fixed", "new", "not seen this time"]);
-        assert!(!plan.exists());
     }
 
     #[test]

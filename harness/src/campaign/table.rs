@@ -156,14 +156,13 @@ mod tests {
             kind: "lease-safety L4".to_owned(),
             shape: Some("kill: get".to_owned()),
             expected,
-            of_the_store: false,
             count: 1,
             seeds: vec![7],
             words: "L4: so it is".to_owned(),
             size: Some("2 faults, 5 operations".to_owned()),
             shrink_ms: 9000,
             again: "harness sim w.toml --seeds 7..8 --tale".to_owned(),
-            plan: None,
+            ..Class::default()
         };
         Record {
             workload: format!("w-{mutant}"),

@@ -63,12 +63,12 @@ const FIELDS: &[Field] = &[
     both("workload", Text, "name of the workload"),
     both("seed", Integer, "seed of the run"),
     both("verdict", STATUS, "what the checks come to; unknown is never valid"),
-    real(
+    both(
         "as_expected",
         Bool,
         "whether that is what the workload expects: of one with a planted bug, a violation",
     ),
-    real(
+    both(
         "exit_code",
         Integer,
         "of the process for this run: 0 as expected, 1 violation (or an expected one not found), 3 undecided, 4 the run failed",
@@ -378,8 +378,8 @@ mod tests {
         let full = full();
         assert_eq!(conforms(&full, &schema), Ok(()));
         let simulated = json!({
-            "version": 1, "workload": "w", "seed": 7, "verdict": "unknown", "words": "", "missing": [], "checks": [],
-            "mutant": "bug", "again": "harness",
+            "version": 1, "workload": "w", "seed": 7, "verdict": "unknown", "as_expected": false, "exit_code": 3, "words": "",
+            "missing": [], "checks": [], "mutant": "bug", "again": "harness",
         });
         assert_eq!(conforms(&simulated, &schema), Ok(()));
         let mut tried = 0;

@@ -18,7 +18,7 @@ use crate::{
 use within::{Entry, Place, Within};
 
 /// How deep runs lie at most: campaigns put them into FOLDER/WORKLOAD/RUN.
-const DEPTH: usize = 8;
+pub(crate) const DEPTH: usize = 8;
 
 /// Most runs that are found, and most names that are looked at for them.
 const MOST_RUNS: usize = 20_000;

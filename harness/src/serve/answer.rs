@@ -31,6 +31,7 @@ use super::{
     api::Api,
     body::{Body, Wanted, wanted},
     connections::Connection,
+    listing::Listing,
 };
 use crate::{
     report::html,
@@ -69,12 +70,14 @@ pub(super) struct Site {
     within: Within,
     address: SocketAddr,
     api: Api,
+    listing: Listing,
 }
 
 impl Site {
     /// The runs of a folder, to those who reach this address.
     pub(super) fn new(within: Within, address: SocketAddr, keep: Keep) -> Self {
-        Self { api: Api::new(within.clone(), keep), within, address }
+        let listing = Listing::new(within.clone(), keep);
+        Self { api: Api::new(within.clone()), listing, within, address }
     }
 }
 
@@ -109,6 +112,9 @@ pub(super) async fn answer(
     let asked = Asked::of(&request, site.address);
     // files are read by threads of their own: a slow disk keeps only those waiting that ask for it
     let found = match asked {
+        Ok(asked) if asked.names == ["api", "runs"] => {
+            site.listing.answer().await.map(|text| shown(JSON, FILES, text)).map_err(Refusal::from)
+        }
         Ok(asked) => spawn_blocking(move || find(&site, &asked, connection))
             .await
             .unwrap_or_else(|error| Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))),
@@ -207,7 +213,6 @@ fn find(site: &Site, asked: &Asked, connection: Arc<Connection>) -> Result<Respo
             let (_, kind, text) = asset.ok_or_else(Refusal::not_found)?;
             Ok(shown(kind, PAGES, Bytes::from_static(text.as_bytes())))
         }
-        ["api", "runs"] => Ok(shown(JSON, FILES, site.api.runs()?)),
         ["api", "run", ..] => Ok(json(site.api.run(&place(&names[2..])?)?)),
         ["api", "live", ..] => Ok(json(site.api.live(&place(&names[2..])?)?)),
         ["file", ..] => file(site, &place(&names[1..])?, asked.range.as_deref(), connection),

@@ -1,28 +1,20 @@
-//! What the pages ask for, as JSON.
+//! What the pages ask for of single runs, as JSON.
 
 use std::{
     io::{self, ErrorKind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
 use serde::Serialize;
 
 use crate::{
-    clock::boottime_ns,
     recorded::{CheckWords, Verdict},
     results::VERDICT,
-    retention::{Keep, would_go},
     runs::{
-        Follower, Live, Summaries, Summary, goes_on, is_run, summary,
+        Follower, Live, Summary, goes_on, is_run, summary,
         within::{Entry, Place, Within},
     },
 };
-
-/// For at least so long an answer about all runs is given again, however many ask, and for ten times as long as it took to make:
-/// whoever watches takes no more than a tenth of a processor from what is watched.
-const FRESH_NS: u64 = 500_000_000;
-const FRESH_TIMES: u64 = 10;
 
 /// Runs that are followed at the same time; of more, that which was asked for the longest time ago is begun anew.
 const FOLLOWED: usize = 16;
@@ -37,35 +29,7 @@ const MOST_FILES: usize = 2000;
 #[derive(Debug)]
 pub(super) struct Api {
     within: Within,
-    keep: Keep,
-    listing: Mutex<Cached>,
     followed: Mutex<Vec<(Place, Arc<Mutex<Follower>>)>>,
-}
-
-#[derive(Debug, Default)]
-struct Cached {
-    summaries: Summaries,
-    /// Until when it is given again, and the answer.
-    last: Option<(u64, Bytes)>,
-}
-
-#[derive(Serialize)]
-struct Answer<'a> {
-    folder: String,
-    runs: Vec<Row<'a>>,
-    /// There are more than are listed.
-    cut: bool,
-    keep: u32,
-    /// Bytes that `harness prune` would free.
-    would_free: u64,
-}
-
-#[derive(Serialize)]
-struct Row<'a> {
-    #[serde(flatten)]
-    summary: &'a Summary,
-    /// `harness prune` would remove it.
-    goes: bool,
 }
 
 #[derive(Serialize)]
@@ -97,33 +61,8 @@ struct Going {
 
 impl Api {
     /// Of the runs of a folder.
-    pub(super) fn new(within: Within, keep: Keep) -> Self {
-        Self { within, keep, listing: Mutex::default(), followed: Mutex::default() }
-    }
-
-    /// All runs.
-    pub(super) fn runs(&self) -> io::Result<Bytes> {
-        let mut cached = lock(&self.listing);
-        let begun = boottime_ns();
-        if let Some((until, text)) = &cached.last
-            && begun < *until
-        {
-            return Ok(text.clone());
-        }
-        let listing = cached.summaries.read(&self.within)?;
-        let goes = would_go(&listing.runs, self.keep);
-        let rows = || listing.runs.iter().map(|(place, summary)| (summary, goes.contains(place)));
-        let answer = Answer {
-            folder: self.within.path().display().to_string(),
-            runs: rows().map(|(summary, goes)| Row { summary, goes }).collect(),
-            cut: listing.cut,
-            keep: self.keep.number(),
-            would_free: rows().filter(|(_, goes)| *goes).map(|(summary, _)| summary.bytes).sum(),
-        };
-        let text = Bytes::from(serde_json::to_vec(&answer)?);
-        let now = boottime_ns();
-        cached.last = Some((now + FRESH_NS.max((now - begun) * FRESH_TIMES), text.clone()));
-        Ok(text)
+    pub(super) fn new(within: Within) -> Self {
+        Self { within, followed: Mutex::default() }
     }
 
     /// One run, and its files.

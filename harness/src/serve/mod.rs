@@ -5,7 +5,8 @@
 //! | `connections` | so many at the same time, and no more |
 //! | `answer` | who is answered, and which page or file it is |
 //! | `body` | a text, or a file piece by piece |
-//! | `api` | what the pages ask for, as JSON |
+//! | `listing` | all runs, as JSON |
+//! | `api` | what the pages ask for of single runs, as JSON |
 //! | `assets` | the pages, which fetch nothing from anywhere else |
 //!
 //! It only reads. Whoever can connect can read all that runs have left in the folder, hidden files excepted; so it listens on
@@ -16,6 +17,7 @@ mod answer;
 mod api;
 mod body;
 mod connections;
+mod listing;
 
 use std::{
     io::ErrorKind,

@@ -7,12 +7,15 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Result;
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::{Ground, Kind, Often, Processes, Shrunk, Size, shrink};
 use crate::{
     clock::boottime_ns,
     plan::Plan,
+    progress,
     report::{FAILED, html},
     sim::{self, Case, Finding, Options, Outcome, again_of_plan},
     terminal::for_shell,
@@ -40,6 +43,12 @@ pub struct ShrinkArguments {
     /// Where the small plan and what its run recorded are kept.
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
+    /// Nothing but the last line: how to see it again.
+    #[arg(long)]
+    quiet: bool,
+    /// What came of it as one line of JSON, and nothing else.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Exit code when nothing fails: there is nothing to shrink.
@@ -53,15 +62,23 @@ const ON_PROCESSES: Duration = Duration::from_mins(20);
 
 /// Shrinks what the command line says.
 pub fn main(arguments: &ShrinkArguments) -> ExitCode {
+    progress::begin(arguments.quiet);
+    let code = shrink_first(arguments);
+    progress::clear();
+    ExitCode::from(code)
+}
+
+/// The same; the exit code.
+fn shrink_first(arguments: &ShrinkArguments) -> u8 {
     let usual = if arguments.processes.is_some() { ON_PROCESSES } else { IN_SIMULATION };
     let budget = arguments.budget.map_or(usual, |budget| budget.0);
-    let mut processes = match arguments.processes.map(|often| Processes::new(often, arguments.out.clone())) {
-        Some(Err(error)) => {
+    let processes = arguments.processes.map(|often| Processes::new(often, arguments.out.clone()));
+    let mut processes = match processes.transpose() {
+        Ok(processes) => processes,
+        Err(error) => {
             eprintln!("error: {error:#}");
-            return ExitCode::from(FAILED);
+            return FAILED;
         }
-        Some(Ok(processes)) => Some(processes),
-        None => None,
     };
     let jobs = arguments.jobs.unwrap_or_else(sim::processors);
     let end = boottime_ns() + budget.as_nanos() as u64;
@@ -72,62 +89,92 @@ pub fn main(arguments: &ShrinkArguments) -> ExitCode {
     let (plan, finding) = match searched {
         Ok(Searched::Fails(plan, finding)) => (plan, finding),
         Ok(Searched::Nothing) => {
-            let whereabouts = if processes.is_some() { "on real processes" } else { "in simulation" };
-            say!("nothing to shrink: no run of {} fails {whereabouts}", arguments.file.display());
-            return ExitCode::from(NOTHING);
+            let place = if processes.is_some() { "on real processes" } else { "in simulation" };
+            let words = format!("nothing to shrink: no run of {} fails {place}", arguments.file.display());
+            if arguments.json {
+                eprintln!("{words}");
+            } else {
+                say!("{words}");
+            }
+            return NOTHING;
         }
         Ok(Searched::Broken(why)) => {
             eprintln!("error: nothing to shrink; no run could be made: {why}");
-            return ExitCode::from(FAILED);
+            return FAILED;
         }
         Err(problem) => {
             eprintln!("{problem}");
-            return ExitCode::from(2);
+            return 2;
         }
     };
     let kind = Kind::of(&finding);
-    say!("{} seed {}: {kind}: {finding}", plan.workload, plan.seed);
-    say!("before  {}", Size::of(&plan));
+    let told = !arguments.quiet && !arguments.json;
+    if told {
+        say!("{} seed {}: {kind}: {finding}", plan.workload, plan.seed);
+        say!("before  {}", Size::of(&plan));
+    }
     let left = Duration::from_nanos(end.saturating_sub(boottime_ns()));
     let ground = processes.as_mut().map_or(Ground::Simulation(jobs), Ground::Processes);
-    let shrunk = shrink(&plan, &kind, ground, left);
-    match (shrunk, processes.and_then(|processes| processes.failing)) {
-        (Ok(shrunk), Some(failing)) => {
-            tell(&shrunk);
-            let again = format!("harness run --plans {}", for_shell(&failing.folder.join("plan.toml")));
-            say!("kept    {}", failing.folder.display());
-            say!("report  {}", failing.folder.join(html::FILE).display());
-            say!("again   {again}");
-            ExitCode::SUCCESS
-        }
-        (Ok(shrunk), None) => show(&shrunk, &arguments.out, plan.seed),
-        (Err(why), _) => {
+    let shrunk = match shrink(&plan, &kind, ground, left) {
+        Ok(shrunk) => shrunk,
+        Err(why) => {
             eprintln!("error: {why}");
-            ExitCode::from(FAILED)
+            return FAILED;
         }
+    };
+    if told {
+        let unfinished = if shrunk.unfinished { "; the time was up" } else { "" };
+        let (runs, seconds) = (shrunk.runs, shrunk.took.as_secs_f64());
+        say!("after   {} ({runs} runs in {seconds:.1} s{unfinished})", Size::of(&shrunk.plan));
     }
-}
-
-fn tell(shrunk: &Shrunk) {
-    let unfinished = if shrunk.unfinished { "; the time was up" } else { "" };
-    let (runs, seconds) = (shrunk.runs, shrunk.took.as_secs_f64());
-    say!("after   {} ({runs} runs in {seconds:.1} s{unfinished})", Size::of(&shrunk.plan));
-}
-
-fn show(shrunk: &Shrunk, out: &Path, seed: u64) -> ExitCode {
-    tell(shrunk);
-    match sim::keep_shrunk(out, &shrunk.plan, seed) {
-        Ok(folder) => {
-            say!("kept    {}", folder.display());
-            say!("report  {}", folder.join(html::FILE).display());
-            say!("again   {}", again_of_plan(&folder.join("plan.toml")));
-            ExitCode::SUCCESS
-        }
+    let (folder, again) = match kept(arguments, processes, &shrunk, plan.seed) {
+        Ok(kept) => kept,
         Err(error) => {
             eprintln!("error: the small plan could not be kept: {error:#}");
-            ExitCode::from(FAILED)
+            return FAILED;
         }
+    };
+    if arguments.json {
+        say!("{}", in_json(&plan, &finding, &shrunk, &folder, &again));
+        return 0;
     }
+    if told {
+        say!("kept    {}", folder.display());
+        say!("report  {}", folder.join(html::FILE).display());
+    }
+    say!("again   {again}");
+    0
+}
+
+/// Where a run of the small plan is kept, and how to see it again.
+fn kept(
+    arguments: &ShrinkArguments,
+    processes: Option<Processes>,
+    shrunk: &Shrunk,
+    seed: u64,
+) -> Result<(PathBuf, String)> {
+    if let Some(failing) = processes.and_then(|processes| processes.failing) {
+        let again = format!("harness run --plans {}", for_shell(&failing.folder.join("plan.toml")));
+        return Ok((failing.folder, again));
+    }
+    let folder = sim::keep_shrunk(&arguments.out, &shrunk.plan, seed)?;
+    let again = again_of_plan(&folder.join("plan.toml"));
+    Ok((folder, again))
+}
+
+fn in_json(plan: &Plan, finding: &Finding, shrunk: &Shrunk, folder: &Path, again: &str) -> Value {
+    let size = |plan: &Plan| {
+        let Size { faults, operations, clients, keys, nodes, lasts } = Size::of(plan);
+        json!({
+            "faults": faults, "operations": operations, "clients": clients, "keys": keys, "nodes": nodes,
+            "seconds": lasts.as_secs_f64(),
+        })
+    };
+    json!({
+        "workload": plan.workload, "seed": plan.seed, "kind": Kind::of(finding).to_string(), "words": finding.text,
+        "before": size(plan), "after": size(&shrunk.plan), "runs": shrunk.runs, "seconds": shrunk.took.as_secs_f64(),
+        "unfinished": shrunk.unfinished, "folder": folder, "again": again,
+    })
 }
 
 /// What the seeds have shown.
@@ -167,7 +214,10 @@ fn failing_on_processes(
 
 fn failing(arguments: &ShrinkArguments, jobs: usize) -> Result<Searched, String> {
     let case = Case::load(&arguments.file, arguments.seeds.clone())?;
-    let one = |seed: u64| sim::run(&case.plan(seed), &Options::default());
+    let one = |seed: u64| {
+        progress::tell(|| format!("{}: looking for a seed that fails: {seed}", case.plan.workload));
+        sim::run(&case.plan(seed), &Options::default())
+    };
     let finding = |outcome: &Outcome| sim::first_finding(&case.plan, outcome).cloned();
     let outcomes = sim::run_seeds(case.seeds.clone(), jobs, one, |outcome| finding(outcome).is_some());
     let fails = outcomes.last().and_then(|last| Some((case.plan(last.seed), finding(last)?)));

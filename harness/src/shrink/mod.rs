@@ -95,6 +95,12 @@ pub fn shrink(plan: &Plan, kind: &Kind, ground: Ground<'_>, budget: Duration) ->
     })
 }
 
+/// Whether it is not the bug that is planted in a plan which fails so: the same plan does so without it.
+pub fn shows_without_the_bug(plan: &Plan, kind: &Kind) -> bool {
+    plan.test.mutant.is_some()
+        && Trials::new(kind.clone(), Ground::Simulation(1), Duration::ZERO).shows_without_mutant(plan)
+}
+
 /// How large a plan is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {

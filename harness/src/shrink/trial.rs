@@ -16,6 +16,7 @@ use super::processes::{Failing, Processes};
 use crate::{
     clock::boottime_ns,
     plan::Plan,
+    progress,
     report::name_of,
     sim::{self, Finding, Options, Outcome},
     workload::CheckName,
@@ -123,6 +124,9 @@ impl<'a> Trials<'a> {
         let shows = |outcome: &Outcome| self.shows(candidate, outcome);
         let outcomes = sim::run_seeds(candidate.seed..candidate.seed + tries, jobs, one, shows);
         self.runs += outcomes.len() as u64;
+        progress::tell(|| {
+            format!("{} seed {}: shrinking, {} runs", candidate.workload, candidate.seed, self.runs)
+        });
         let last = outcomes.last().filter(|outcome| self.shows(candidate, outcome))?;
         let plan = plan(last.seed);
         if plan.test.mutant.is_some() && self.shows_without_mutant(&plan) {

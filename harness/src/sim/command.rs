@@ -5,25 +5,25 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use clap::Args;
 
 use super::{
     Case, Finding, Options, Outcome, Stats, keep,
+    row::{Row, Seed},
     seeds::{repeat, run, run_seeds},
 };
 use crate::{
     clock::boottime_ns,
     plan::Plan,
-    report::{FAILED, NEVER_REACHED, html, name_of, severity},
+    progress,
+    report::{NEVER_REACHED, name_of, severity},
     workload::{ExpectedVerdict, Time},
 };
 
-/// Failing seeds of a workload that are printed one by one.
-const SHOWN: usize = 20;
-
-/// Of these, seeds of which everything is written down.
+/// Failing seeds of a workload of which everything is written down.
 const KEPT: usize = 3;
 
 /// Reasons for which seeds are undecided that the verdict names.
@@ -60,15 +60,12 @@ pub struct SimArguments {
     /// Where the first failing seeds of each workload are kept.
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub out: PathBuf,
-}
-
-/// What the seeds of one workload came to.
-struct Row {
-    verdict: &'static str,
-    exit_code: u8,
-    words: String,
-    totals: Stats,
-    runs: u64,
+    /// Nothing but what is wrong, and the last line.
+    #[arg(long)]
+    pub quiet: bool,
+    /// What each workload came to, and each seed of which there is anything to say, as one line of JSON before the last line.
+    #[arg(long, conflicts_with = "tale")]
+    pub json: bool,
 }
 
 /// Simulates what the command line says.
@@ -83,31 +80,27 @@ pub fn main(arguments: &SimArguments) -> ExitCode {
         }
     };
     let began = boottime_ns();
+    progress::begin(arguments.quiet);
     let mut rows = Vec::new();
     for case in cases {
         let row = simulate(&case, arguments);
-        say!("{}: {}", case.plan.workload, row.words);
+        if arguments.json {
+            row.print_json();
+        } else {
+            row.print(arguments.quiet);
+        }
         rows.push(row);
     }
     let totals = rows.iter().fold(Stats::default(), |sum, row| sum.and(row.totals));
     let runs = rows.iter().map(|row| row.runs).sum();
-    print_totals(&totals, runs, boottime_ns() - began);
+    if !arguments.json && !arguments.quiet {
+        print_totals(&totals, runs, boottime_ns() - began);
+    }
     let Some(worst) = rows.iter().rev().max_by_key(|row| severity(row.exit_code)) else {
         return ExitCode::SUCCESS;
     };
     say!("VERDICT {} {runs} simulated runs: {}", worst.verdict, worst.words);
     ExitCode::from(worst.exit_code)
-}
-
-impl Row {
-    /// The harness has failed; a violation says more than that.
-    fn fail(&mut self, why: &str) {
-        if severity(self.exit_code) > severity(FAILED) {
-            self.words = format!("{}; {why}", self.words);
-        } else {
-            (self.verdict, self.exit_code, self.words) = ("unknown", FAILED, why.to_owned());
-        }
-    }
 }
 
 fn load(path: &Path, arguments: &SimArguments) -> Result<Case, String> {
@@ -127,52 +120,47 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Row {
     let options = Options { tale: arguments.tale, ..Options::default() };
     let jobs = arguments.jobs.unwrap_or_else(processors);
     let began = boottime_ns();
+    let (begun, failing) = (AtomicU64::new(0), AtomicU64::new(0));
     let one = |seed: u64| {
+        let (number, all) = (begun.fetch_add(1, Ordering::Relaxed) + 1, case.seeds.end - case.seeds.start);
+        let failing_so_far = failing.load(Ordering::Relaxed);
+        progress::tell(|| format!("{}: run {number} of {all}, {failing_so_far} fail", case.plan.workload));
         let plan = case.plan(seed);
         let mut outcome = if arguments.twice { repeat(&plan, &options) } else { run(&plan, &options) };
         let told = std::mem::take(&mut outcome.tale);
         for line in told {
             say!("{line}");
         }
+        failing.fetch_add(u64::from(outcome.diverged || !outcome.findings.is_empty()), Ordering::Relaxed);
         outcome
     };
     let enough = |outcome: &Outcome| found(&case.plan, outcome).is_some();
     let outcomes = run_seeds(case.seeds.clone(), jobs, one, enough);
     let mut row = judge(&case.plan, &outcomes, (boottime_ns() - began) as f64 / 1e9);
+    row.seeds = outcomes.iter().filter_map(|outcome| Seed::of(case, outcome)).collect();
+    if row.exit_code != 0 {
+        keep_first(case, &outcomes, &mut row, &arguments.out);
+    }
+    progress::clear();
+    row
+}
+
+/// Writes everything down of the first few seeds that fail.
+fn keep_first(case: &Case, outcomes: &[Outcome], row: &mut Row, out: &Path) {
     let failing = outcomes.iter().filter(|outcome| outcome.diverged || !outcome.findings.is_empty());
-    for (outcome, place) in failing.take(SHOWN).zip(1..) {
-        let seed = outcome.seed;
-        let found = outcome.findings.first().map_or("", |finding| finding.text.as_str());
-        let found = if outcome.diverged { "two runs of this seed differ" } else { found };
-        say!("seed {seed}: {}\n    again: {}", found.replace('\n', "\n    "), case.again(seed));
-        if row.exit_code != 0 && place <= KEPT {
-            match keep(&arguments.out, &case.plan(seed), outcome) {
-                Ok(folder) => {
-                    say!("    kept: {}", folder.display());
-                    say!("    report: {}", folder.join(html::FILE).display());
+    for (place, outcome) in failing.take(KEPT).enumerate() {
+        match keep(out, &case.plan(outcome.seed), outcome) {
+            Ok(folder) => {
+                if let Some(seed) = row.seeds.iter_mut().filter(|seed| seed.fails()).nth(place) {
+                    seed.kept = Some(folder);
                 }
-                Err(error) => {
-                    eprintln!("error: {error:#}");
-                    row.fail(&format!("seed {seed} could not be kept: {error:#}"));
-                }
+            }
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                row.fail(&format!("seed {} could not be kept: {error:#}", outcome.seed));
             }
         }
     }
-    // once a planted bug is found, what other seeds lack does not matter
-    let undecided = outcomes.iter().filter(|outcome| row.exit_code != 0 && !outcome.undecided.is_empty());
-    for outcome in undecided.take(SHOWN) {
-        say!("seed {}: undecided: {}", outcome.seed, outcome.undecided.join("; "));
-    }
-    for outcome in &outcomes {
-        if let Some(why) = &outcome.failed {
-            say!(
-                "seed {}: the simulator failed: {why}\n    again: {}",
-                outcome.seed,
-                case.again(outcome.seed)
-            );
-        }
-    }
-    row
 }
 
 /// How many runs go on side by side unless the command line says so.
@@ -207,10 +195,23 @@ fn judge(plan: &Plan, outcomes: &[Outcome], seconds: f64) -> Row {
     row
 }
 
+/// The exit code for one run alone.
+pub(super) fn exit_code_of_one(plan: &Plan, outcome: &Outcome) -> u8 {
+    judge(plan, std::slice::from_ref(outcome), 0.0).exit_code
+}
+
 fn judge_runs(plan: &Plan, outcomes: &[Outcome], seconds: f64) -> Row {
     let totals = outcomes.iter().fold(Stats::default(), |sum, outcome| sum.and(outcome.stats));
     let runs = outcomes.len() as u64;
-    let row = |verdict, exit_code, words| Row { verdict, exit_code, words, totals, runs };
+    let row = |verdict, exit_code, words| Row {
+        workload: plan.workload.clone(),
+        verdict,
+        exit_code,
+        words,
+        totals,
+        runs,
+        seeds: Vec::new(),
+    };
     let diverged = outcomes.iter().filter(|outcome| outcome.diverged).count();
     if diverged > 0 {
         return row("violation", 1, format!("{diverged} of {runs} seeds are not deterministic"));

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::{
     Finding, Options, Outcome,
+    command::exit_code_of_one,
     seeds::{carry_out, run},
 };
 use crate::{
@@ -33,6 +34,8 @@ struct Verdict<'a> {
     seed: u64,
     #[serde(rename = "verdict")]
     status: Status,
+    as_expected: bool,
+    exit_code: u8,
     words: String,
     again: String,
     missing: &'a [String],
@@ -95,11 +98,14 @@ fn verdict<'a>(plan: &'a Plan, outcome: &'a Outcome, folder: &Path) -> Verdict<'
     let undecided = outcome.undecided.first().cloned();
     let words =
         if outcome.diverged { Some("two runs of this seed differ".to_owned()) } else { first.clone() };
+    let exit_code = exit_code_of_one(plan, outcome);
     Verdict {
         version: schema::VERSION,
         workload: &plan.workload,
         seed: plan.seed,
         status: if first.is_some() { Status::Violation } else { Status::Unknown },
+        as_expected: exit_code == 0,
+        exit_code,
         words: words.or(undecided).unwrap_or_else(|| "nothing was decided".to_owned()),
         again: format!(
             "cargo run --release -p harness -- sim --plans {} --tale",
@@ -121,4 +127,33 @@ fn write_lines(path: &Path, lines: &[impl Serialize]) -> Result<()> {
         Ok(file.flush()?)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{sim::Stats, workload};
+
+    #[test]
+    fn a_verdict_says_whether_it_is_the_expected_one() {
+        let plan = |head: &str, expect: &str| {
+            let text = format!("{head}[cluster]\nnodes = 3\npartitions = [{{}}]\nlease = 'off'\n{expect}");
+            let workload = workload::parse(Path::new("negative/w.toml"), &text);
+            Plan::new(workload.unwrap_or_else(|problem| panic!("{problem}")), 0)
+        };
+        let negative =
+            plan("mutant = 'stale-accept-sync'\n", "[expect]\nverdict = 'violation'\nby = 'linearizable'\n");
+        let says = |plan: &Plan, by: CheckName, reached: u64| {
+            let stats = Stats { mutant_reached: reached, ..Stats::default() };
+            let findings = vec![Finding { by, text: "so".to_owned() }];
+            let outcome = Outcome { findings, stats, ..Outcome::default() };
+            let verdict = verdict(plan, &outcome, Path::new("folder"));
+            (verdict.status, verdict.as_expected, verdict.exit_code)
+        };
+        let violation = |as_expected, exit_code| (Status::Violation, as_expected, exit_code);
+        assert_eq!(says(&negative, CheckName::Linearizable, 1), violation(true, 0));
+        assert_eq!(says(&negative, CheckName::Linearizable, 0), violation(false, 1), "it is not the bug");
+        assert_eq!(says(&negative, CheckName::Progress, 1), violation(false, 1), "another check");
+        assert_eq!(says(&plan("", ""), CheckName::Linearizable, 0), violation(false, 1));
+    }
 }

@@ -17,7 +17,7 @@
 //! | `watch`, `verdict` | the invariants at every turn; the checks at the end |
 //! | `seeds`, `keep` | many runs side by side; what is kept of those that fail |
 //! | `case` | a workload with its seeds, or a plan |
-//! | `command` | the command line and what it prints |
+//! | `command`, `row` | the command line and what it prints |
 //!
 //! Where it departs from real runs: a killed node always loses what was not synced, whatever `lose_unsynced` says (as in a
 //! power failure), and may lose it in the middle of a turn; progress is bounded by the cluster's timeouts, not by the
@@ -38,6 +38,7 @@ mod machine;
 mod network;
 mod phases;
 mod post;
+mod row;
 mod script;
 mod seeds;
 mod turns;
@@ -50,6 +51,8 @@ pub use command::{first_finding, found, processors};
 pub use keep::{keep, keep_shrunk};
 pub use seeds::{Outcome, history, repeat, run, run_seeds};
 pub use watch::Finding;
+
+use serde::Serialize;
 
 use crate::history_writer::{Ended, Finished};
 
@@ -65,7 +68,7 @@ pub struct Options {
 }
 
 /// What a run contained.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stats {
     /// Events that happened.
     pub events: u64,
@@ -106,6 +109,7 @@ pub struct Stats {
     /// Keys that could not be read at the end.
     pub keys_unread: u64,
     /// Hash of everything that happened.
+    #[serde(skip)]
     pub fingerprint: u64,
 }
 

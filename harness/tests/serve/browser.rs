@@ -49,6 +49,23 @@ fn a_browser_filters_and_orders_the_table() {
     assert!(page.contains("would remove the 1 marked"), "what would be removed is said");
 }
 
+/// A planted bug excuses only what is expected of it.
+#[test]
+fn a_violation_that_nobody_expects_is_an_alarm_whatever_is_planted() {
+    let results = tempfile::tempdir().expect("a folder");
+    for (run, as_expected) in
+        [("sim-1", ",\"as_expected\":true"), ("sim-2", ",\"as_expected\":false"), ("sim-3", "")]
+    {
+        let run = results.path().join("negative").join(run);
+        write(&run, "plan.toml", "");
+        write(&run, "verdict.json", &format!(r#"{{"verdict":"violation","mutant":"Bug"{as_expected}}}"#));
+    }
+    let server = Server::start(results.path());
+    let Some(page) = opened(&format!("http://{}/?unexpected", server.address)) else { return };
+    let shown = |run: &str| page.contains(&format!("data-place=\"negative/{run}\""));
+    assert_eq!((shown("sim-1"), shown("sim-2"), shown("sim-3")), (false, true, true), "{page}");
+}
+
 #[test]
 fn a_browser_shows_a_run_that_goes_on_and_one_that_is_over() {
     let results = results();

@@ -88,13 +88,9 @@ function facts(answer) {
   at("facts").replaceChildren(...words);
 }
 
-// A run that is over and has not ended as its workload expects. A simulated one does not say: of a planted bug it is expected.
+// A run that is over and has not ended as its workload expects, or does not say.
 function unexpected(run) {
-  return run.state !== "running" && run.as_expected !== true && !planted(run);
-}
-
-function planted(run) {
-  return run.simulated && run.as_expected === null && run.state === "violation" && run.mutant !== null;
+  return run.state !== "running" && run.as_expected !== true;
 }
 
 function fits(run, words) {
@@ -150,7 +146,7 @@ function states(found) {
 }
 
 function row(run) {
-  const found = run.as_expected === true && run.state === "violation" ? " expected" : planted(run) ? " planted" : "";
+  const found = run.as_expected === true && run.state === "violation" ? " expected" : "";
   const expected = found ? element("span", { class: "dim" }, found) : null;
   const name = element("a", { href: path("run", run.place), title: run.words }, run.workload);
   const before = run.campaign ? element("span", { class: "dim campaign" }, `${run.campaign}: `) : null;
