@@ -65,7 +65,8 @@ pub async fn of(
         }
         System::Maelstrom { bin, folder } => {
             let bin = bin.as_deref().context("no program for Maelstrom's nodes: say `--bin COMMAND`")?;
-            Arc::new(Maelstrom::new(bin, folder.as_deref(), run_dir, network.between_nodes()))
+            let peers = network.between_nodes();
+            Arc::new(Maelstrom::new(bin, folder.as_deref(), run_dir, peers, plan.seed))
         }
     })
 }
