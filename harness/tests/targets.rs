@@ -127,11 +127,17 @@ fn a_correct_node_is_valid_and_leaves_what_other_runs_leave() {
     {
         assert!(latest.join(name).exists(), "{name}");
     }
-    let plan = latest.join("plan.toml").display().to_string();
-    let mut again = Command::new(env!("CARGO_BIN_EXE_harness"));
-    let again =
-        again.current_dir(place.0.path()).args(["--plans", "--quiet", &plan]).output().expect("it runs");
-    assert_ends(&again, 0, "VERDICT valid");
+    let plan = latest.join("plan.toml");
+    let again = || {
+        let mut again = Command::new(env!("CARGO_BIN_EXE_harness"));
+        let again = again.current_dir(place.0.path()).args(["--plans", "--quiet"]).arg(&plan).output();
+        again.expect("it runs")
+    };
+    assert_ends(&again(), 0, "VERDICT valid");
+    let text =
+        fs::read_to_string(&plan).expect("read").replacen("target = \"node 1\"", "target = \"leader(1)\"", 1);
+    fs::write(&plan, text).expect("written");
+    assert_ends(&again(), 2, "plan.toml cannot be run: fault 1: nobody can tell which node this is");
 }
 
 #[test]
@@ -208,6 +214,87 @@ fn a_request_that_is_handed_on_is_answered_by_another_node() {
     assert!(history.contains(r#""node":3,"type":"ok""#), "the third node's requests were never answered");
     let left = Command::new("pgrep").args(["-f", &place.0.path().display().to_string()]).output();
     assert!(left.is_ok_and(|left| left.stdout.is_empty()), "a node has outlived the run");
+}
+
+/// Answers to its start, and then does what the name of the first argument says.
+const WRONG: &str = r#"
+import json, os, sys, time
+def send(asked, dest, body):
+    print(json.dumps({"src": asked["dest"], "dest": dest, "body": body}), flush=True)
+init = json.loads(sys.stdin.readline())
+started = {"type": "init_ok", "in_reply_to": init["body"]["msg_id"]}
+send(init, init["src"], started)
+asked = json.loads(sys.stdin.readline())
+if sys.argv[1] == "closes":
+    os.close(1)
+    time.sleep(600)
+elif sys.argv[1] == "twice":
+    send(init, init["src"], started)
+elif sys.argv[1] == "whom":
+    send(init, "n9", {"type": "read"})
+elif sys.argv[1] == "dies":
+    sys.exit("I have had enough")
+time.sleep(600)
+"#;
+
+#[test]
+fn what_a_node_does_wrong_later_is_told() {
+    if !there_is("python3") {
+        return;
+    }
+    let place = Place::new(MAELSTROM);
+    fs::write(place.0.path().join("node.py"), WRONG).expect("written");
+    for (what, told) in [
+        ("closes", "closed its standard output and ran on"),
+        ("twice", "answered to init a second time: "),
+        ("whom", "sent a message to \"n9\", whom nobody knows: "),
+        ("dies", "exited with status 1, and nobody had killed it"),
+    ] {
+        let output = place.run(&["--bin", &format!("python3 node.py {what}")]);
+        assert_ends(&output, 4, told);
+        assert!(words(&output).contains("node "), "which node: {}", words(&output));
+    }
+    let at_once = place.run(&["--bin", "sh -c 'read line; exec 1>&-; exec sleep 600'"]);
+    assert_ends(&at_once, 4, "closed its standard output and ran on before it listened");
+}
+
+/// Asks a service for whatever it is asked for; `--raw`: it hands on what it is asked as it is, and is answered past it.
+const ASKS_A_SERVICE: &str = r#"
+import json, sys
+service, raw, waiting, asked_so_far = sys.argv[1], "--raw" in sys.argv, {}, 0
+def send(src, dest, body):
+    print(json.dumps({"src": src, "dest": dest, "body": body}), flush=True)
+for line in sys.stdin:
+    message = json.loads(line)
+    body = message["body"]
+    if body["type"] == "init":
+        name = body["node_id"]
+        send(name, message["src"], {"type": "init_ok", "in_reply_to": body["msg_id"]})
+    elif raw:
+        send(message["src"], service, body)
+    elif message["src"] == service:
+        asked = waiting.pop(body["in_reply_to"])
+        send(name, asked["src"], {**body, "in_reply_to": asked["body"]["msg_id"]})
+    else:
+        asked_so_far += 1
+        waiting[asked_so_far] = message
+        send(name, service, {**body, "msg_id": asked_so_far})
+"#;
+
+#[test]
+fn services_keep_what_they_promise_and_no_more() {
+    if !there_is("python3") {
+        return;
+    }
+    let calm = MAELSTROM.split("[[nemesis]]").next().expect("its beginning");
+    for (service, expected) in
+        [("lin-kv", "valid"), ("lin-kv --raw", "valid"), ("seq-kv", "violation"), ("lww-kv", "violation")]
+    {
+        let place = Place::new(&format!("{calm}[expect]\nverdict = \"{expected}\"\n"));
+        fs::write(place.0.path().join("node.py"), ASKS_A_SERVICE).expect("written");
+        let output = place.run(&["--bin", &format!("python3 node.py {service}"), "--time-limit", "2s"]);
+        assert_ends(&output, 0, if expected == "valid" { "VERDICT valid" } else { "expected, linearizable" });
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use checker::history::{Function, Key, OpResult, Trip};
+use checker::history::{Function, Key, OpResult};
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, client::conn::http1::SendRequest};
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::connect;
 use crate::{
     history_writer::{Ended, Finished},
-    targets::{Client, Place},
+    targets::{Client, Place, only_asking},
     workload::EtcdReads,
 };
 
@@ -127,11 +127,7 @@ impl Client for EtcdClient {
         function: &'a Function,
         limit: Duration,
     ) -> BoxFuture<'a, Finished> {
-        Box::pin(async move {
-            let node = place.node();
-            let ended = self.ask(node, function, Instant::now() + limit).await;
-            Finished { ended, node, trip: Trip::default() }
-        })
+        only_asking(place, |node| self.ask(node, function, Instant::now() + limit))
     }
 }
 

@@ -162,9 +162,10 @@ impl Replica {
     fn learn(&mut self, other: &Self) {
         self.clock = self.clock.max(other.clock);
         for (key, (time, value)) in &other.values {
-            let newer = self.values.get(key).is_none_or(|(own_time, own)| {
-                (own_time, own.to_string()) < (time, value.to_string())
-            });
+            let newer = self
+                .values
+                .get(key)
+                .is_none_or(|(own_time, own)| (own_time, own.to_string()) < (time, value.to_string()));
             if newer {
                 self.values.insert(key.clone(), (*time, value.clone()));
             }
