@@ -409,11 +409,13 @@ fn run_by(system: &mut System, path: &Path, arguments: &RunArguments) -> Result<
             kind.text()
         ));
     }
+    let unknown = || Err("error: which program is a node? Say `--bin \"python3 your_node.py\"`".to_owned());
     match (&arguments.bin, system) {
+        (None, System::Maelstrom { bin: None, .. }) => unknown(),
         (None, System::Maelstrom { folder: Some(folder), .. })
             if !folder.as_os_str().is_empty() && !folder.is_dir() =>
         {
-            Err("error: which program is a node? Say `--bin \"python3 your_node.py\"`".to_owned())
+            unknown()
         }
         (None, _) => Ok(()),
         (Some(_), System::Store) => Err(format!(

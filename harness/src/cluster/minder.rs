@@ -70,6 +70,11 @@ impl Says {
         self.process.id()
     }
 
+    /// Its log, for what it prints elsewhere.
+    pub fn log(&self) -> io::Result<File> {
+        self.process.log()
+    }
+
     /// It listens at this one address.
     pub fn listening(&self, address: SocketAddr) {
         self.network.set_target(self.node(), Some(address));

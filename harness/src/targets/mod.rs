@@ -11,7 +11,9 @@ pub mod store;
 
 use std::{
     collections::BTreeMap,
-    fmt, io,
+    fmt,
+    fs::File,
+    io::{self, Write},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Stdio,
@@ -28,7 +30,7 @@ use anyhow::{Context, Result};
 use checker::history::{Function, OpResult, Trip};
 use futures::future::BoxFuture;
 use tokio::{
-    io::{copy, sink},
+    io::AsyncReadExt,
     net::{TcpListener, TcpSocket, TcpStream},
     process::{ChildStdin, ChildStdout},
     time::sleep,
@@ -239,7 +241,8 @@ where
 /// How often a node that starts is asked whether it serves clients.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Follows a process that says nothing which is needed: it serves clients as soon as `is_ready` is true.
+/// Follows a process that says nothing which is needed, and whose log gets what it prints: it serves clients as soon as `is_ready`
+/// is true.
 pub(crate) fn until_ready<F>(
     mut pipes: Pipes,
     says: Says,
@@ -257,10 +260,22 @@ where
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            _ = async { copy(&mut pipes.output, &mut sink()).await } => {}
+            () = copied(&mut pipes.output, says.log()) => {}
             () = serves => {}
         }
     })
+}
+
+/// Reads what a process prints to its end.
+async fn copied(output: &mut ChildStdout, log: io::Result<File>) {
+    let mut log = log.ok();
+    let mut bytes = vec![0; 8 << 10];
+    while let Ok(read @ 1..) = output.read(&mut bytes).await {
+        if let Some(log) = &mut log {
+            // what cannot be kept is lost, and is no reason to end a node
+            let _ = log.write_all(&bytes[..read]);
+        }
+    }
 }
 
 /// How long after a connection could not be accepted the next is.

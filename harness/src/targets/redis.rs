@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use checker::history::{Function, Key};
+use checker::history::Function;
 use futures::future::BoxFuture;
 use store::api::NodeId;
 use tokio::{
@@ -122,10 +122,7 @@ impl RedisClient {
                 Err(error) => return Ended::Fail(format!("node {node} could not be reached: {error}")),
             },
         };
-        let key = match function.key() {
-            Key::Integer(number) => number.to_string(),
-            Key::String(text) => text.clone(),
-        };
+        let key = function.key().to_string();
         let command: Vec<&str> = match function {
             Function::Get { .. } => vec!["GET", &key],
             Function::Put { value, .. } => vec!["SET", &key, value],
