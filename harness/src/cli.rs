@@ -229,7 +229,19 @@ impl FormatTime for CommonClock {
     }
 }
 
+/// From now on what goes wrong beside a run is told on standard error.
+fn tell_warnings() {
+    tracing_subscriber::fmt()
+        .without_time()
+        .with_target(false)
+        .with_ansi(false)
+        .with_env_filter("harness=warn")
+        .with_writer(std::io::stderr)
+        .init();
+}
+
 fn run_all(arguments: &RunArguments) -> ExitCode {
+    tell_warnings();
     let default = arguments.target.into_iter().filter(|_| arguments.workloads.is_empty());
     let default = default.filter_map(|kind| SHIPPED.iter().find(|(of, ..)| *of == kind));
     let default: Vec<PathBuf> = default.map(|(_, path, _)| PathBuf::from(path)).collect();
@@ -397,11 +409,13 @@ fn run_by(system: &mut System, path: &Path, arguments: &RunArguments) -> Result<
             kind.text()
         ));
     }
+    let unknown = || Err("error: which program is a node? Say `--bin \"python3 your_node.py\"`".to_owned());
     match (&arguments.bin, system) {
+        (None, System::Maelstrom { bin: None, .. }) => unknown(),
         (None, System::Maelstrom { folder: Some(folder), .. })
             if !folder.as_os_str().is_empty() && !folder.is_dir() =>
         {
-            Err("error: which program is a node? Say `--bin \"python3 your_node.py\"`".to_owned())
+            unknown()
         }
         (None, _) => Ok(()),
         (Some(_), System::Store) => Err(format!(

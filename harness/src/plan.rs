@@ -5,6 +5,8 @@
 //! `ChaCha8` stream, and with `operations` that is all that [`crate::generator::Generator`] needs to repeat them exactly.
 //! What a plan cannot fix is how the processes interleave.
 
+mod check;
+
 use std::{fmt::Display, path::Path, time::Duration};
 
 use checker::history::{Header, Partitioning, Range};
@@ -194,11 +196,15 @@ impl Plan {
         }
     }
 
-    /// Reads a plan, as results hold it; the error names the file, and the place in it.
+    /// Reads a plan, as results hold it; the error names the file, and the place in it. Since it may have been edited, what a
+    /// workload must not say it must not say either.
     pub fn load(path: &Path) -> Result<Self, String> {
         let unreadable = |error: &dyn Display| format!("error: {} is no plan: {error}", path.display());
         let text = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
-        toml::from_str(&text).map_err(|error| unreadable(&error))
+        let plan: Self = toml::from_str(&text).map_err(|error| unreadable(&error))?;
+        check::check(&plan)
+            .map_err(|problem| format!("error: {} cannot be run: {problem}", path.display()))?;
+        Ok(plan)
     }
 
     /// The plan without its planted bug, if it has one: it should be valid then.

@@ -4,7 +4,8 @@
 use std::{
     collections::BTreeMap,
     future::Future,
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader},
+    net::SocketAddr,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -12,13 +13,14 @@ use std::{
     time::Duration,
 };
 
+use futures::future::BoxFuture;
 use harness::{
     cluster::{Cause, Cluster, ClusterEvent, ClusterSpec, ControlError, Death, NodeEvent, StartError},
     proxy::{Link, Network, Protocol},
-    targets::store::Store,
+    targets::{Client, Launch, Pipes, Says, Target, store::Store},
 };
 use store::{
-    api::KeyType,
+    api::{KeyType, NodeId},
     config::{
         ClockSkew, ClusterConfig, NodeConfig, Partitioning, ReadMode, RoutingMode, SESSION_IDLE_MS,
         StorageKind, TestOptions, TrimConfig,
@@ -448,5 +450,52 @@ async fn no_node_outlives_a_killed_harness_not_even_a_paused_one() {
     harness.wait().unwrap();
     for node in nodes {
         gone(node).await;
+    }
+}
+
+/// A system that nobody knows how to follow: its nodes run on, whatever is known of them.
+#[derive(Debug)]
+struct Careless {
+    /// The one who follows makes a mistake.
+    panics: bool,
+}
+
+impl Target for Careless {
+    fn launch(&self, _: NodeId) -> io::Result<Launch> {
+        Ok(Launch { command: ["sleep", "600"].map(str::to_owned).to_vec(), ..Launch::default() })
+    }
+
+    fn follow(&self, _: Pipes, _: Says) -> BoxFuture<'static, ()> {
+        let panics = self.panics;
+        Box::pin(async move { assert!(!panics, "what is this line?") })
+    }
+
+    fn clients(&self, _: BTreeMap<NodeId, SocketAddr>, _: &[u64]) -> Vec<Box<dyn Client>> {
+        Vec::new()
+    }
+
+    fn data(&self, _: NodeId) -> PathBuf {
+        PathBuf::new()
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_followed_no_more_is_killed_and_told_of() {
+    for (panics, words) in [
+        (true, "is followed no more, since the harness panicked: what is this line?"),
+        (false, "closed its standard output and ran on"),
+    ] {
+        let world = World::new().await;
+        let spec = ClusterSpec {
+            target: Arc::new(Careless { panics }),
+            nodes: vec![1],
+            run_dir: world.folder.path().to_owned(),
+            start_deadline: Duration::from_secs(20),
+        };
+        let started = soon(Cluster::start(spec, Arc::clone(&world.network))).await;
+        let Err(StartError::Exited { node: 1, status, .. }) = started else {
+            panic!("a node is trusted of which nothing is known");
+        };
+        assert_eq!(status, words);
     }
 }

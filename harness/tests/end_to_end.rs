@@ -1,6 +1,8 @@
 //! Real processes, from the command line to the verdict: a run with a kill, and what is said of tampered copies of its
 //! record; Ctrl-C; bad input.
 
+mod place;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -16,6 +18,7 @@ use checker::{
     trace::{TraceEvent, TraceLine},
 };
 use harness::proxy::{Endpoint, LinkCounters};
+use place::Place;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -49,31 +52,8 @@ leader_changes = 1
 final_reads = true
 "#;
 
-struct Place {
-    folder: TempDir,
-}
-
-impl Place {
-    fn new(workload: &str) -> Self {
-        let folder = tempfile::tempdir().expect("folder");
-        fs::write(folder.path().join("short.toml"), workload).expect("workload written");
-        Self { folder }
-    }
-
-    fn harness(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
-        command.current_dir(self.folder.path()).args(["short.toml", "--seed", "5"]);
-        command
-    }
-
-    fn run(&self) -> Output {
-        self.harness().output().expect("the harness runs")
-    }
-
-    fn latest(&self) -> PathBuf {
-        fs::canonicalize(self.folder.path().join("results/latest")).expect("results/latest")
-    }
-}
+/// The seed of these runs.
+const SEED: [&str; 2] = ["--seed", "5"];
 
 fn last_line(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout);
@@ -150,7 +130,7 @@ fn stretch_a_lease(run: &Path) {
 #[test]
 fn a_run_with_a_kill_is_valid_and_tampered_copies_of_its_record_are_not() {
     let place = Place::new(WORKLOAD);
-    let output = place.run();
+    let output = place.run(&SEED);
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{shown}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(last_line(&output).starts_with("VERDICT valid short seed 5"), "{shown}");
@@ -166,13 +146,13 @@ fn a_run_with_a_kill_is_valid_and_tampered_copies_of_its_record_are_not() {
         assert!(run.join(file).is_file(), "{file} is missing");
     }
 
-    let swapped = place.folder.path().join("swapped");
+    let swapped = place.path("swapped");
     copy(&run, &swapped);
     assert_eq!(verdict(&swapped), Verdict::Valid);
     swap_a_read(&swapped);
     assert!(matches!(verdict(&swapped), Verdict::Violation(_)), "a stale read passes");
 
-    let stretched = place.folder.path().join("stretched");
+    let stretched = place.path("stretched");
     copy(&run, &stretched);
     assert!(lease_safety::check(&stretched).expect("traces").is_valid());
     stretch_a_lease(&stretched);
@@ -187,7 +167,7 @@ fn a_run_with_a_kill_is_valid_and_tampered_copies_of_its_record_are_not() {
 #[test]
 fn clients_that_share_connections_survive_a_kill_like_others() {
     let place = Place::new(&WORKLOAD.replace("count = 6", "count = 6\nshare = 3"));
-    let output = place.run();
+    let output = place.run(&SEED);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");
     let run = place.latest();
@@ -224,7 +204,7 @@ permanent = true
 "#;
     let workload = WORKLOAD.replace("nodes = 3", "nodes = 5\nreplication = 5").replace("\"4s\"", "\"2s\"");
     let place = Place::new(&(workload.replace("operations_per_fault = 20\n", "") + faults));
-    let output = place.run();
+    let output = place.run(&SEED);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("4 of 4 keys read within 20 s through the core of nodes 1, 2, 3"), "{text}");
@@ -284,8 +264,9 @@ fn wait_for_end(child: &mut Child) -> ExitStatus {
 #[test]
 fn ctrl_c_kills_every_node_and_keeps_the_history() {
     let place = Place::new(WORKLOAD);
-    let mut child = place.harness().stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
-    let history_file = place.folder.path().join("results/latest/history.jsonl");
+    let mut child =
+        place.harness(&SEED).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    let history_file = place.path("results/latest/history.jsonl");
     wait_until("operations", || {
         fs::read_to_string(&history_file).is_ok_and(|text| text.contains("\"type\":\"ok\""))
     });
@@ -306,9 +287,9 @@ fn ctrl_c_kills_every_node_and_keeps_the_history() {
 #[test]
 fn a_node_that_dies_by_itself_fails_the_run_in_every_place_that_tells_of_it() {
     let place = Place::new(WORKLOAD);
-    let mut command = place.harness();
+    let mut command = place.harness(&SEED);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("started");
-    let history_file = place.folder.path().join("results/latest/history.jsonl");
+    let history_file = place.path("results/latest/history.jsonl");
     wait_until("the end of the faults", || {
         fs::read_to_string(&history_file).is_ok_and(|text| text.contains("\"quiesce\""))
     });
@@ -367,13 +348,13 @@ fn an_assertion_of_the_core_that_fails_is_a_violation_that_lease_safety_finds() 
 #[test]
 fn bad_input_and_places_that_cannot_be_written_have_their_exit_codes() {
     let place = Place::new(&WORKLOAD.replace("count = 6", "cuont = 6"));
-    let output = place.run();
+    let output = place.run(&SEED);
     assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("short.toml:8:1") && error.contains("did you mean `count`"), "{error}");
 
     let place = Place::new(WORKLOAD);
-    let output = place.harness().args(["--out", "/proc/nowhere"]).output().expect("the harness runs");
+    let output = place.harness(&SEED).args(["--out", "/proc/nowhere"]).output().expect("the harness runs");
     assert_eq!(output.status.code(), Some(4));
     assert!(last_line(&output).starts_with("VERDICT unknown"), "{}", last_line(&output));
 }

@@ -1,10 +1,15 @@
 //! Other people's systems, from the command line to the verdict: nodes of Maelstrom's protocol, and etcd where there is one.
 
+mod place;
+
 use std::{
     fs,
-    path::{Path, PathBuf},
+    os::unix::fs::PermissionsExt,
+    path::Path,
     process::{Command, Output},
 };
+
+use place::Place;
 
 /// The nodes that are shipped: `CASPaxos`.
 fn nodes() -> String {
@@ -84,27 +89,6 @@ operations = 100
 final_reads = true
 "#;
 
-/// A run of the command line in a folder of its own, with this workload.
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new(workload: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("w.toml"), workload).expect("written");
-        Self(folder)
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
-        command.current_dir(self.0.path()).args(["w.toml", "--quiet"]).args(arguments);
-        command.output().expect("the harness runs")
-    }
-
-    fn latest(&self) -> PathBuf {
-        fs::canonicalize(self.0.path().join("results/latest")).expect("results/latest")
-    }
-}
-
 fn words(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
@@ -127,11 +111,13 @@ fn a_correct_node_is_valid_and_leaves_what_other_runs_leave() {
     {
         assert!(latest.join(name).exists(), "{name}");
     }
-    let plan = latest.join("plan.toml").display().to_string();
-    let mut again = Command::new(env!("CARGO_BIN_EXE_harness"));
-    let again =
-        again.current_dir(place.0.path()).args(["--plans", "--quiet", &plan]).output().expect("it runs");
-    assert_ends(&again, 0, "VERDICT valid");
+    let plan = latest.join("plan.toml");
+    let again = || place.command().args(["--plans", "--quiet"]).arg(&plan).output().expect("it runs");
+    assert_ends(&again(), 0, "VERDICT valid");
+    let text =
+        fs::read_to_string(&plan).expect("read").replacen("target = \"node 1\"", "target = \"leader(1)\"", 1);
+    fs::write(&plan, text).expect("written");
+    assert_ends(&again(), 2, "plan.toml cannot be run: fault 1: nobody can tell which node this is");
 }
 
 #[test]
@@ -195,19 +181,105 @@ fn a_request_that_is_handed_on_is_answered_by_another_node() {
     if !there_is("python3") {
         return;
     }
-    let calm = MAELSTROM.replace("frame-duplicate", "frame-drop");
-    let place = Place::new(
-        &calm.replace("[require]", "[require]\nfinal_reads = true").replace("final_reads = false", ""),
-    );
-    fs::write(place.0.path().join("node.py"), HANDS_ON).expect("written");
+    // few messages are handed on, so that a fault of single ones may meet none
+    let (isolated, _) =
+        MAELSTROM.split_once("[[nemesis]]\nat = \"1500ms\"").expect("it has faults of messages");
+    let place = Place::new(&isolated.replace("final_reads = false", ""));
+    fs::write(place.path("node.py"), HANDS_ON).expect("written");
     // the shell stays the node's parent, and is what is signalled first
-    let node = place.0.path().join("node.py");
+    let node = place.path("node.py");
     let output = place.run(&["--bin", &format!("sh -c 'python3 {}; true'", node.display())]);
     assert_ends(&output, 0, "VERDICT valid");
     let history = fs::read_to_string(place.latest().join("history.jsonl")).expect("a history");
     assert!(history.contains(r#""node":3,"type":"ok""#), "the third node's requests were never answered");
-    let left = Command::new("pgrep").args(["-f", &place.0.path().display().to_string()]).output();
+    let left = Command::new("pgrep").args(["-f", &place.path("").display().to_string()]).output();
     assert!(left.is_ok_and(|left| left.stdout.is_empty()), "a node has outlived the run");
+}
+
+/// Answers to its start, and then does what the name of the first argument says.
+const WRONG: &str = r#"
+import json, os, sys, time
+def send(asked, dest, body):
+    print(json.dumps({"src": asked["dest"], "dest": dest, "body": body}), flush=True)
+init = json.loads(sys.stdin.readline())
+started = {"type": "init_ok", "in_reply_to": init["body"]["msg_id"]}
+send(init, init["src"], started)
+asked = json.loads(sys.stdin.readline())
+if sys.argv[1] == "closes":
+    os.close(1)
+    time.sleep(600)
+elif sys.argv[1] == "twice":
+    send(init, init["src"], started)
+elif sys.argv[1] == "whom":
+    send(init, "n9", {"type": "read"})
+elif sys.argv[1] == "dies":
+    sys.exit("I have had enough")
+time.sleep(600)
+"#;
+
+#[test]
+fn what_a_node_does_wrong_later_is_told() {
+    if !there_is("python3") {
+        return;
+    }
+    let place = Place::new(MAELSTROM);
+    fs::write(place.path("node.py"), WRONG).expect("written");
+    for (what, told) in [
+        ("closes", "closed its standard output and ran on"),
+        ("twice", "answered to init a second time: "),
+        ("whom", "sent a message to \"n9\", whom nobody knows: "),
+        ("dies", "exited with status 1, and nobody had killed it"),
+    ] {
+        let output = place.run(&["--bin", &format!("python3 node.py {what}")]);
+        assert_ends(&output, 4, told);
+        assert!(words(&output).contains("node "), "which node: {}", words(&output));
+    }
+    assert_ends(
+        &place.run(&["--bin", "true"]),
+        4,
+        "exited with status 0 before it listened\nits log is empty",
+    );
+    let at_once = place.run(&["--bin", "sh -c 'read line; exec 1>&-; exec sleep 600'"]);
+    assert_ends(&at_once, 4, "closed its standard output and ran on before it listened");
+}
+
+/// Asks a service for whatever it is asked for; `--raw`: it hands on what it is asked as it is, and is answered past it.
+const ASKS_A_SERVICE: &str = r#"
+import json, sys
+service, raw, waiting, asked_so_far = sys.argv[1], "--raw" in sys.argv, {}, 0
+def send(src, dest, body):
+    print(json.dumps({"src": src, "dest": dest, "body": body}), flush=True)
+for line in sys.stdin:
+    message = json.loads(line)
+    body = message["body"]
+    if body["type"] == "init":
+        name = body["node_id"]
+        send(name, message["src"], {"type": "init_ok", "in_reply_to": body["msg_id"]})
+    elif raw:
+        send(message["src"], service, body)
+    elif message["src"] == service:
+        asked = waiting.pop(body["in_reply_to"])
+        send(name, asked["src"], {**body, "in_reply_to": asked["body"]["msg_id"]})
+    else:
+        asked_so_far += 1
+        waiting[asked_so_far] = message
+        send(name, service, {**body, "msg_id": asked_so_far})
+"#;
+
+#[test]
+fn services_keep_what_they_promise_and_no_more() {
+    if !there_is("python3") {
+        return;
+    }
+    let calm = MAELSTROM.split("[[nemesis]]").next().expect("its beginning");
+    for (service, expected) in
+        [("lin-kv", "valid"), ("lin-kv --raw", "valid"), ("seq-kv", "violation"), ("lww-kv", "violation")]
+    {
+        let place = Place::new(&format!("{calm}[expect]\nverdict = \"{expected}\"\n"));
+        fs::write(place.path("node.py"), ASKS_A_SERVICE).expect("written");
+        let output = place.run(&["--bin", &format!("python3 node.py {service}"), "--time-limit", "2s"]);
+        assert_ends(&output, 0, if expected == "valid" { "VERDICT valid" } else { "expected, linearizable" });
+    }
 }
 
 #[test]
@@ -217,7 +289,7 @@ fn a_node_that_never_answers_decides_nothing() {
     }
     let place = Place::new(MAELSTROM);
     let output = place.run(&["--bin", &(nodes() + " --deaf")]);
-    assert_ends(&output, 3, "VERDICT unknown w seed 0");
+    assert_ends(&output, 3, "VERDICT unknown short seed 0");
     assert!(words(&output).contains("0 answered operations, 60 are required"), "{}", words(&output));
 }
 
@@ -225,12 +297,8 @@ fn a_node_that_never_answers_decides_nothing() {
 fn what_the_command_line_asks_for_must_fit_the_workload() {
     let place = Place::new(MAELSTROM);
     assert_ends(&place.run(&["--target", "etcd"]), 2, "a workload for a Maelstrom node");
-    assert_ends(&place.run(&[]), 4, "--bin COMMAND");
-    let sim = Command::new(env!("CARGO_BIN_EXE_harness"))
-        .current_dir(place.0.path())
-        .args(["sim", "w.toml"])
-        .output()
-        .expect("the harness runs");
+    assert_ends(&place.run(&[]), 2, "which program is a node? Say `--bin");
+    let sim = place.command().args(["sim", "short.toml"]).output().expect("the harness runs");
     assert_ends(&sim, 2, "cannot be simulated");
 }
 
@@ -277,11 +345,18 @@ expect = { value = "old" }
 [[step]]
 name = "cut"
 fault = { action = "isolate", target = "node 1" }
+# what is asked before the others have another leader than the one that is cut off may never be answered
+[[step]]
+client = 1
+via = "node 2"
+put = { key = 1, value = "lost" }
+expect = { outcome = "any" }
 [[step]]
 client = 1
 via = "node 2"
 put = { key = 1, value = "new" }
 within = "20s"
+timeout_ms = 10000
 [[step]]
 client = 2
 via = "node 1"
@@ -353,7 +428,53 @@ fn reads_of_replicas_of_redis_are_found_not_to_be_linearizable() {
 }
 
 #[test]
-fn without_etcd_the_error_says_what_is_missing() {
-    let place = Place::new(ETCD);
-    assert_ends(&place.run(&["--bin", "/no/such/etcd"]), 4, "could not run /no/such/etcd");
+fn a_program_that_is_missing_or_cannot_listen_is_named() {
+    let missing =
+        "for node 1: No such file or directory (os error 2); install it, or say where it is (`--bin`)";
+    let output = Place::new(ETCD).run(&["--bin", "/no/such/etcd"]);
+    assert_ends(&output, 4, &format!("the run failed: could not run /no/such/etcd {missing}"));
+
+    let place = Place::new(REDIS);
+    let script = place.path("redis");
+    fs::write(&script, "#!/bin/sh\necho Address already in use\nexit 1\n").expect("written");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("a program");
+    assert_ends(
+        &place.run(&["--bin", "./redis"]),
+        4,
+        "exited with status 1, and nobody had killed it\n    Address already in use",
+    );
+}
+
+/// The node of the page "Test your own database": what a newcomer starts from.
+#[test]
+fn the_node_of_the_readme_comes_to_the_verdict_of_the_readme() {
+    if !there_is("python3") {
+        return;
+    }
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = fs::read_to_string(project.join("README.md")).expect("the page");
+    let from = page.find("    import json, sys").expect("a node");
+    let node: Vec<&str> = page[from..]
+        .lines()
+        .take_while(|line| line.is_empty() || line.starts_with("    "))
+        .map(|line| line.get(4..).unwrap_or_default())
+        .collect();
+    let place = Place::new("");
+    fs::write(place.path("node.py"), node.join("\n")).expect("written");
+    let mut command = place.command();
+    command.args(["run", "--target", "maelstrom", "--bin", "python3 node.py"]);
+    let output = command.args(["--quiet", "--time-limit", "3s"]).output().expect("the harness runs");
+    assert_ends(
+        &output,
+        1,
+        "VERDICT violation lin-kv seed 0: linearizable: 8 of 8 keys have no linear order",
+    );
+}
+
+#[test]
+fn a_third_target_takes_less_than_two_hundred_lines() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/targets/redis.rs");
+    let text = fs::read_to_string(path).expect("the example");
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
+    assert!((1..200).contains(&lines.count()));
 }

@@ -338,3 +338,70 @@ fn what_has_no_meaning_for_another_system_is_refused() {
     golden("target-leader-entry-of-etcd", &of_another("etcd", "", "[clients]\nentry = \"leader\"\n"));
     golden("no-lease", &with("lease = { duration_ms = 300, drift_ppm = 50000 }\n", ""));
 }
+
+#[test]
+fn steps_ask_another_system_only_what_it_can_answer() {
+    let step = |kind: &str, step: &str| of_another(kind, "", &format!("[[step]]\n{step}\n"));
+    let expecting = |kind: &str, expect: &str| {
+        step(kind, &format!("client = 1\nget = {{ key = 1 }}\nexpect = {{ {expect} }}"))
+    };
+    for right in [
+        step("etcd", "client = 1\nvia = \"node 1\"\ndelete = { key = 1 }"),
+        step("redis", "client = 1\ncas = { key = 1, new = \"a\" }\nexpect = { swapped = true }"),
+        step("maelstrom", "client = 1\ncas = { key = 1, expected = \"a\", new = \"b\" }"),
+        step("maelstrom", "wait = \"open\""),
+        step("etcd", "wait = \"100ms\""),
+        expecting("etcd", "value = \"a\""),
+        expecting("maelstrom", "absent = true"),
+        expecting("maelstrom", "outcome = \"fail\", error = \"key-does-not-exist\""),
+    ] {
+        workload::parse(Path::new("right.toml"), &right).unwrap_or_else(|problem| panic!("{problem}"));
+    }
+    golden("target-deleting-step-of-maelstrom", &step("maelstrom", "client = 1\ndelete = { key = 1 }"));
+    golden(
+        "target-swap-of-nothing-of-maelstrom",
+        &step("maelstrom", "client = 1\ncas = { key = 1, new = \"a\" }"),
+    );
+    golden("target-wait-for-leader-of-etcd", &step("etcd", "wait = \"leader(1)\""));
+    golden("target-wait-for-leader-change-of-redis", &step("redis", "wait = \"leader-change(1)\""));
+    golden("target-via-leader-of-etcd", &step("etcd", "client = 1\nvia = \"leader(1)\"\nget = { key = 1 }"));
+    for (key, value) in [
+        ("fast", "true"),
+        ("local", "false"),
+        ("redirected", "true"),
+        ("reconnected", "true"),
+        ("leader", "\"node 1\""),
+        ("not_leader", "\"node 1\""),
+        ("one_leader", "true"),
+    ] {
+        golden(&format!("target-{key}-expected-of-etcd"), &expecting("etcd", &format!("{key} = {value}")));
+    }
+}
+
+#[test]
+fn what_is_promised_of_another_system_is_what_it_can_show() {
+    let values = |kind: &str| {
+        let operations = "[operations]\nmix = { get = 1 }\nkeys = { count = 2 }\nvalue_size = 20\n";
+        of_another(kind, "", operations)
+    };
+    let promising = |text: &str| of_another("etcd", "", text);
+    for right in [
+        values("etcd"),
+        promising("[checks]\nconsistency = \"linearizable\"\nprogress = false\n"),
+        promising("[checks]\nconsistency = \"unchecked\"\n"),
+        promising("[clients]\nshare = 1\nsessions = false\n"),
+        promising("[expect]\nverdict = \"violation\"\nby = \"linearizable\"\n"),
+        promising("[[expect.that]]\nsays = \"progress\"\nwithin = \"5s\"\n"),
+    ] {
+        workload::parse(Path::new("right.toml"), &right).unwrap_or_else(|problem| panic!("{problem}"));
+    }
+    golden("target-value-size-of-maelstrom", &values("maelstrom"));
+    golden("target-sequential-etcd", &promising("[checks]\nconsistency = \"sequential\"\n"));
+    golden("target-lease-safety-of-etcd", &promising("[checks]\nlease_safety = true\n"));
+    golden(
+        "target-found-by-leases-of-etcd",
+        &promising("[expect]\nverdict = \"violation\"\nby = \"lease-safety\"\n"),
+    );
+    golden("target-shared-connections-of-etcd", &promising("[clients]\nshare = 10\n"));
+    golden("target-sessions-of-etcd", &promising("[clients]\ncount = 2\nsessions = true\n"));
+}

@@ -13,7 +13,12 @@ use std::{
 
 use rustix::process::Signal;
 use store::{api::NodeId, node::control::Notice};
-use tokio::{process::Child, sync::watch, time::timeout};
+use tokio::{
+    process::Child,
+    sync::watch,
+    task::{JoinError, JoinHandle},
+    time::timeout,
+};
 
 use super::{
     Cause, Death, NodeEvent, Watch,
@@ -21,11 +26,13 @@ use super::{
 };
 use crate::{
     clock::boottime_ns,
+    panics,
     proxy::Network,
     targets::{Listens, Pipes, Target},
 };
 
-/// How long what a process has printed is read after its end. Its pipe closes with it, unless it left children behind.
+/// How long what a process has printed is read after its end, and how long it may run on after it has nothing more to print. Its
+/// pipe closes with it, unless it left children behind.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Lines of a log that an error quotes.
@@ -61,6 +68,11 @@ impl Says {
     /// The number of its process.
     pub fn process_id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Its log, for what it prints elsewhere.
+    pub fn log(&self) -> io::Result<File> {
+        self.process.log()
     }
 
     /// It listens at this one address.
@@ -116,12 +128,9 @@ impl Says {
 
     /// Has the process followed, and reaps it.
     pub(super) async fn mind(self, mut child: Child, pipes: Pipes, target: Arc<dyn Target>) {
-        let mut following = tokio::spawn(target.follow(pipes, self.clone()));
-        let status = child.wait().await;
+        let following = tokio::spawn(target.follow(pipes, self.clone()));
+        let status = self.until_its_end(&mut child, following).await;
         let at = boottime_ns();
-        if timeout(LAST_WORDS, &mut following).await.is_err() {
-            following.abort();
-        }
         let node = self.node();
         let by_kill = status.as_ref().is_ok_and(|status| status.signal() == Some(Signal::KILL.as_raw()));
         let status = status.map_or_else(|error| format!("could not be waited for ({error})"), in_words);
@@ -141,6 +150,43 @@ impl Says {
         let how = self.process.broke().unwrap_or_else(|| status.clone());
         self.said.send_modify(|said| said.exit = Some(Exit { at, status: how }));
         self.watch.report(at, node, NodeEvent::Exited { status, expected, log });
+    }
+}
+
+impl Says {
+    /// Waits for the end of the process, and for what it has printed. Nobody but the kernel ends its output before it.
+    async fn until_its_end(
+        &self,
+        child: &mut Child,
+        mut following: JoinHandle<()>,
+    ) -> io::Result<ExitStatus> {
+        tokio::select! {
+            status = child.wait() => {
+                match timeout(LAST_WORDS, &mut following).await {
+                    Ok(followed) => self.followed(followed),
+                    Err(_) => following.abort(),
+                }
+                status
+            }
+            followed = &mut following => {
+                self.followed(followed);
+                if let Ok(status) = timeout(LAST_WORDS, child.wait()).await {
+                    return status;
+                }
+                self.broke("closed its standard output and ran on".to_owned());
+                child.wait().await
+            }
+        }
+    }
+
+    /// A process that nobody follows any more must not go on: nothing that it says would be known.
+    fn followed(&self, followed: Result<(), JoinError>) {
+        if let Some(panic) = followed.err().and_then(|error| error.try_into_panic().ok()) {
+            self.broke(format!(
+                "is followed no more, since the harness panicked: {}",
+                panics::words(&*panic)
+            ));
+        }
     }
 }
 

@@ -59,31 +59,31 @@ pub struct ClusterSpec {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A file of the run could not be written.
-    #[error("could not prepare {}: {source}", path.display())]
+    #[error("could not prepare {}: {error}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// The thread that starts nodes could not be started.
-    #[error("could not start the thread that starts nodes: {source}")]
+    #[error("could not start the thread that starts nodes: {error}")]
     Thread {
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// The program could not be run.
-    #[error("could not run {program} for node {node}: {source}")]
+    #[error("could not run {program} for node {node}: {error}{}", advice(error))]
     Spawn {
         /// The node.
         node: NodeId,
         /// The program.
         program: String,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// It ended before it listened.
-    #[error("node {node} {status} before it listened; the last lines of its log:\n{log}")]
+    #[error("node {node} {status} before it listened\n{}", quoted(log))]
     Exited {
         /// The node.
         node: NodeId,
@@ -93,7 +93,7 @@ pub enum StartError {
         log: String,
     },
     /// It did not listen in time, and was killed.
-    #[error("node {node} was not ready within {deadline:?}; the last lines of its log:\n{log}")]
+    #[error("node {node} was not ready within {deadline:?}\n{}", quoted(log))]
     Silent {
         /// The node.
         node: NodeId,
@@ -116,6 +116,19 @@ pub enum StartError {
         /// The node.
         node: NodeId,
     },
+}
+
+/// What to do where a program cannot be run, if that is known.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; install it, or say where it is (`--bin`)",
+        _ => "",
+    }
+}
+
+/// The end of a log.
+fn quoted(log: &str) -> String {
+    if log.is_empty() { "its log is empty".to_owned() } else { format!("the last lines of its log:\n{log}") }
 }
 
 /// Why a node could not be controlled.
@@ -146,14 +159,14 @@ pub enum ControlError {
         deadline: Duration,
     },
     /// A signal or a command could not be sent.
-    #[error("could not {action} node {node}: {source}")]
+    #[error("could not {action} node {node}: {error}")]
     Io {
         /// The node.
         node: NodeId,
         /// What it was to do.
         action: &'static str,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -257,8 +270,8 @@ impl Cluster {
     /// an error every node that was started is killed.
     pub async fn start(spec: ClusterSpec, network: Arc<Network>) -> Result<Self, StartError> {
         let logs = spec.run_dir.join("logs");
-        std::fs::create_dir_all(&logs).map_err(|source| StartError::File { path: logs, source })?;
-        let spawner = Spawner::start().map_err(|source| StartError::Thread { source })?;
+        std::fs::create_dir_all(&logs).map_err(|error| StartError::File { path: logs, error })?;
+        let spawner = Spawner::start().map_err(|error| StartError::Thread { error })?;
         let nodes = spec.nodes.iter().map(|node| (*node, Node::default())).collect();
         let watch = Arc::new(Watch {
             leaders: Mutex::default(),
@@ -322,7 +335,7 @@ impl Cluster {
         self.spec.target.wiped(node);
         let path = self.spec.target.data(node);
         match std::fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StartError::File { path, source }),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StartError::File { path, error }),
             _ => Ok(()),
         }
     }
@@ -330,7 +343,7 @@ impl Cluster {
     /// Leaves the disk of a dead node as a write that was torn would.
     pub fn tear_log(&self, node: NodeId) -> Result<(), StartError> {
         let torn = self.inside().tear_log(node);
-        torn.map_err(|source| StartError::File { path: self.spec.target.data(node), source })
+        torn.map_err(|error| StartError::File { path: self.spec.target.data(node), error })
     }
 
     /// The clock that the next process of `node` begins with.
@@ -461,7 +474,7 @@ impl Cluster {
         }
         let target = &self.spec.target;
         let launch = target.launch(node);
-        let launch = launch.map_err(|source| StartError::File { path: target.data(node), source })?;
+        let launch = launch.map_err(|error| StartError::File { path: target.data(node), error })?;
         let log = self.spec.run_dir.join("logs").join(format!("node-{node}.log"));
         let parts = (Arc::clone(&self.watch), Arc::clone(&self.network));
         let start = Start { node, launch, log, target: Arc::clone(target) };

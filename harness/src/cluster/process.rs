@@ -1,11 +1,11 @@
 //! One process of a node, from its start until it is reaped.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io,
     net::SocketAddr,
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     sync::{
         Arc,
@@ -97,13 +97,12 @@ impl Process {
         (watch, network): (Arc<Watch>, Arc<Network>),
     ) -> Result<Arc<Self>, StartError> {
         let Start { node, launch, log, target } = start;
-        let log_file = OpenOptions::new().create(true).append(true).open(&log);
-        let log_file = log_file.map_err(|source| StartError::File { path: log.clone(), source })?;
+        let log_file = appended(&log).map_err(|error| StartError::File { path: log.clone(), error })?;
         let (program, arguments) = launch
             .command
             .split_first()
             .map_or(("", &launch.command[..]), |(program, rest)| (program.as_str(), rest));
-        let failed = |source| StartError::Spawn { node, program: program.to_owned(), source };
+        let failed = |error| StartError::Spawn { node, program: program.to_owned(), error };
         let mut child = tokio::process::Command::new(program);
         child.args(arguments).envs(launch.environment.iter().map(|(name, value)| (name, value)));
         child.stdin(launch.input.pipe()).stdout(Stdio::piped()).stderr(log_file);
@@ -167,7 +166,7 @@ impl Process {
 
     /// The kernel offers nobody but a tracer an event for this, so it is asked every millisecond.
     async fn until_stopped(&self, stopped: bool) -> Result<(), ControlError> {
-        while all_threads_stopped(self.id).map_err(|source| self.failed("look at", source))? != stopped {
+        while all_threads_stopped(self.id).map_err(|error| self.failed("look at", error))? != stopped {
             if let Some(exit) = self.exit() {
                 return Err(self.ended(exit));
             }
@@ -202,7 +201,7 @@ impl Process {
         let number = {
             let mut input = commands.lock().await;
             // a pipe takes a line this short whole or not at all, so a cancelled write leaves nothing and counts for nothing
-            input.pipe.write_all(&line).await.map_err(|source| self.failed("command", source))?;
+            input.pipe.write_all(&line).await.map_err(|error| self.failed("command", error))?;
             input.sent += 1;
             input.sent
         };
@@ -247,6 +246,11 @@ impl Process {
         self.said.borrow().exit.clone()
     }
 
+    /// Its log, at the end of which there is more to come.
+    pub(super) fn log(&self) -> io::Result<File> {
+        appended(&self.log)
+    }
+
     /// The last lines of its log.
     pub(super) fn log_tail(&self) -> String {
         log_tail(&self.log)
@@ -279,16 +283,21 @@ impl Process {
         Ok(())
     }
 
-    fn failed(&self, action: &'static str, source: io::Error) -> ControlError {
+    fn failed(&self, action: &'static str, error: io::Error) -> ControlError {
         match self.exit() {
             Some(exit) => self.ended(exit),
-            None => ControlError::Io { node: self.node, action, source },
+            None => ControlError::Io { node: self.node, action, error },
         }
     }
 
     fn ended(&self, exit: Exit) -> ControlError {
         ControlError::Exited { node: self.node, status: exit.status }
     }
+}
+
+/// A file at whose end something is written.
+fn appended(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
 }
 
 /// True when every thread of process `id` is in state `T`. The leading thread alone does not tell: the kernel stops each one

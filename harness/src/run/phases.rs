@@ -49,7 +49,7 @@ impl Phases {
         self.run.progress.phase("boot");
         if self.run.plan.late.is_empty() {
             let boot = phases.boot.0;
-            self.run.cluster.wait_open(boot).await.context("the nodes did not find each other")?;
+            self.run.cluster.wait_open(boot).await.context("not every node came to serve clients")?;
             if !self.leaders_within(boot).await {
                 bail!("not every partition had a leader {boot:?} after all nodes had found each other");
             }
@@ -222,7 +222,7 @@ async fn read_all(
     for key in keys {
         loop {
             let Some(node) = nodes.next() else {
-                unread.push(format!("key {key:?}: no node is left in the core"));
+                unread.push(format!("key {key}: no node is left in the core"));
                 break;
             };
             let ended = session.ask(Entry::At(node), Function::Get { key: key.clone() }, limit).await.ended;
@@ -232,7 +232,7 @@ async fn read_all(
                     break;
                 }
                 Ended::Fail(error) | Ended::Info(error) if Instant::now() >= deadline => {
-                    unread.push(format!("key {key:?}: {error}"));
+                    unread.push(format!("key {key}: {error}"));
                     break;
                 }
                 Ended::Fail(_) | Ended::Info(_) => time::sleep(Duration::from_millis(50)).await,

@@ -46,12 +46,13 @@ impl Progress {
             let leaders: Vec<String> = cluster
                 .leaders()
                 .iter()
-                .map(|(partition, (node, _))| format!("{partition}:n{node}"))
+                .map(|(partition, (node, _))| format!(" {partition}:n{node}"))
                 .collect();
+            let led = if leaders.is_empty() { "" } else { " leaders" };
             self.show(&format!(
-                "{:>4} s  {phase:<11} {rate:>7.0} ops/s  faults {faults:<3} leaders {}",
+                "{:>4} s  {phase:<11} {rate:>7.0} ops/s  faults {faults:<3}{led}{}",
                 now / 1_000_000_000,
-                leaders.join(" ")
+                leaders.concat()
             ));
         }
     }

@@ -11,7 +11,9 @@ pub mod store;
 
 use std::{
     collections::BTreeMap,
-    fmt, io,
+    fmt,
+    fs::File,
+    io::{self, Write},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Stdio,
@@ -25,11 +27,11 @@ use ::store::{
     routes::Entry,
 };
 use anyhow::{Context, Result};
-use checker::history::{Function, OpResult};
+use checker::history::{Function, OpResult, Trip};
 use futures::future::BoxFuture;
 use tokio::{
-    io::{copy, sink},
-    net::TcpSocket,
+    io::AsyncReadExt,
+    net::{TcpListener, TcpSocket, TcpStream},
     process::{ChildStdin, ChildStdout},
     time::sleep,
 };
@@ -65,7 +67,8 @@ pub async fn of(
         }
         System::Maelstrom { bin, folder } => {
             let bin = bin.as_deref().context("no program for Maelstrom's nodes: say `--bin COMMAND`")?;
-            Arc::new(Maelstrom::new(bin, folder.as_deref(), run_dir, network.between_nodes()))
+            let peers = network.between_nodes();
+            Arc::new(Maelstrom::new(bin, folder.as_deref(), run_dir, peers, plan.seed))
         }
     })
 }
@@ -225,10 +228,21 @@ pub(crate) fn answered(node: NodeId, returned: Option<String>, swapped: Option<b
     })
 }
 
+/// What comes of asking the node that is named, by a client that asks nobody else.
+pub(crate) fn only_asking<'a, F>(place: Place, ask: impl FnOnce(NodeId) -> F) -> BoxFuture<'a, Finished>
+where
+    F: Future<Output = Ended> + Send + 'a,
+{
+    let node = place.node();
+    let asked = ask(node);
+    Box::pin(async move { Finished { ended: asked.await, node, trip: Trip::default() } })
+}
+
 /// How often a node that starts is asked whether it serves clients.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Follows a process that says nothing which is needed: it serves clients as soon as `is_ready` is true.
+/// Follows a process that says nothing which is needed, and whose log gets what it prints: it serves clients as soon as `is_ready`
+/// is true.
 pub(crate) fn until_ready<F>(
     mut pipes: Pipes,
     says: Says,
@@ -246,10 +260,44 @@ where
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            _ = async { copy(&mut pipes.output, &mut sink()).await } => {}
+            () = copied(&mut pipes.output, says.log()) => {}
             () = serves => {}
         }
     })
+}
+
+/// Reads what a process prints to its end.
+async fn copied(output: &mut ChildStdout, log: io::Result<File>) {
+    let mut log = log.ok();
+    let mut bytes = vec![0; 8 << 10];
+    while let Ok(read @ 1..) = output.read(&mut bytes).await {
+        if let Some(log) = &mut log {
+            // what cannot be kept is lost, and is no reason to end a node
+            let _ = log.write_all(&bytes[..read]);
+        }
+    }
+}
+
+/// How long after a connection could not be accepted the next is.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
+
+/// The next connection, and where it comes from. What fails is told of and tried again after a while: there may be no more
+/// files to open, and whoever asks again at once is told the same.
+pub(crate) async fn accepted(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    until_accepted(|| listener.accept()).await
+}
+
+async fn until_accepted<T, F>(mut accept: impl FnMut() -> F) -> T
+where
+    F: Future<Output = io::Result<T>>,
+{
+    loop {
+        match accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => tracing::warn!(%error, "could not accept a connection of a node or a client"),
+        }
+        sleep(TRY_AGAIN).await;
+    }
 }
 
 /// A port that stays ours until this is dropped: a socket that is bound to it, and never listens. Who listens there must say
@@ -264,4 +312,32 @@ pub(crate) fn reserved() -> io::Result<TcpSocket> {
 /// The clients of one link, when there is one.
 pub(crate) fn only(mut clients: Vec<Box<dyn Client>>) -> Box<dyn Client> {
     clients.pop().expect("there is a client for each number")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_listener_that_fails_is_left_in_peace_for_a_while() {
+        let asked = Cell::new(0);
+        let failing = until_accepted(|| {
+            asked.set(asked.get() + 1);
+            async { Err::<(), _>(io::Error::other("no more files")) }
+        });
+        assert!(timeout(TRY_AGAIN * 3, failing).await.is_err(), "nothing was accepted");
+        assert!((1..=4).contains(&asked.get()), "asked {} times", asked.get());
+
+        let answers = Cell::new(0);
+        let second = until_accepted(|| {
+            answers.set(answers.get() + 1);
+            let answer = if answers.get() < 2 { Err(io::Error::other("not yet")) } else { Ok(7) };
+            async { answer }
+        });
+        assert_eq!(second.await, 7);
+    }
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use checker::history::{Function, Key, Trip};
+use checker::history::Function;
 use futures::future::BoxFuture;
 use store::api::NodeId;
 use tokio::{
@@ -21,7 +21,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Client, Launch, Listens, Pipes, Place, Says, Target, answered, reserved, until_ready};
+use super::{
+    Client, Launch, Listens, Pipes, Place, Says, Target, answered, only_asking, reserved, until_ready,
+};
 use crate::history_writer::{Ended, Finished};
 
 /// The first of the nodes, which alone writes.
@@ -120,10 +122,7 @@ impl RedisClient {
                 Err(error) => return Ended::Fail(format!("node {node} could not be reached: {error}")),
             },
         };
-        let key = match function.key() {
-            Key::Integer(number) => number.to_string(),
-            Key::String(text) => text.clone(),
-        };
+        let key = function.key().to_string();
         let command: Vec<&str> = match function {
             Function::Get { .. } => vec!["GET", &key],
             Function::Put { value, .. } => vec!["SET", &key, value],
@@ -160,11 +159,9 @@ impl Client for RedisClient {
         function: &'a Function,
         limit: Duration,
     ) -> BoxFuture<'a, Finished> {
-        Box::pin(async move {
-            let node = place.node();
+        only_asking(place, |node| async move {
             let asked = timeout(limit, self.ask(node, function)).await;
-            let ended = asked.unwrap_or_else(|_| Ended::Info("no answer in time".to_owned()));
-            Finished { ended, node, trip: Trip::default() }
+            asked.unwrap_or_else(|_| Ended::Info("no answer in time".to_owned()))
         })
     }
 }

@@ -75,17 +75,6 @@ fn unique(scope: &Scope, name: &Spanned<String>) -> Result<String, Fault> {
 fn check_trigger(scope: &Scope, after: &Spanned<file::After>) -> Result<Trigger, Fault> {
     let span = after.span();
     let after = after.get_ref();
-    let of_the_store = after.message.as_ref().map(Spanned::span);
-    if let Some(place) = of_the_store.or(after.leader_change.as_ref().map(Spanned::span))
-        && !scope.system.is_store()
-    {
-        return Err(Fault::new(
-            place,
-            format!("{} does not tell of this", scope.system.name()),
-            "would wait for ever",
-        )
-        .help("write `writes = 500`, or `fault = \"…\"`, the name of another"));
-    }
     let happening = match after {
         file::After {
             message: Some(kind),
@@ -158,6 +147,11 @@ fn check_trigger(scope: &Scope, after: &Spanned<file::After>) -> Result<Trigger,
             ));
         }
     };
+    if let Some(lack) = scope.system.lacks_happening(&happening) {
+        let place = after.message.as_ref().map(Spanned::span);
+        let place = place.or(after.leader_change.as_ref().map(Spanned::span)).unwrap_or_default();
+        return Err(Fault::new(place, lack.what, "would wait for ever").help(lack.help));
+    }
     let count = after.count.as_ref().map_or(Ok(1), |count| at_least(count, 1, "times"))?;
     Ok(Trigger { happening, count, plus: after.plus })
 }

@@ -14,6 +14,8 @@ use store::{
 
 use crate::proxy::Delay;
 
+pub(crate) use check::Scope;
+pub(crate) use lacks::Lack;
 pub use problem::{Fault, Problem};
 pub use random::{Choice, RandomFaults};
 pub use scalar::{Entry, Target, Time, Via, Wait, Who};
@@ -30,6 +32,7 @@ mod check;
 mod faults;
 mod file;
 mod keys;
+mod lacks;
 mod permanent;
 mod problem;
 mod random;

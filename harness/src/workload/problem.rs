@@ -36,6 +36,12 @@ impl Fault {
         self
     }
 
+    /// The fault without a place.
+    pub fn in_words(&self) -> String {
+        let help = self.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+        format!("{} ({}){help}", self.title, self.label)
+    }
+
     /// The fault in its file.
     pub fn into_problem(self, path: &str, source: &str) -> Problem {
         let snippet = Snippet::source(source).path(path).annotation(

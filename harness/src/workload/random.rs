@@ -14,9 +14,8 @@ use super::{
     ClockChange, Death, Direction, Fault, FaultAction, FaultSpec, LinkFault, LinkRule, Shape, Time, Word,
     check::{Scope, at_least},
     faults::check_fault,
-    file,
+    file, lacks,
     scalar::Target,
-    target,
 };
 use crate::proxy::{Connect, Deed, Delay, Match, Rule, Strikes};
 
@@ -64,7 +63,7 @@ pub fn check(scope: &Scope, table: Spanned<file::Random>) -> Result<RandomFaults
         choices.push(Choice { weight, fault });
     }
     if choices.is_empty() {
-        choices = target::possible(scope.system, vocabulary(scope.nodes, scope.cluster));
+        choices = lacks::possible(scope.system, vocabulary(scope.nodes, scope.cluster));
     }
     Ok(RandomFaults { every: every.into_inner(), swarm, choices })
 }

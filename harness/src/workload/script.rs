@@ -222,6 +222,10 @@ impl Checking<'_> {
                 .help("write `times` of 1 or more, or `for` without `times`"));
         }
         let (keys, ask) = self.ask(step)?;
+        if let Some(lack) = self.scope.system.lacks_ask(&ask) {
+            let place = step.delete.as_ref().map(Spanned::span).or(step.cas.as_ref().map(Spanned::span));
+            return Err(Fault::new(place.unwrap_or(span.clone()), lack.what, "asked here").help(lack.help));
+        }
         let expect = step.expect.as_ref();
         let expect =
             expect.map_or(Ok(Expectation::default()), |expect| self.expectation(step, &keys, expect))?;
@@ -317,7 +321,7 @@ impl Checking<'_> {
                 .help("add `within = \"5s\"` to a step that expects an answer"));
             }
         }
-        Ok(Expectation {
+        let expectation = Expectation {
             outcome: expect.outcome,
             value: expect.value.as_ref().map(|value| Template::check(value, keys)).transpose()?,
             absent: expect.absent.as_ref().map(|absent| *absent.get_ref()),
@@ -331,7 +335,11 @@ impl Checking<'_> {
             one_leader: expect.one_leader,
             attempts: expect.attempts.as_ref().map(|attempts| *attempts.get_ref()),
             error: expect.error.clone(),
-        })
+        };
+        match self.scope.system.lacks_expectation(&expectation) {
+            Some(lack) => Err(Fault::new(span, lack.what, "expected here").help(lack.help)),
+            None => Ok(expectation),
+        }
     }
 
     fn other(&self, step: &file::Step, span: &Range<usize>) -> Result<Action, Fault> {
@@ -356,6 +364,9 @@ impl Checking<'_> {
         if let Some(wait) = &step.wait {
             if let Wait::Leader(partition) | Wait::LeaderChange(partition) = wait.get_ref() {
                 self.scope.partition(*partition, wait.span())?;
+            }
+            if let Some(lack) = self.scope.system.lacks_wait(wait.get_ref()) {
+                return Err(Fault::new(wait.span(), lack.what, "waited for here").help(lack.help));
             }
             return Ok(Action::Wait(wait.get_ref().clone()));
         }

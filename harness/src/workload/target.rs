@@ -1,4 +1,4 @@
-//! `[target]`: which system is under test, and what the words of a workload file have no meaning for there.
+//! `[target]`: which system is under test, and what a workload file must not say of it.
 
 use std::{
     collections::BTreeMap,
@@ -8,11 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use toml::Spanned;
 
-use super::{
-    Choice, Death, Fault, FaultAction, FaultSpec, LinkRule, Mix, Require, Shape, file,
-    scalar::{Entry, Target},
-};
-use crate::proxy::Match;
+use super::{Fault, file, lacks::Lack, scalar::Entry};
 
 /// The system under test.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,81 +113,6 @@ impl System {
             self.name()
         ))
     }
-
-    /// Why a fault cannot be done to it; none: it can.
-    pub(super) fn lacks(&self, fault: &FaultSpec) -> Option<&'static str> {
-        if self.is_store() {
-            return None;
-        }
-        self.lacks_role(&fault.target).or_else(|| match &fault.action {
-            FaultAction::Kill(Death::Now) => None,
-            FaultAction::Kill(_) | FaultAction::StallDisk { .. } => Some("its disk is out of reach"),
-            FaultAction::Wipe => Some("it has no way back in for a member without its disk"),
-            FaultAction::TransferLeader { .. } => Some("nobody says who leads"),
-            FaultAction::Clock(_) => Some("its clock is out of reach"),
-            FaultAction::Links { rule: LinkRule::Frames { matching, .. }, .. } => match self {
-                Self::Etcd { .. } | Self::Redis { .. } => Some("its messages are not known, only bytes"),
-                _ if *matching != Match::default() => Some("its messages have no kinds that are known"),
-                _ => None,
-            },
-            FaultAction::Links { .. }
-            | FaultAction::Restart
-            | FaultAction::Pause
-            | FaultAction::Resume
-            | FaultAction::Release
-            | FaultAction::Reset
-            | FaultAction::Heal => None,
-        })
-    }
-
-    /// Why it is not known which nodes a target means; none: it is.
-    pub(super) fn lacks_role(&self, target: &Target) -> Option<&'static str> {
-        match target {
-            _ if self.is_store() => None,
-            Target::Leader(_) | Target::LeaseHolder(_) | Target::Follower(_) | Target::Followers(_) => {
-                Some("does not say who leads")
-            }
-            Target::Lagging(_) => Some("does not say how far a node has come"),
-            Target::Minority(Some(_)) | Target::Majority(Some(_)) => Some("has no partitions that are known"),
-            Target::Node(_)
-            | Target::Nodes(_)
-            | Target::Random
-            | Target::All
-            | Target::Minority(None)
-            | Target::Majority(None)
-            | Target::Answered(_) => None,
-        }
-    }
-}
-
-/// Of these faults those that can be done to the system, each once: a role that nobody tells of is any node.
-pub(super) fn possible(system: &System, choices: Vec<Choice>) -> Vec<Choice> {
-    if system.is_store() {
-        return choices;
-    }
-    let mut possible: Vec<Choice> = Vec::new();
-    for mut choice in choices {
-        if system.lacks_role(&choice.fault.target).is_some() {
-            choice.fault.target = Target::Random;
-        }
-        if let FaultAction::Links { shape: Shape::Between { peer: Some(peer), .. }, .. } =
-            &mut choice.fault.action
-            && system.lacks_role(peer).is_some()
-        {
-            *peer = Target::Random;
-        }
-        if system.lacks(&choice.fault).is_none() && !possible.contains(&choice) {
-            possible.push(choice);
-        }
-    }
-    possible
-}
-
-/// The keys of `[cluster]` by name, for systems that have few of them.
-#[derive(Deserialize)]
-#[expect(clippy::zero_sized_map_values, reason = "the values are there, and are skipped")]
-struct ClusterKeys {
-    cluster: BTreeMap<Spanned<String>, IgnoredAny>,
 }
 
 /// What `[target]` of a file in this folder says.
@@ -224,67 +145,76 @@ pub(super) fn check(table: Option<file::System>, folder: &Path) -> Result<System
     }
 }
 
+/// The keys of some tables by name, with their places.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Tables {
+    cluster: Names,
+    clients: Names,
+    operations: Names,
+    checks: Names,
+    require: Names,
+    expect: Names,
+}
+
+/// The keys of a table; what they are is skipped.
+type Names = BTreeMap<Spanned<String>, IgnoredAny>;
+
 /// Refuses what a file says that has no meaning for its target.
 pub(super) fn check_file(system: &System, source: &str, file: &file::File) -> Result<(), Fault> {
     if system.is_store() {
         return Ok(());
     }
-    let refuse = |place, key: &str| {
-        Err(Fault::new(place, format!("`{key}` has no meaning for {}", system.name()), "here")
-            .help("remove it: only the store of this project has that"))
-    };
-    let keys: ClusterKeys = toml::from_str(source)?;
-    for key in keys.cluster.into_keys() {
+    let refuse = |place, lack: Lack| Err(Fault::new(place, lack.what, "here").help(lack.help));
+    let named = |table: &Names, key: &str| table.keys().find(|name| name.get_ref() == key).map(Spanned::span);
+    let tables: Tables = toml::from_str(source)?;
+    for key in tables.cluster.keys() {
         if !["nodes", "key_type"].contains(&key.get_ref().as_str()) {
-            return refuse(key.span(), key.get_ref());
+            return refuse(key.span(), system.has_no(key.get_ref()));
         }
     }
     if let Some(mutant) = &file.mutant {
-        return refuse(mutant.span(), "mutant");
+        return refuse(mutant.span(), system.has_no("mutant"));
     }
     if let Some(lose) = &file.lose_unsynced {
-        return refuse(lose.span(), "lose_unsynced");
+        return refuse(lose.span(), system.has_no("lose_unsynced"));
     }
     if let Some(name) = file.clocks.keys().next() {
-        return refuse(name.span(), "clocks");
+        return refuse(name.span(), system.has_no("clocks"));
     }
     if *file.clients.entry.get_ref() == Entry::Leader {
-        return refuse(file.clients.entry.span(), "entry = \"leader\"");
+        return refuse(file.clients.entry.span(), system.has_no("entry = \"leader\""));
     }
-    if file.clients.sessions {
-        return refuse(file.clients.entry.span(), "sessions");
+    if let Some((key, lack)) = system.lacks_of_clients(*file.clients.share.get_ref(), file.clients.sessions) {
+        return refuse(named(&tables.clients, key).unwrap_or_default(), lack);
+    }
+    if let Some(place) = named(&tables.checks, "lease_safety") {
+        return refuse(place, system.has_no("lease_safety"));
+    }
+    if let Some(lack) = system.lacks_consistency(file.checks.consistency) {
+        return refuse(named(&tables.checks, "consistency").unwrap_or_default(), lack);
+    }
+    if let Some(lack) = file.expect.by.and_then(|by| system.lacks_check(by)) {
+        return refuse(named(&tables.expect, "by").unwrap_or_default(), lack);
     }
     for statement in &file.expect.that {
         let says = &statement.get_ref().says;
         if !matches!(says.get_ref(), file::Says::Silence | file::Says::Progress | file::Says::Writes) {
-            return refuse(says.span(), says.get_ref().text());
+            return refuse(says.span(), system.has_no(says.get_ref().text()));
         }
     }
     if let Some(require) = &file.require
-        && let Some(key) = beyond(require.get_ref())
+        && let Some((key, lack)) = system.lacks_requirement(require.get_ref())
     {
-        return refuse(require.span(), key);
+        return refuse(named(&tables.require, key).unwrap_or(require.span()), lack);
     }
-    if let (System::Maelstrom { .. }, Some(operations)) = (system, &file.operations) {
-        let mix: &Spanned<Mix> = &operations.get_ref().mix;
-        if mix.get_ref().delete > 0 {
-            return Err(Fault::new(mix.span(), "lin-kv has no `delete`", "deletes")
-                .help("remove `delete` from the mix"));
+    if let Some(operations) = file.operations.as_ref().map(Spanned::get_ref) {
+        if let Some(lack) = system.lacks_of_mix(operations.mix.get_ref()) {
+            return refuse(operations.mix.span(), lack);
+        }
+        if let Some(lack) = system.lacks_value_size(operations.value_size) {
+            return refuse(named(&tables.operations, "value_size").unwrap_or_default(), lack);
         }
     }
     Ok(())
-}
-
-/// What is required that only the store shows.
-fn beyond(require: &Require) -> Option<&'static str> {
-    let asked = [
-        ("leader_changes", require.leader_changes),
-        ("fast_reads", require.fast_reads),
-        ("local_reads", require.local_reads),
-        ("redirects", require.redirects),
-        ("asked_again", require.asked_again),
-        ("snapshots_fetched", require.snapshots_fetched),
-        ("fast_read_near_expiry", u64::from(require.fast_read_near_expiry)),
-    ];
-    asked.into_iter().find(|(_, asked)| *asked > 0).map(|(key, _)| key)
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use checker::history::{Function, Key, OpResult, Trip};
+use checker::history::{Function, OpResult};
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, client::conn::http1::SendRequest};
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::connect;
 use crate::{
     history_writer::{Ended, Finished},
-    targets::{Client, Place},
+    targets::{Client, Place, only_asking},
     workload::EtcdReads,
 };
 
@@ -62,10 +62,7 @@ impl EtcdClient {
     }
 
     fn question(&self, function: &Function) -> (&'static str, Value) {
-        let key = match function.key() {
-            Key::Integer(number) => encoded(&number.to_string()),
-            Key::String(text) => encoded(text),
-        };
+        let key = encoded(&function.key().to_string());
         match function {
             Function::Get { .. } => {
                 let serializable = self.reads == EtcdReads::Serializable;
@@ -127,11 +124,7 @@ impl Client for EtcdClient {
         function: &'a Function,
         limit: Duration,
     ) -> BoxFuture<'a, Finished> {
-        Box::pin(async move {
-            let node = place.node();
-            let ended = self.ask(node, function, Instant::now() + limit).await;
-            Finished { ended, node, trip: Trip::default() }
-        })
+        only_asking(place, |node| self.ask(node, function, Instant::now() + limit))
     }
 }
 
@@ -222,6 +215,8 @@ fn words(answer: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use checker::history::Key;
+
     use super::*;
 
     fn result(function: &Function, answer: &Value) -> Option<(Option<String>, Option<bool>, u64)> {

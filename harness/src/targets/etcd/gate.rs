@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{connect, lock};
+use crate::{panics, targets::accepted};
 
 /// An open gate; it is closed when this is dropped.
 #[derive(Debug)]
@@ -58,18 +59,44 @@ async fn accept_all(
     processes: Arc<Processes>,
 ) {
     let mut connections = JoinSet::new();
+    let mut warned = false;
     loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                let Ok((stream, from)) = accepted else { continue };
-                let dialer = processes.owner(from, own).ok().flatten();
-                // a stranger, or a process that has died since
-                let Some(link) = dialer.and_then(|node| links.get(&node)) else { continue };
-                connections.spawn(carry(stream, *link));
+        let (stream, from) = tokio::select! {
+            accepted = accepted(&listener) => accepted,
+            Some(ended) = connections.join_next() => {
+                panics::pass_on(ended);
+                continue;
             }
-            Some(_) = connections.join_next() => {}
+        };
+        match processes.owner(from, own) {
+            Ok(Dialer::Node(node)) => {
+                if let Some(link) = links.get(&node) {
+                    connections.spawn(carry(stream, *link));
+                }
+            }
+            Ok(Dialer::Gone) => {}
+            Ok(Dialer::Stranger) if warned => {}
+            Ok(Dialer::Stranger) => {
+                warned = true;
+                tracing::warn!(
+                    %from, to = %own, members = ?links.keys().collect::<Vec<_>>(),
+                    "somebody who is no member dials a member as its peer, and gets nowhere; told once"
+                );
+            }
+            Err(error) => tracing::warn!(%error, "could not find out which member dials"),
         }
     }
+}
+
+/// Who holds the end of a connection from which it was dialed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialer {
+    /// The process of this node.
+    Node(NodeId),
+    /// A process that is no node's.
+    Stranger,
+    /// Nobody any more.
+    Gone,
 }
 
 /// Carries one connection through its link. When either end is lost, so is the other.
@@ -93,9 +120,10 @@ impl Processes {
         lock(&self.0).insert(node, process);
     }
 
-    /// The node whose process holds the end of a connection from one address to another; `None`: none of them does.
-    fn owner(&self, from: SocketAddr, to: SocketAddr) -> io::Result<Option<NodeId>> {
-        let Some(inode) = inode(&fs::read_to_string("/proc/net/tcp")?, from, to) else { return Ok(None) };
+    /// Who holds the end of a connection from one address to another.
+    fn owner(&self, from: SocketAddr, to: SocketAddr) -> io::Result<Dialer> {
+        let held = || Ok::<_, io::Error>(inode(&fs::read_to_string("/proc/net/tcp")?, from, to));
+        let Some(inode) = held()? else { return Ok(Dialer::Gone) };
         let link = format!("socket:[{inode}]");
         let processes = lock(&self.0).clone();
         let holds = |process: &u32| {
@@ -104,7 +132,12 @@ impl Processes {
                 .flatten()
                 .any(|file| fs::read_link(file.path()).is_ok_and(|to| to.as_os_str() == link.as_str()))
         };
-        Ok(processes.iter().find(|(_, process)| holds(process)).map(|(node, _)| *node))
+        Ok(match processes.iter().find(|(_, process)| holds(process)) {
+            Some((node, _)) => Dialer::Node(*node),
+            // a node may have died between the two looks
+            None if held()? == Some(inode) => Dialer::Stranger,
+            None => Dialer::Gone,
+        })
     }
 }
 
@@ -140,8 +173,16 @@ mod tests {
         let links = BTreeMap::from([(7, behind.local_addr().unwrap())]);
         let gate = Gate::open(links, Arc::clone(&processes)).await.unwrap();
 
-        let mut stranger = TcpStream::connect(gate.address()).await.unwrap();
-        assert_eq!(stranger.read(&mut [0]).await.unwrap_or(0), 0, "a stranger gets nowhere");
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let told = tracing_subscriber::fmt().with_writer(Arc::new(log.reopen().unwrap())).finish();
+        let telling = tracing::subscriber::set_default(told);
+        for _ in 0..2 {
+            let mut stranger = TcpStream::connect(gate.address()).await.unwrap();
+            assert_eq!(stranger.read(&mut [0]).await.unwrap_or(0), 0, "a stranger gets nowhere");
+        }
+        drop(telling);
+        let told = fs::read_to_string(log.path()).unwrap();
+        assert_eq!(told.matches("who is no member").count(), 1, "once: {told}");
 
         processes.started(7, std::process::id());
         let mut dialer = TcpStream::connect(gate.address()).await.unwrap();
@@ -153,6 +194,19 @@ mod tests {
         accepted.set_zero_linger().unwrap();
         drop(accepted);
         assert_eq!(dialer.read(&mut [0]).await.unwrap_or(0), 0, "a loss behind the gate is a loss before it");
+    }
+
+    #[tokio::test]
+    async fn a_dialer_that_has_died_is_no_stranger() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (own, processes) = (listener.local_addr().unwrap(), Processes::default());
+        let dialer = TcpStream::connect(own).await.unwrap();
+        let from = dialer.local_addr().unwrap();
+        assert_eq!(processes.owner(from, own).unwrap(), Dialer::Stranger);
+        processes.started(3, std::process::id());
+        assert_eq!(processes.owner(from, own).unwrap(), Dialer::Node(3));
+        drop(dialer);
+        assert_eq!(processes.owner(from, own).unwrap(), Dialer::Gone);
     }
 
     #[test]

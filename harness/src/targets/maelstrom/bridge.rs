@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -25,8 +26,15 @@ use tokio::{
 };
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
-use super::{message::Message, name, services::Services};
-use crate::targets::{Pipes, Says};
+use super::{
+    message::Message,
+    name,
+    services::{Services, is_service},
+};
+use crate::{
+    panics,
+    targets::{Pipes, Says, accepted},
+};
 
 /// Messages that wait for a node, for a link or for a client: more of them are lost, or wait themselves.
 const QUEUE: usize = 4096;
@@ -71,6 +79,8 @@ pub(super) struct Bridge {
     /// What goes to each client that has dialed.
     clients: Arc<Clients>,
     services: Arc<Services>,
+    /// It has answered to its start.
+    started: bool,
     /// Everything that goes on beside; it ends with the bridge.
     tasks: JoinSet<()>,
 }
@@ -105,7 +115,9 @@ impl Bridge {
         // an error says that the node has ended
         let _ = to_itself.send(init.line());
         let clients = Arc::default();
-        let bridge = Self { says, name: own, to_node, to_itself, peers: links, clients, services, tasks };
+        let started = false;
+        let bridge =
+            Self { says, name: own, to_node, to_itself, peers: links, clients, services, started, tasks };
         bridge.read_lines(output).await;
     }
 
@@ -113,7 +125,14 @@ impl Bridge {
         let mut output = BufReader::new(output);
         loop {
             let mut line = Vec::new();
-            let read = (&mut output).take(LONGEST as u64).read_until(b'\n', &mut line).await;
+            let mut limited = (&mut output).take(LONGEST as u64);
+            let mut reading = pin!(limited.read_until(b'\n', &mut line));
+            let read = loop {
+                tokio::select! {
+                    read = &mut reading => break read,
+                    Some(ended) = self.tasks.join_next() => panics::pass_on(ended),
+                }
+            };
             if !read.is_ok_and(|read| read > 0) {
                 return;
             }
@@ -135,40 +154,52 @@ impl Bridge {
         };
         let message: Message = serde_json::from_slice(line)
             .map_err(|error| format!("printed a line that is no message: {}: {error}", shown()))?;
-        // a node that hands a client's request on to another may leave it the client's
-        let handed_on = is_client(&message.src) && self.peers.contains_key(&message.dest);
+        // a node that hands a client's request on to another, or to a service, may leave it the client's
+        let handed_on =
+            is_client(&message.src) && (self.peers.contains_key(&message.dest) || is_service(&message.dest));
         if message.src != self.name && !handed_on {
             return Err(format!("printed a message that is not from {}: {}", self.name, shown()));
         }
         if message.dest == STARTER {
             return self.started(&message).await;
         }
-        if let Some(answer) = self.services.answer(&message) {
-            // an error says that the node has ended
-            let _ = self.to_itself.send(answer.line());
-            return Ok(());
+        let known = match self.services.answer(&message) {
+            Some(answer) => self.send(&answer.dest, answer.line()),
+            None => self.send(&message.dest, Bytes::copy_from_slice(line)),
+        };
+        if known {
+            Ok(())
+        } else {
+            Err(format!("sent a message to {:?}, whom nobody knows: {}", message.dest, shown()))
         }
-        let bytes = Bytes::copy_from_slice(line);
-        if message.dest == self.name {
-            let _ = self.to_itself.send(bytes);
-        } else if let Some(peer) = self.peers.get(&message.dest) {
+    }
+
+    /// Sends a message on its way; false: there is nobody of this name.
+    fn send(&self, dest: &str, message: Bytes) -> bool {
+        if dest == self.name {
+            // an error says that the node has ended
+            let _ = self.to_itself.send(message);
+        } else if let Some(peer) = self.peers.get(dest) {
             // too many wait: this one is lost, as messages may be
-            let _ = peer.try_send(bytes);
-        } else if is_client(&message.dest) {
+            let _ = peer.try_send(message);
+        } else if is_client(dest) {
             // its connection may be gone
-            if let Some(client) = self.clients.of(&message.dest) {
-                let _ = client.try_send(bytes);
+            if let Some(client) = self.clients.of(dest) {
+                let _ = client.try_send(message);
             }
         } else {
-            return Err(format!("sent a message to {:?}, whom nobody knows: {}", message.dest, shown()));
+            return false;
         }
-        Ok(())
+        true
     }
 
     /// The node's answer to its start: from now on others reach it.
     async fn started(&mut self, answer: &Message) -> Result<(), String> {
         if answer.kind() != "init_ok" {
             return Err(format!("answered to init with {}", answer.body));
+        }
+        if std::mem::replace(&mut self.started, true) {
+            return Err(format!("answered to init a second time: {}", answer.body));
         }
         let failed = |error: io::Error| format!("could not be given a socket: {error}");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
@@ -265,12 +296,10 @@ async fn accept_all(listener: TcpListener, to_node: mpsc::Sender<Bytes>, clients
     let mut lines = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => {
-                if let Ok((stream, _)) = accepted {
-                    lines.spawn(serve(framed(stream), to_node.clone(), Arc::clone(&clients)));
-                }
+            (stream, _) = accepted(&listener) => {
+                lines.spawn(serve(framed(stream), to_node.clone(), Arc::clone(&clients)));
             }
-            Some(_) = lines.join_next() => {}
+            Some(ended) = lines.join_next() => panics::pass_on(ended),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use checker::history::{Function, Key, Trip};
+use checker::history::{Function, Key};
 use futures::{
     FutureExt, SinkExt, StreamExt,
     future::{BoxFuture, select_all},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     history_writer::{Ended, Finished},
-    targets::{Client, Place, answered},
+    targets::{Client, Place, answered, only_asking},
 };
 
 /// A client with a connection to each node that it has asked.
@@ -174,11 +174,7 @@ impl Client for MaelstromClient {
         function: &'a Function,
         limit: Duration,
     ) -> BoxFuture<'a, Finished> {
-        Box::pin(async move {
-            let node = place.node();
-            let ended = self.ask(node, function, Instant::now() + limit).await;
-            Finished { ended, node, trip: Trip::default() }
-        })
+        only_asking(place, |node| self.ask(node, function, Instant::now() + limit))
     }
 
     /// `lin-kv` cannot swap for a value what is not there: that is written.

@@ -43,12 +43,13 @@ pub struct Maelstrom {
 
 impl Maelstrom {
     /// Nodes that are each this command of the shell, run in `folder`, or where the harness is; `peers` says where each node
-    /// reaches the others.
+    /// reaches the others, and the services that they ask choose by this seed what they may choose.
     pub fn new(
         bin: &str,
         folder: Option<&Path>,
         run_dir: &Path,
         peers: BTreeMap<NodeId, BTreeMap<NodeId, SocketAddr>>,
+        seed: u64,
     ) -> Self {
         let enter = folder
             .filter(|folder| !folder.as_os_str().is_empty())
@@ -60,7 +61,7 @@ impl Maelstrom {
             nodes: peers.keys().copied().collect(),
             peers,
             values: Arc::default(),
-            services: Arc::default(),
+            services: Arc::new(Services::new(seed)),
         }
     }
 }
