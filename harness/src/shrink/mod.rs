@@ -21,6 +21,7 @@ mod trial;
 
 use std::{fmt, time::Duration};
 
+pub(crate) use listed::listed;
 pub use trial::Kind;
 
 use crate::{
@@ -67,7 +68,7 @@ pub fn shrink(plan: &Plan, kind: &Kind, jobs: usize, budget: Duration) -> Result
     let mut reduction = Reduction { plan, trials: &mut trials };
     reduction.end();
     if reduction.plan.clients.iter().any(|client| client.asks.is_none()) {
-        let listed = listed::listed(&reduction.plan, &sim::history(&reduction.plan));
+        let listed = listed(&reduction.plan, &sim::history(&reduction.plan));
         if let Some(plan) = reduction.trials.fails(&listed) {
             reduction.plan = plan;
         }
