@@ -1,4 +1,5 @@
-//! What recording costs: the same load with and without a history, in turn, on the same processes.
+//! What recording costs: the same load with and without a history, in turn, on the same processes; and with and without the
+//! messages between nodes, in turn on two clusters.
 //!
 //! First the clients and the recorder alone, against a stub that answers at once; then `workloads/load.toml` as a run carries
 //! it out: real nodes with their traces, every connection through the proxy; once with as much as the machine bears, and once
@@ -86,27 +87,66 @@ async fn measure_all(arguments: &Arguments) -> Result<Report> {
     let node = |client: &PlannedClient| ((client.client, 1), stub);
     let addresses = Arc::new(plan.clients.iter().map(node).collect());
     let ids = Threads { nodes: BTreeMap::new() };
-    let place = Place { arguments, plan: &plan, addresses: &addresses, ids: &ids, folder: folder.path() };
-    let alone = place.measure("clients and recorder alone", None).await?;
-    let (network, cluster) = boot(&plan, folder.path()).await?;
-    let addresses = Arc::new(network.client_addresses());
-    let id = |node: NodeId| Some((cluster.process_id(node)?, format!("node {node}")));
-    let ids = Threads { nodes: plan.node_ids().into_iter().filter_map(id).collect() };
-    let place = Place { arguments, plan: &plan, addresses: &addresses, ids: &ids, folder: folder.path() };
-    let whole = place.measure("a whole run, all it bears", None).await?;
-    let asked = place.measure("a whole run, 55,000 asked", Some(ASKED)).await?;
-    cluster.shutdown().await;
-    network.shutdown().await?;
-    Ok(Report { rounds: arguments.rounds, seconds: arguments.seconds, sides: vec![alone, whole, asked] })
+    let alone = Place {
+        arguments,
+        plan: &plan,
+        what: What::History,
+        folder: folder.path(),
+        sides: [(&addresses, &ids); 2],
+    };
+    let alone = alone.measure("clients and recorder alone", None).await?;
+    let with = Booted::new(&plan, &folder.path().join("with"), true).await?;
+    let without = Booted::new(&plan, &folder.path().join("without"), false).await?;
+    let mut sides = vec![alone];
+    let history = [
+        (What::History, "a whole run, all it bears", None),
+        (What::History, "a whole run, 55,000 asked", Some(ASKED)),
+    ];
+    let messages = [
+        (What::Messages, "messages, all it bears", None),
+        (What::Messages, "messages, 55,000 asked", Some(ASKED)),
+    ];
+    for (what, name, asked) in history.into_iter().chain(messages) {
+        let compared = if what == What::History { [&with; 2] } else { [&without, &with] };
+        let compared = compared.map(|booted| (&booted.addresses, &booted.ids));
+        let place = Place { arguments, plan: &plan, what, folder: folder.path(), sides: compared };
+        sides.push(place.measure(name, asked).await?);
+    }
+    for booted in [with, without] {
+        booted.cluster.shutdown().await;
+        booted.network.shutdown().await?;
+    }
+    Ok(Report { rounds: arguments.rounds, seconds: arguments.seconds, sides })
+}
+
+/// A cluster behind its proxies.
+struct Booted {
+    network: Arc<Network>,
+    cluster: Cluster,
+    addresses: Arc<BTreeMap<(u64, NodeId), SocketAddr>>,
+    ids: Threads,
+}
+
+impl Booted {
+    async fn new(plan: &Plan, folder: &Path, messages: bool) -> Result<Self> {
+        let (network, cluster) = boot(plan, folder, messages).await?;
+        let addresses = Arc::new(network.client_addresses());
+        let id = |node: NodeId| Some((cluster.process_id(node)?, format!("node {node}")));
+        let ids = Threads { nodes: plan.node_ids().into_iter().filter_map(id).collect() };
+        Ok(Self { network, cluster, addresses, ids })
+    }
 }
 
 /// The cluster of the plan behind its proxies, as a run starts it.
-async fn boot(plan: &Plan, folder: &Path) -> Result<(Arc<Network>, Cluster)> {
+async fn boot(plan: &Plan, folder: &Path, messages: bool) -> Result<(Arc<Network>, Cluster)> {
     let nodes = plan.node_ids();
     let clients: Vec<u64> = plan.clients.iter().map(|client| client.client).collect();
     let network = Arc::new(Network::start(&nodes, &clients, Protocol::Frames, plan.seed).await?);
     for name in ["data", "logs", "trace"] {
         std::fs::create_dir_all(folder.join(name))?;
+    }
+    if messages {
+        network.record(folder, boottime_ns())?;
     }
     let spec = ClusterSpec {
         target: target(plan, folder, |node| network.peers_of(node)),
@@ -195,27 +235,37 @@ struct Side {
     processor: BTreeMap<String, f64>,
 }
 
-/// Where the clients find somebody to ask.
+/// What is recorded or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// What the clients ask and are told.
+    History,
+    /// The messages between nodes, by one of two clusters.
+    Messages,
+}
+
+/// Where the clients find somebody to ask, without what is measured and with it.
 struct Place<'a> {
     arguments: &'a Arguments,
     plan: &'a Plan,
-    addresses: &'a Arc<BTreeMap<(u64, NodeId), SocketAddr>>,
-    ids: &'a Threads,
+    what: What,
     folder: &'a Path,
+    sides: [(&'a Arc<BTreeMap<(u64, NodeId), SocketAddr>>, &'a Threads); 2],
 }
 
 impl Place<'_> {
     /// With `asked`, all clients together ask so much a second, and otherwise each at once when it was answered.
     async fn measure(&self, name: &'static str, asked: Option<f64>) -> Result<Side> {
-        let Self { arguments, plan, addresses, ids: threads, folder } = *self;
+        let Self { arguments, plan, what, folder, sides } = *self;
         let (mut recorded, mut unrecorded, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         let mut shares: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for round in 0..arguments.rounds {
             let mut rates = [0.0; 2];
             // whoever comes first has the machine in another state
             for records in if round % 2 == 0 { [true, false] } else { [false, true] } {
-                let history = if records {
-                    let path = folder.join(format!("{name} {round}.jsonl"));
+                let (addresses, threads) = sides[usize::from(records)];
+                let history = if records || what == What::Messages {
+                    let path = folder.join(format!("{name} {round} {records}.jsonl"));
                     History::create(&path, |origin| plan.header(origin))?
                 } else {
                     History::unrecorded()

@@ -19,6 +19,7 @@ use crate::{
     export::{self, ExportArguments},
     inspect::{self, InspectArguments},
     plan::Plan,
+    replay::{self, command::ReplayArguments},
     report::{FAILED, Report, html, render, schema, severity, verdict_line},
     retention::{self, PruneArguments},
     run::{self, Ended},
@@ -56,6 +57,8 @@ enum Command {
     Merge(MergeArguments),
     /// Makes a plan that fails in simulation as small as it goes: the same violation with fewer faults, operations, nodes.
     Shrink(ShrinkArguments),
+    /// Follows a real run that failed in simulated time: its faults, requests and messages, until one fails the same way.
+    Replay(ReplayArguments),
     /// Writes `report.html` in the folders of old runs anew, from what they have recorded.
     Report {
         /// Folders of runs, such as results/latest.
@@ -159,6 +162,7 @@ pub fn main() -> ExitCode {
         Some(Command::Campaign(arguments)) => campaign::command::main(&arguments),
         Some(Command::Merge(arguments)) => campaign::merge::main(&arguments),
         Some(Command::Shrink(arguments)) => shrink::command::main(&arguments),
+        Some(Command::Replay(arguments)) => replay::command::main(&arguments),
         Some(Command::Report { folders }) => draw(&folders),
         Some(Command::Inspect(arguments)) => inspect::main(&arguments),
         Some(Command::Export(arguments)) => export::main(&arguments),

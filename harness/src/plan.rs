@@ -19,6 +19,7 @@ use store::{
 };
 
 use crate::generator::Ask;
+use crate::replay::{self, Follows};
 use crate::workload::{
     Checks, Delays, Entry, Expect, ExpectedVerdict, FaultSpec, NodeClock, Operations, Phases, Require, Step,
     System, Time, Trigger, When, Workload, history_key,
@@ -76,6 +77,9 @@ pub struct Plan {
     pub faults: Vec<PlannedFault>,
     /// The script.
     pub steps: Vec<Step>,
+    /// The real run that simulated runs follow, as far as it can be matched: in plans that were made of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Follows>,
 }
 
 /// Plans that were written before clients could share do not say so.
@@ -193,17 +197,24 @@ impl Plan {
             clients,
             faults,
             steps: workload.steps,
+            follows: None,
         }
     }
 
-    /// Reads a plan, as results hold it; the error names the file, and the place in it. Since it may have been edited, what a
-    /// workload must not say it must not say either.
+    /// Reads a plan, as results hold it, with the record that it follows; the error names the file, and the place in it. Since it may
+    /// have been edited, what a workload must not say it must not say either.
     pub fn load(path: &Path) -> Result<Self, String> {
         let unreadable = |error: &dyn Display| format!("error: {} is no plan: {error}", path.display());
         let text = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
-        let plan: Self = toml::from_str(&text).map_err(|error| unreadable(&error))?;
+        let mut plan: Self = toml::from_str(&text).map_err(|error| unreadable(&error))?;
         check::check(&plan)
             .map_err(|problem| format!("error: {} cannot be run: {problem}", path.display()))?;
+        if let Some(follows) = &mut plan.follows {
+            let folder = path.parent().unwrap_or(path);
+            follows
+                .read(folder)
+                .map_err(|error| format!("error: {} of {}: {error:#}", replay::FILE, path.display()))?;
+        }
         Ok(plan)
     }
 

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::plan::Plan;
+use crate::{messages, plan::Plan, replay};
 
 /// The folder of one run.
 #[derive(Clone, Debug)]
@@ -30,8 +30,20 @@ pub(crate) const PLAN: &str = "plan.toml";
 pub(crate) const VERDICT: &str = "verdict.json";
 
 /// Whatever else runs leave, of all kinds: a folder that holds anything else is not removed (`harness prune`).
-const LEFT: [&str; 8] =
-    ["history.jsonl", "trace", "logs", "data", "links.json", "report.html", "messages.json", "tale.txt"];
+const LEFT: [&str; 11] = [
+    "history.jsonl",
+    "trace",
+    "logs",
+    "data",
+    "links.json",
+    "report.html",
+    messages::FILE,
+    messages::EARLIER,
+    replay::FILE,
+    "tale.txt",
+    // of simulated runs of earlier versions
+    "messages.json",
+];
 
 /// Whether a run leaves something of this name.
 pub(crate) fn is_left_by_a_run(name: &str) -> bool {

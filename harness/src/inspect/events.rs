@@ -7,7 +7,10 @@ use checker::{
 };
 
 use super::{filter::Filter, logs::Logged};
-use crate::recorded::{Operation, Recorded, end_of};
+use crate::{
+    messages::Message,
+    recorded::{Operation, Recorded, end_of},
+};
 
 /// Something that happened.
 pub(super) struct Event<'a> {
@@ -28,6 +31,7 @@ pub(super) enum Happened<'a> {
         ballot: String,
         begins: bool,
     },
+    Message(Message),
     Logged(Logged),
     Operation(&'a Operation),
 }
@@ -39,8 +43,9 @@ impl Happened<'_> {
             Self::Phase(_) => 0,
             Self::Fault(_) => 1,
             Self::Leads { .. } => 2,
-            Self::Logged(_) => 3,
-            Self::Operation(_) => 4,
+            Self::Message(_) => 3,
+            Self::Logged(_) => 4,
+            Self::Operation(_) => 5,
         }
     }
 }
@@ -50,6 +55,7 @@ pub(super) fn choose<'a>(
     run: &'a Recorded,
     filter: &Filter<'_>,
     logged: Vec<Logged>,
+    messages: Vec<Message>,
 ) -> (Vec<Event<'a>>, usize) {
     let mut events = Vec::new();
     let mut take = |from: i64, to: i64, what: Happened<'a>| {
@@ -72,6 +78,9 @@ pub(super) fn choose<'a>(
     }
     for (time, leads) in run.traces.iter().flat_map(|traces| changes(traces, run.header.origin)) {
         take(time, time, leads);
+    }
+    for message in messages {
+        take(at(message.sent), at(message.last()), Happened::Message(message));
     }
     for line in logged {
         take(line.time, line.time, Happened::Logged(line));

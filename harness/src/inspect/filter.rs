@@ -52,6 +52,11 @@ impl<'a> Filter<'a> {
         Ok(Self { arguments, key, from, to, course })
     }
 
+    /// The time that is asked for, as far as it is one of the history.
+    pub(super) fn span(&self) -> (u64, u64) {
+        (self.from.max(0) as u64, self.to.max(0) as u64)
+    }
+
     /// Whether something that lasted from one moment to another touches the time that is asked for.
     pub(super) fn covers(&self, from: i64, to: i64) -> bool {
         from <= self.to && to >= self.from

@@ -13,6 +13,7 @@ use clap::Args;
 
 use crate::{
     cli::time,
+    messages::Message,
     recorded::{Operation, Outcome, Recorded, What},
     workload::Time,
 };
@@ -58,6 +59,9 @@ pub struct InspectArguments {
     /// What the nodes logged, too (with `--around` they always speak).
     #[arg(long)]
     logs: bool,
+    /// The messages between nodes, too, where the run has recorded them.
+    #[arg(long)]
+    messages: bool,
     /// Most events; 0: all.
     #[arg(long, default_value_t = 200)]
     limit: usize,
@@ -95,7 +99,8 @@ fn look(arguments: &InspectArguments) -> Result<Shown> {
     let filter = Filter::of(arguments, &run, centre)?;
     let logs = if arguments.logs || centre.is_some() { logs::read(&run)? } else { logs::Logs::default() };
     lacking.extend(logs.lacking);
-    let (events, beside) = events::choose(&run, &filter, logs.lines);
+    let messages = if arguments.messages { messages(&run, &filter, &mut lacking)? } else { Vec::new() };
+    let (events, beside) = events::choose(&run, &filter, logs.lines, messages);
     let most = if arguments.limit == 0 { events.len() } else { arguments.limit.min(events.len()) };
     let first = events[..most].iter();
     let lines = if arguments.json {
@@ -107,6 +112,22 @@ fn look(arguments: &InspectArguments) -> Result<Shown> {
         lines
     };
     Ok(Shown { lines, lacking })
+}
+
+/// The messages that were under way in the time that is asked for.
+fn messages(run: &Recorded, filter: &Filter<'_>, lacking: &mut Vec<String>) -> Result<Vec<Message>> {
+    let mut chosen = Vec::new();
+    match &run.messages {
+        Some(messages) => {
+            let (from, to) = filter.span();
+            messages.between(from, to, |message| chosen.push(message))?;
+            lacking.extend(
+                messages.missing().map(|missing| format!("messages that are not recorded: {missing}")),
+            );
+        }
+        None => lacking.push("the run has recorded no messages between nodes".to_owned()),
+    }
+    Ok(chosen)
 }
 
 /// The operation that was invoked or ended on a line of the history.

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     export,
+    messages::Message,
     recorded::{Operation, Outcome, Recorded, What},
 };
 
@@ -33,6 +34,14 @@ pub(super) fn line(run: &Recorded, event: &Event<'_>, centre: Option<&Operation>
         Happened::Leads { node, partition, ballot, begins } => {
             let word = if *begins { "leads" } else { "no longer leads" };
             ("*", format!("n{node}"), format!("{word} partition {partition}, ballot {ballot}"))
+        }
+        Happened::Message(message) => {
+            let who = format!("n{} -> n{}", message.from, message.to);
+            let of = message.partition().map(|of| format!(" of partition {of}")).unwrap_or_default();
+            let after =
+                message.arrived().map(|arrived| format!("arrived after {}", took(arrived - message.sent)));
+            let came: Vec<String> = [after, message.trouble()].into_iter().flatten().collect();
+            (" ", who, format!("{}{of}, {}", message.text(), came.join(", ")))
         }
         Happened::Logged(Logged { node, level, text, .. }) => {
             let level = level.as_deref().unwrap_or_default();
@@ -173,6 +182,17 @@ pub(super) fn json(run: &Recorded, event: &Event<'_>) -> Result<String> {
         ballot: &'a str,
         begins: bool,
     }
+    #[derive(Serialize)]
+    struct Sent {
+        from: u64,
+        to: u64,
+        connection: u64,
+        number: u64,
+        partition: Option<u32>,
+        text: String,
+        arrived: Option<u64>,
+        trouble: Option<String>,
+    }
     fn to<T: Serialize>(at: i64, event: &str, what: T) -> Result<String> {
         Ok(serde_json::to_string(&Line { at, event, what })?)
     }
@@ -181,6 +201,13 @@ pub(super) fn json(run: &Recorded, event: &Event<'_>) -> Result<String> {
         Happened::Fault(fault) => to(event.time, "fault", fault),
         Happened::Leads { node, partition, ballot, begins } => {
             to(event.time, "leads", Leads { node: *node, partition: *partition, ballot, begins: *begins })
+        }
+        Happened::Message(message) => {
+            let Message { from, to: receiver, connection, number, .. } = *message;
+            let (partition, text) = (message.partition(), message.text());
+            let (arrived, trouble) = (message.arrived(), message.trouble());
+            let sent = Sent { from, to: receiver, connection, number, partition, text, arrived, trouble };
+            to(event.time, "message", sent)
         }
         Happened::Logged(logged) => to(event.time, "log", logged),
         Happened::Operation(operation) => to(event.time, "operation", export::row(run, operation)),

@@ -27,7 +27,8 @@ use tokio::{
 use super::{
     Connect, Endpoint, Link, Protocol, Rule,
     board::{Board, Ticket, View},
-    pump::{Cut, End, Pump, Way},
+    link::Way,
+    pump::{Cut, End, Pump},
 };
 
 /// How many connections may wait to be accepted.
@@ -295,7 +296,7 @@ impl Shared {
         let pump = |way, forward| Pump::new(self, Arc::clone(way), forward, number);
         let (mut there, mut back) = (pump(&self.there, true), pump(&self.back, false));
         let (mut there_ended, mut back_ended) = (None, None);
-        ticket
+        let ending = ticket
             .follow(|context, View { there: terms_there, back: terms_back, .. }| {
                 let rule = terms_there.conditions.rule;
                 if matches!(rule, Rule::Sever | Rule::Close | Rule::HalfOpen) {
@@ -331,7 +332,14 @@ impl Shared {
                     _ => Poll::Pending,
                 }
             })
-            .await
+            .await;
+        let rule = match ending {
+            Ending::Ruled(rule) => Some(rule),
+            Ending::Finished | Ending::Lost => None,
+        };
+        there.close(rule);
+        back.close(rule);
+        ending
     }
 }
 

@@ -172,6 +172,11 @@ impl Frames {
         self.begun.get(HEAD..).unwrap_or_default()
     }
 
+    /// Whether a frame has begun of which too little has come to decide anything.
+    pub(super) fn has_begun_undecided(&self) -> bool {
+        self.is_between() && !self.begun.is_empty()
+    }
+
     /// What is left at the end of the stream of a frame that was cut off.
     pub(super) fn leftover(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.begun)

@@ -15,11 +15,18 @@ pub(super) struct Kept {
     written: usize,
     travelling: VecDeque<Piece>,
     /// Follows the next frame that passes, or passes at that time.
-    late: Option<(Instant, Vec<u8>)>,
+    late: Option<(Instant, Whole)>,
     /// Passes when the fault of this number ends.
-    caught: Vec<(u64, Vec<u8>)>,
+    caught: Vec<(u64, Whole)>,
     /// Bytes that travel or were taken out.
     bytes: usize,
+}
+
+/// A frame that was taken out of the order, with its length, and its number on the connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Whole {
+    pub(super) number: u64,
+    pub(super) bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -96,33 +103,33 @@ impl Kept {
     }
 
     /// A frame waits for the next one to pass, but not longer than until `due`. It is given back when one waits already.
-    pub(super) fn make_late(&mut self, frame: Vec<u8>, due: Instant) -> Result<(), Vec<u8>> {
+    pub(super) fn make_late(&mut self, frame: Whole, due: Instant) -> Result<(), Whole> {
         if self.late.is_some() {
             return Err(frame);
         }
-        self.bytes += frame.len();
+        self.bytes += frame.bytes.len();
         self.late = Some((due, frame));
         Ok(())
     }
 
     /// The frame that waits for another to pass, which has; or for `due`, if that is given and has come.
-    pub(super) fn take_late(&mut self, now: Option<Instant>) -> Option<Vec<u8>> {
+    pub(super) fn take_late(&mut self, now: Option<Instant>) -> Option<Whole> {
         let (_, frame) = self.late.take_if(|(due, _)| now.is_none_or(|now| *due <= now))?;
-        self.bytes -= frame.len();
+        self.bytes -= frame.bytes.len();
         Some(frame)
     }
 
     /// A frame waits until the fault of this number ends.
-    pub(super) fn catch(&mut self, fault: u64, frame: Vec<u8>) {
-        self.bytes += frame.len();
+    pub(super) fn catch(&mut self, fault: u64, frame: Whole) {
+        self.bytes += frame.bytes.len();
         self.caught.push((fault, frame));
     }
 
     /// The first frame whose fault is no longer in effect.
-    pub(super) fn take_released(&mut self, in_effect: impl Fn(u64) -> bool) -> Option<Vec<u8>> {
+    pub(super) fn take_released(&mut self, in_effect: impl Fn(u64) -> bool) -> Option<Whole> {
         let index = self.caught.iter().position(|(fault, _)| !in_effect(*fault))?;
         let (_, frame) = self.caught.remove(index);
-        self.bytes -= frame.len();
+        self.bytes -= frame.bytes.len();
         Some(frame)
     }
 
@@ -133,7 +140,7 @@ impl Kept {
 
     /// Drops what is kept for later, since its sender is gone.
     pub(super) fn forget(&mut self) {
-        self.bytes -= self.caught.drain(..).map(|(_, frame)| frame.len()).sum::<usize>();
+        self.bytes -= self.caught.drain(..).map(|(_, frame)| frame.bytes.len()).sum::<usize>();
         let _ = self.take_late(None);
     }
 }
@@ -167,12 +174,13 @@ mod tests {
     #[tokio::test]
     async fn what_is_taken_out_counts_as_kept_until_it_is_given_back() {
         let (now, mut kept) = (Instant::now(), Kept::default());
-        assert_eq!(kept.make_late(b"late".to_vec(), now), Ok(()));
-        assert_eq!(kept.make_late(b"also".to_vec(), now), Err(b"also".to_vec()));
-        kept.catch(7, b"seven".to_vec());
-        kept.catch(8, vec![0; MOST]);
+        let whole = |number, bytes: &[u8]| Whole { number, bytes: bytes.to_vec() };
+        assert_eq!(kept.make_late(whole(1, b"late"), now), Ok(()));
+        assert_eq!(kept.make_late(whole(2, b"also"), now), Err(whole(2, b"also")));
+        kept.catch(7, whole(3, b"seven"));
+        kept.catch(8, whole(4, &[0; MOST]));
         assert!(!kept.has_room() && !kept.is_at_rest());
-        assert_eq!(kept.take_released(|fault| fault == 8), Some(b"seven".to_vec()));
+        assert_eq!(kept.take_released(|fault| fault == 8), Some(whole(3, b"seven")));
         assert_eq!(kept.take_released(|fault| fault == 8), None);
         kept.forget();
         assert!(kept.is_empty() && kept.take_late(None).is_none());

@@ -1,8 +1,18 @@
 //! Who sends to whom, and what has happened between them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::recording::LinkRecord;
 
 /// An end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -81,6 +91,67 @@ pub struct LinkCounters {
     pub severed: u64,
     /// Connections that were reset because the node did not listen.
     pub refused: u64,
+}
+
+/// What the connections of one directed link share.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) link: Link,
+    pub(super) counters: Counters,
+    /// Matching frames so far, by the fault that counts them.
+    matched: Mutex<BTreeMap<u64, u64>>,
+    /// Frames that faults have struck, also those that have ended.
+    struck: Mutex<BTreeMap<u64, u64>>,
+    /// Until when the bytes that were sent off so far occupy the link's bandwidth.
+    busy: Mutex<Option<Instant>>,
+    /// What is recorded of its frames; empty: nothing is.
+    pub(super) record: OnceLock<Arc<LinkRecord>>,
+}
+
+impl Way {
+    pub(super) fn new(link: Link) -> Self {
+        Self {
+            link,
+            counters: Counters::default(),
+            matched: Mutex::default(),
+            struck: Mutex::default(),
+            busy: Mutex::default(),
+            record: OnceLock::new(),
+        }
+    }
+
+    /// Counts a frame that matches; returns its number, from 1.
+    pub(super) fn count(&self, fault: u64) -> u64 {
+        let mut matched = self.matched.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = matched.entry(fault).or_default();
+        *count += 1;
+        *count
+    }
+
+    /// A fault has struck a frame.
+    pub(super) fn strike(&self, fault: u64) {
+        *self.struck.lock().unwrap_or_else(PoisonError::into_inner).entry(fault).or_default() += 1;
+    }
+
+    /// How many frames a fault has struck.
+    pub(super) fn struck(&self, fault: u64) -> u64 {
+        self.struck.lock().unwrap_or_else(PoisonError::into_inner).get(&fault).copied().unwrap_or_default()
+    }
+
+    /// Forgets the matches of faults that have ended.
+    pub(super) fn forget(&self, in_effect: impl Fn(u64) -> bool) {
+        let mut matched = self.matched.lock().unwrap_or_else(PoisonError::into_inner);
+        matched.retain(|fault, _| in_effect(*fault));
+    }
+
+    /// When so many bytes have passed at this bandwidth, behind those that were sent off before.
+    pub(super) fn occupy(&self, bytes: usize, bandwidth: u64, now: Instant) -> Instant {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let takes = Duration::from_secs_f64(bytes as f64 / bandwidth.max(1) as f64);
+        let until = busy.unwrap_or(now).max(now) + takes;
+        *busy = Some(until);
+        until
+    }
 }
 
 /// The counters of one link while they count.

@@ -29,6 +29,7 @@ mod frames;
 mod kept;
 mod link;
 mod pump;
+mod recording;
 mod rule;
 mod spin;
 
@@ -36,6 +37,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
 };
@@ -51,8 +53,9 @@ use board::{Board, Ticket};
 pub use board::{Sighting, Watch};
 use connection::{Door, Shared, Targets, pass_on_panic};
 pub use delay::{Delay, Draw};
+use link::Way;
 pub use link::{Endpoint, Link, LinkCounters};
-use pump::Way;
+use recording::Recording;
 pub use rule::{Conditions, Connect, Deed, FrameFault, Kind, Match, Rule, Seen, Strikes};
 
 /// What travels on the connections.
@@ -72,9 +75,12 @@ pub struct Network {
     targets: Arc<Targets>,
     ways: BTreeMap<Link, Arc<Way>>,
     addresses: BTreeMap<Link, SocketAddr>,
+    protocol: Protocol,
     /// Closed when the thread ends.
     ended: watch::Receiver<()>,
     thread: Mutex<Option<Running>>,
+    /// Empty as long as the messages between nodes are not recorded.
+    recording: Mutex<Option<Recording>>,
 }
 
 /// The thread of the proxies, which ends when `stop` is dropped.
@@ -112,7 +118,23 @@ impl Network {
         let shared = dialed.iter().map(shared).collect();
         let (ends, ended) = watch::channel(());
         let (addresses, running) = Running::start(shared, Arc::clone(&reads), ends).await?;
-        Ok(Self { board, targets, ways, addresses, ended, thread: Mutex::new(Some(running)) })
+        let (thread, recording) = (Mutex::new(Some(running)), Mutex::default());
+        Ok(Self { board, targets, ways, addresses, protocol, ended, thread, recording })
+    }
+
+    /// From now on, records the frames of new connections between nodes in this folder of a run whose time 0 is `origin`. Where
+    /// the protocol has no frames, nothing is recorded.
+    pub fn record(&self, folder: &Path, origin: u64) -> io::Result<()> {
+        if self.protocol == Protocol::Bytes {
+            return Ok(());
+        }
+        let (recording, records) = Recording::start(folder, origin, self.links())?;
+        for (link, record) in records {
+            // one that has a record keeps it: whoever records twice gets a file that stays empty
+            let _ = self.ways[&link].record.set(record);
+        }
+        *self.recording.lock().unwrap_or_else(PoisonError::into_inner) = Some(recording);
+        Ok(())
     }
 
     /// Where `link.from` reaches node `link.to`. Panics when nobody dials on such a link.
@@ -237,7 +259,13 @@ impl Network {
         drop(stop);
         self.ended().await;
         let failed = |words: String| io::Error::other(format!("the proxy's thread panicked: {words}"));
-        thread.join().map_err(|panic| failed(panics::words(&*panic)))
+        let joined = thread.join().map_err(|panic| failed(panics::words(&*panic)));
+        let recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // a run without its messages is one all the same, and the file says that its end is missing
+        if let Some(Err(error)) = recording.map(Recording::finish) {
+            tracing::warn!(%error, "the messages between nodes could not be recorded");
+        }
+        joined
     }
 
     fn expect(&self, link: Link) {

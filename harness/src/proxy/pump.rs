@@ -2,10 +2,9 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -18,12 +17,13 @@ use tokio::{
 };
 
 use super::{
-    Deed, Draw, Link, Protocol, Rule, Seen, Strikes,
+    Deed, Draw, Protocol, Rule, Seen, Strikes,
     board::Terms,
     connection::Shared,
     frames::{Fate, Frames, Part, recognise},
-    kept::Kept,
-    link::Counters,
+    kept::{Kept, Whole},
+    link::Way,
+    recording::Tracker,
 };
 
 /// Bytes that are read at once.
@@ -35,64 +35,6 @@ const STEPS: usize = 32;
 thread_local! {
     /// What was just read: all connections share it, since what cannot be written at once is copied.
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER]);
-}
-
-/// What the connections of one directed link share.
-#[derive(Debug)]
-pub(super) struct Way {
-    pub(super) link: Link,
-    pub(super) counters: Counters,
-    /// Matching frames so far, by the fault that counts them.
-    matched: Mutex<BTreeMap<u64, u64>>,
-    /// Frames that faults have struck, also those that have ended.
-    struck: Mutex<BTreeMap<u64, u64>>,
-    /// Until when the bytes that were sent off so far occupy the link's bandwidth.
-    busy: Mutex<Option<Instant>>,
-}
-
-impl Way {
-    pub(super) fn new(link: Link) -> Self {
-        Self {
-            link,
-            counters: Counters::default(),
-            matched: Mutex::default(),
-            struck: Mutex::default(),
-            busy: Mutex::default(),
-        }
-    }
-
-    /// Counts a frame that matches; returns its number, from 1.
-    fn count(&self, fault: u64) -> u64 {
-        let mut matched = self.matched.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = matched.entry(fault).or_default();
-        *count += 1;
-        *count
-    }
-
-    /// A fault has struck a frame.
-    fn strike(&self, fault: u64) {
-        *self.struck.lock().unwrap_or_else(PoisonError::into_inner).entry(fault).or_default() += 1;
-    }
-
-    /// How many frames a fault has struck.
-    pub(super) fn struck(&self, fault: u64) -> u64 {
-        self.struck.lock().unwrap_or_else(PoisonError::into_inner).get(&fault).copied().unwrap_or_default()
-    }
-
-    /// Forgets the matches of faults that have ended.
-    pub(super) fn forget(&self, in_effect: impl Fn(u64) -> bool) {
-        let mut matched = self.matched.lock().unwrap_or_else(PoisonError::into_inner);
-        matched.retain(|fault, _| in_effect(*fault));
-    }
-
-    /// When so many bytes have passed at this bandwidth, behind those that were sent off before.
-    fn occupy(&self, bytes: usize, bandwidth: u64, now: Instant) -> Instant {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        let takes = Duration::from_secs_f64(bytes as f64 / bandwidth.max(1) as f64);
-        let until = busy.unwrap_or(now).max(now) + takes;
-        *busy = Some(until);
-        until
-    }
 }
 
 /// How a direction ended in order.
@@ -126,6 +68,8 @@ pub(super) struct Pump {
     frames: Option<Frames>,
     /// Reads, where there are no frames.
     reads: u64,
+    /// `None`: its frames are not recorded.
+    tracker: Option<Tracker>,
     kept: Kept,
     /// How long the frame that passes travels.
     travels: Option<Duration>,
@@ -161,6 +105,8 @@ enum Turn {
 impl Pump {
     /// One direction of connection number `connection`, which obeys `way`.
     pub(super) fn new(shared: &Shared, way: Arc<Way>, forward: bool, connection: u64) -> Self {
+        let record = way.record.get().map(Arc::clone);
+        let tracker = record.map(|record| Tracker::new(record, connection, !forward, shared.protocol));
         Self {
             way,
             all_reads: Arc::clone(&shared.reads),
@@ -170,6 +116,7 @@ impl Pump {
             protocol: shared.protocol,
             frames: (shared.protocol != Protocol::Bytes).then(Frames::new),
             reads: 0,
+            tracker,
             kept: Kept::default(),
             travels: None,
             ended: None,
@@ -239,8 +186,8 @@ impl Pump {
             if !self.kept.to_write().is_empty() {
                 match ready!(Pin::new(&mut *to).poll_write(context, self.kept.to_write())) {
                     Ok(written) => {
-                        self.way.counters.bytes.add(written as u64);
                         self.kept.wrote(written);
+                        self.wrote(written);
                     }
                     Err(_) => return Poll::Ready(Ok(End::Undeliverable)),
                 }
@@ -296,11 +243,32 @@ impl Pump {
         }
         let in_effect = |fault| terms.conditions.frames.iter().any(|other| other.fault == fault);
         while let Some(frame) = self.kept.take_released(in_effect) {
-            self.kept.send_off(&frame, None);
+            self.give_back_one(&frame);
         }
         if let Some(frame) = self.kept.take_late(Some(now)) {
-            self.kept.send_off(&frame, None);
+            self.give_back_one(&frame);
         }
+    }
+
+    fn give_back_one(&mut self, frame: &Whole) {
+        self.kept.send_off(&frame.bytes, None);
+        self.track(|tracker| tracker.hand_on_whole(frame.number, frame.bytes.len(), false));
+    }
+
+    /// The connection ends, by this rule or because an end of it is gone.
+    pub(super) fn close(&mut self, rule: Option<Rule>) {
+        self.track(|tracker| tracker.end(rule));
+    }
+
+    fn track(&mut self, tell: impl FnOnce(&mut Tracker)) {
+        if let Some(tracker) = &mut self.tracker {
+            tell(tracker);
+        }
+    }
+
+    fn wrote(&mut self, bytes: usize) {
+        self.way.counters.bytes.add(bytes as u64);
+        self.track(|tracker| tracker.wrote(bytes));
     }
 
     fn read(
@@ -318,6 +286,7 @@ impl Pump {
             self.all_reads.notify_one();
             Poll::Ready(match read {
                 Ok(()) if !bytes.is_empty() => {
+                    self.track(|tracker| tracker.read(bytes));
                     let unseen = terms.are_plain()
                         && self.kept.is_empty()
                         && self.frames.as_ref().is_none_or(Frames::may_pass);
@@ -345,10 +314,11 @@ impl Pump {
         if let Some(frames) = &mut self.frames {
             self.way.counters.frames.add(frames.pass(bytes));
         }
+        self.track(|tracker| tracker.hand_on(bytes.len()));
         while !bytes.is_empty() {
             match Pin::new(&mut *to).poll_write(context, bytes) {
                 Poll::Ready(Ok(written)) => {
-                    self.way.counters.bytes.add(written as u64);
+                    self.wrote(written);
                     bytes = &bytes[written..];
                 }
                 Poll::Ready(Err(_)) => return Err(End::Undeliverable),
@@ -378,6 +348,7 @@ impl Pump {
             match part {
                 Some(Part::Passes { bytes, ends }) => {
                     self.send_off(terms, &bytes);
+                    self.track(|tracker| tracker.hand_on(bytes.len()));
                     if ends {
                         self.let_late_follow(terms);
                     }
@@ -422,8 +393,10 @@ impl Pump {
             None => Fate::Pass,
             Some(fault) => match fault.deed {
                 Deed::Drop => {
+                    let number = fault.fault;
                     self.way.counters.dropped.add(1);
-                    self.way.strike(fault.fault);
+                    self.way.strike(number);
+                    self.track(|tracker| tracker.drop_frame(number));
                     Fate::Drop
                 }
                 _ if length > Deed::MAX_KEPT => Fate::Pass,
@@ -433,14 +406,16 @@ impl Pump {
     }
 
     /// Does to a frame that was taken out what the fault of this number does.
-    fn carry_out(&mut self, terms: &Terms, deed: Deed, fault: u64, frame: Vec<u8>) {
+    fn carry_out(&mut self, terms: &Terms, deed: Deed, fault: u64, bytes: Vec<u8>) {
+        let number = self.tracker.as_mut().map_or(0, |tracker| tracker.take_out(fault));
+        let frame = Whole { number, bytes };
         let counters = &self.way.counters;
         match deed {
             Deed::Duplicate => {
                 counters.duplicated.add(1);
                 self.way.strike(fault);
-                self.send_off(terms, &frame);
-                self.send_off(terms, &frame);
+                self.send_off_whole(terms, &frame, true);
+                self.send_off_whole(terms, &frame, false);
                 self.let_late_follow(terms);
             }
             Deed::Reorder { at_most } => match self.kept.make_late(frame, Instant::now() + at_most) {
@@ -449,7 +424,8 @@ impl Pump {
                     self.way.strike(fault);
                 }
                 Err(second) => {
-                    self.send_off(terms, &second);
+                    self.track(|tracker| tracker.spare(second.number));
+                    self.send_off_whole(terms, &second, false);
                     self.let_late_follow(terms);
                 }
             },
@@ -465,8 +441,14 @@ impl Pump {
     /// A frame has passed, so the one that waited for that follows.
     fn let_late_follow(&mut self, terms: &Terms) {
         if let Some(late) = self.kept.take_late(None) {
-            self.send_off(terms, &late);
+            self.send_off_whole(terms, &late, false);
         }
+    }
+
+    /// A frame that was taken out leaves; `stays`: and will leave once more.
+    fn send_off_whole(&mut self, terms: &Terms, frame: &Whole, stays: bool) {
+        self.send_off(terms, &frame.bytes);
+        self.track(|tracker| tracker.hand_on_whole(frame.number, frame.bytes.len(), stays));
     }
 
     /// Bytes leave the source, and arrive when the terms say.
@@ -488,8 +470,10 @@ impl Pump {
             Ended::Source => self.kept.forget(),
             Ended::Stream => {
                 self.let_late_follow(terms);
+                self.count_last();
                 let leftover = self.frames.as_mut().map(Frames::leftover).unwrap_or_default();
                 self.send_off(terms, &leftover);
+                self.track(|tracker| tracker.hand_on(leftover.len()));
             }
         }
         let delayed = !terms.conditions.delays.is_empty() || terms.conditions.slow_close.is_some();
@@ -500,10 +484,23 @@ impl Pump {
         self.ended = Some((ended, self.kept.last_due().map_or(due, |last| due.max(last))));
     }
 
+    /// Nothing more is read: a frame that began, and of which too little has come to decide anything, counts as well.
+    fn count_last(&mut self) {
+        if self.frames.as_ref().is_some_and(Frames::has_begun_undecided) {
+            self.way.counters.frames.add(1);
+        }
+    }
+
     fn draw(&self, frame: u64, purpose: u64) -> Draw {
         // both directions of a connection may obey one link
         let connection = self.connection * 2 + u64::from(self.forward);
         Draw { seed: self.seed, link: self.way.link, connection, frame, purpose }
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.count_last();
     }
 }
 

@@ -2,7 +2,6 @@
 //! whatever else there is. A run that was interrupted or that failed half-way has fewer files; that is no error here.
 
 mod lines;
-pub(crate) mod messages;
 mod operation;
 
 pub(crate) use lines::records;
@@ -20,9 +19,8 @@ use checker::{
 };
 use serde::Deserialize;
 
-use crate::{plan::Plan, proxy::LinkCounters};
+use crate::{messages::Messages, plan::Plan, proxy::LinkCounters};
 use lines::Lines;
-use messages::Message;
 
 /// The file of a run's folder that holds its history.
 pub(crate) const HISTORY: &str = "history.jsonl";
@@ -42,7 +40,8 @@ pub(crate) struct Recorded {
     pub(crate) plan: Option<Plan>,
     pub(crate) links: Option<Vec<LinkCounters>>,
     pub(crate) traces: Option<Traces>,
-    pub(crate) messages: Option<Vec<Message>>,
+    /// Those between nodes; none: the run has recorded none.
+    pub(crate) messages: Option<Messages>,
     /// What is not there, or cannot be read, and why.
     pub(crate) lacking: Vec<String>,
 }
@@ -122,9 +121,8 @@ impl Recorded {
         seen(plan.map(|plan| run.plan = Some(plan)).map_err(|error| format!("plan.toml: {error}")));
         let traces = Traces::read(&run.folder.join("trace")).map_err(|error| format!("traces: {error}"));
         seen(traces.map(|traces| run.traces = Some(traces)));
-        if run.folder.join(messages::FILE).exists() {
-            seen(json(&run.folder, messages::FILE).map(|messages| run.messages = Some(messages)));
-        }
+        let messages = Messages::open(&run.folder).map_err(|error| format!("{error:#}"));
+        seen(messages.map(|messages| run.messages = messages));
         run.lacking = lacking;
         Ok(run)
     }

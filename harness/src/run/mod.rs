@@ -219,6 +219,7 @@ async fn boot(plan: Arc<Plan>, folder: &ResultsFolder, options: &Options) -> Res
     let history = History::create(&path, |origin| plan.header(origin))
         .with_context(|| format!("cannot write {}", path.display()))?;
     let history = Arc::new(history);
+    network.record(folder.path(), history.origin()).context("cannot record the messages between nodes")?;
     history.phase("boot");
     let target = targets::of(&plan, &network, folder.path(), &options.node_command).await?;
     let spec = ClusterSpec {

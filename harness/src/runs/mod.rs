@@ -84,7 +84,7 @@ pub(crate) struct Named {
 pub(crate) fn named(name: &str) -> Option<Named> {
     let (how, seed) = name.split_once('-')?;
     let (began, seed) = match how {
-        "sim" | "shrunk" => (None, seed),
+        "sim" | "shrunk" | "replayed" => (None, seed),
         time => {
             let (seed, copy) = seed.split_once('.').unwrap_or((seed, "2"));
             copy.parse::<u32>().ok()?;

@@ -23,6 +23,7 @@ mod trial;
 
 use std::{fmt, time::Duration};
 
+pub(crate) use listed::listed;
 pub use processes::{Often, Processes};
 pub use trial::{Ground, Kind};
 
@@ -80,7 +81,7 @@ pub fn shrink(plan: &Plan, kind: &Kind, ground: Ground<'_>, budget: Duration) ->
     reduction.end();
     if reduction.plan.clients.iter().any(|client| client.asks.is_none()) {
         let history = reduction.trials.history(&reduction.plan).map_err(|_| NotShrunk::Unread)?;
-        let listed = listed::listed(&reduction.plan, &history);
+        let listed = listed(&reduction.plan, &history);
         if let Some(plan) = reduction.trials.fails(&listed) {
             reduction.plan = plan;
         }

@@ -101,6 +101,8 @@ impl Reduction<'_, '_> {
     }
 
     fn drop_what_shows_nothing(&mut self, by: CheckName) {
+        // without the record of a real run a plan is one that people can take in
+        self.change(|plan| plan.follows = None);
         self.change(|plan| {
             plan.require = Require::default();
             if by != CheckName::Statements {

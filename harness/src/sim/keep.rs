@@ -18,8 +18,8 @@ use super::{
     seeds::{carry_out, run},
 };
 use crate::{
+    messages,
     plan::Plan,
-    recorded::messages,
     report::{Status, html, schema},
     results::{ResultsFolder, VERDICT},
     terminal::for_shell,
@@ -63,8 +63,16 @@ pub fn keep_shrunk(results: &Path, plan: &Plan, seed: u64) -> Result<PathBuf> {
     keep_as(results, &format!("shrunk-{seed}"), plan, &run(plan, &Options::default()))
 }
 
+/// The same of a plan that follows a real run, with what it follows, in `results/<workload>/replayed-<seed>/`.
+pub fn keep_replayed(results: &Path, plan: &Plan, outcome: &Outcome) -> Result<PathBuf> {
+    keep_as(results, &format!("replayed-{}", plan.seed), plan, outcome)
+}
+
 fn keep_as(results: &Path, name: &str, plan: &Plan, outcome: &Outcome) -> Result<PathBuf> {
     let folder = ResultsFolder::of_simulated(results, name, plan)?;
+    if let Some(follows) = &plan.follows {
+        follows.write(folder.path())?;
+    }
     let options = Options { tale: true, messages: true, ..Options::default() };
     let mut world = carry_out(plan, &options);
     folder.write("tale.txt", &world.tale.take().unwrap_or_default().join("\n"))?;
@@ -73,7 +81,8 @@ fn keep_as(results: &Path, name: &str, plan: &Plan, outcome: &Outcome) -> Result
         write_lines(&folder.path().join(format!("trace/node-{node}.jsonl")), lines)?;
     }
     let messages = world.post.take().unwrap_or_default().all();
-    folder.write(messages::FILE, &serde_json::to_string(&messages)?)?;
+    messages::write_all(folder.path(), messages::FILE, &messages)
+        .with_context(|| format!("cannot write {} in {}", messages::FILE, folder.path().display()))?;
     let verdict = verdict(plan, outcome, folder.path());
     folder.write(VERDICT, &schema::in_json(&verdict)?)?;
     html::write(folder.path())?;

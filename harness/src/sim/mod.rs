@@ -48,7 +48,7 @@ mod world;
 
 pub use case::{Case, again_of_plan};
 pub use command::{first_finding, found, processors};
-pub use keep::{keep, keep_shrunk};
+pub use keep::{keep, keep_replayed, keep_shrunk};
 pub use seeds::{Outcome, history, repeat, run, run_seeds};
 pub use watch::Finding;
 

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     proxy::{self, Conditions, Connect, Deed, Draw, Rule, Strikes},
+    replay::{Followed, Follower, Passage},
     workload::seen,
 };
 
@@ -55,6 +56,8 @@ pub struct Network {
     pub sent: u64,
     /// Messages that faults have struck, also those that have ended.
     struck: BTreeMap<u64, u64>,
+    /// The real run whose messages these follow, if the plan says so.
+    follower: Option<Follower>,
 }
 
 #[derive(Debug, Default)]
@@ -81,7 +84,25 @@ impl Network {
     /// Links that are open, and not connected. Chance that belongs to faults is drawn from `seed`.
     pub fn new(nodes: u64, weather: Weather, seed: u64) -> Self {
         let links = (0..nodes * nodes).map(|_| Link::default()).collect();
-        Self { nodes, links, weather, seed, stragglers: Vec::new(), sent: 0, struck: BTreeMap::new() }
+        let (stragglers, struck, follower) = Default::default();
+        Self { nodes, links, weather, seed, stragglers, sent: 0, struck, follower }
+    }
+
+    /// From now on messages follow those of a real run, as far as they can be matched.
+    pub fn follow(&mut self, follower: Follower) {
+        self.follower = Some(follower);
+    }
+
+    /// The clients begin; in the run that is followed they began at that time of its own.
+    pub fn clients_begin(&mut self, there: u64, now: u64) {
+        if let Some(follower) = &mut self.follower {
+            follower.clients_begin(there, now);
+        }
+    }
+
+    /// How many messages have followed others.
+    pub fn followed(&self) -> Followed {
+        self.follower.as_ref().map(|follower| follower.followed).unwrap_or_default()
     }
 
     /// The ends of a link.
@@ -130,6 +151,26 @@ impl Network {
         }
         link.sent += 1;
         let letter = Letter { number: self.sent, message };
+        let follower = self.follower.as_mut();
+        match follower.and_then(|follower| follower.passage((from, to), &letter.message, now)) {
+            Some(Passage::Arrives { at, again }) => {
+                let twice = again.map(|again| (again, letter.clone()));
+                link.carry(index, at, Parcel::Message(letter), agenda);
+                if let Some((again, letter)) = twice {
+                    link.carry(index, again, Parcel::Message(letter), agenda);
+                }
+                return;
+            }
+            Some(Passage::Dropped) => {
+                // by the fault that is in effect there, as in that run
+                let fault = link.conditions.frames.iter().find(|fault| fault.deed == Deed::Drop);
+                if let Some(fault) = fault {
+                    *self.struck.entry(fault.fault).or_default() += 1;
+                }
+                return;
+            }
+            None => {}
+        }
         if link.conditions == Conditions::default() {
             return link.carry(index, due, Parcel::Message(letter), agenda);
         }

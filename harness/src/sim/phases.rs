@@ -27,6 +27,8 @@ pub struct Phases {
     /// The script, if there is one, has ended.
     pub script_done: bool,
     faults_end: u64,
+    /// When the clients began, here and in the run that is followed; none: none is.
+    pub clients_began: Option<(u64, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +66,10 @@ impl Phases {
             lease.duration_ms * 1_000_000 * slow / (1_000_000 - lease.drift_ppm).max(1)
         });
         let bound = (plan.cluster.election_timeout() * TIMEOUTS).as_nanos() as u64 + 2 * lease;
-        Self { stage: Stage::Boot, deadline: bound, bound, script_done: plan.steps.is_empty(), faults_end: 0 }
+        let script_done = plan.steps.is_empty();
+        // until they have begun, both runs have one clock
+        let clients_began = plan.follows.as_ref().map(|_| (0, 0));
+        Self { stage: Stage::Boot, deadline: bound, bound, script_done, faults_end: 0, clients_began }
     }
 }
 
@@ -82,6 +87,13 @@ impl World<'_> {
                         late,
                         "not every node served and not every partition had a leader after boot",
                     );
+                }
+                if let Some(follows) = &self.plan.follows {
+                    if self.now < follows.warm_up {
+                        return self.agenda.add(follows.warm_up, Event::Phase);
+                    }
+                    self.phases.clients_began = Some((self.now, follows.warm_up));
+                    self.network.clients_begin(follows.warm_up, self.now);
                 }
                 self.start_workers();
                 let warm_up = if self.plan.operations.is_some() { nanos(phases.warm_up) } else { 0 };

@@ -16,6 +16,7 @@ use super::{Options, Stats, verdict::Judgement, watch::Finding, world::World};
 use crate::{
     panics,
     plan::Plan,
+    replay::Followed,
     report::took_effect,
     statements::Evidence,
     workload::{CheckName, Consistency},
@@ -36,6 +37,8 @@ pub struct Outcome {
     pub diverged: bool,
     /// What it contained.
     pub stats: Stats,
+    /// How many of its messages went by the record of another run.
+    pub followed: Followed,
     /// Faults that took effect, by what workloads call them.
     pub faults: BTreeMap<String, u64>,
     /// What happened, if that was asked for.
@@ -84,6 +87,7 @@ pub fn run(plan: &Plan, options: &Options) -> Outcome {
         failed: None,
         diverged: false,
         stats: world.stats,
+        followed: world.network.followed(),
         faults,
         tale: world.tale.take().unwrap_or_default(),
     }

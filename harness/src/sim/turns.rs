@@ -26,8 +26,15 @@ impl World<'_> {
         let now = self.now;
         let machine = self.machine_mut(node);
         machine.begin();
-        let life = machine.life;
-        self.agenda.add(now + delay, Event::Start { node, life });
+        let (life, boot) = (machine.life, machine.config.boot + 1);
+        let due = self.followed_start(node, boot).filter(|due| *due >= now).unwrap_or(now + delay);
+        self.agenda.add(due, Event::Start { node, life });
+    }
+
+    /// When this life of a node began in the run that is followed, on this run's clock.
+    fn followed_start(&self, node: NodeId, boot: u64) -> Option<u64> {
+        let at = self.plan.follows.as_ref()?.start_of(node, boot)?;
+        Some((at + self.phases.clients_began?.0).saturating_sub(self.phases.clients_began?.1))
     }
 
     /// Its core starts, unless it has died before; one that is paused starts when it goes on.

@@ -3,6 +3,8 @@
 //! One stream of chance, one agenda, no clock but the world's own: the same plan does the same, byte for byte, and the
 //! fingerprint of all events and outputs shows it.
 
+use std::sync::Arc;
+
 use store::{api::NodeId, core::Output, core::trace::TraceEvent};
 
 use super::{
@@ -18,7 +20,7 @@ use super::{
     script::{Script, expects_still_weather},
     watch::{Finding, Watch},
 };
-use crate::{cluster::NodeLeaders, leaders::Leaders, plan::Plan};
+use crate::{cluster::NodeLeaders, leaders::Leaders, plan::Plan, replay::Follower};
 
 /// Findings of one run that are kept.
 const KEPT: usize = 10;
@@ -65,7 +67,7 @@ impl<'a> World<'a> {
     /// The world before its first event.
     pub fn new(plan: &'a Plan, options: &'a Options) -> Self {
         let mut dice = Dice::new(plan.seed ^ 0x51D0_51D0_51D0_51D0);
-        let weather = Weather::draw(&mut dice, expects_still_weather(&plan.steps));
+        let weather = Weather::draw(&mut dice, expects_still_weather(&plan.steps) || plan.follows.is_some());
         let machine = |node| {
             let disk = dice.below(1 << 48);
             Machine::new(plan, node, disk, weather.disk(&mut dice))
@@ -98,6 +100,9 @@ impl<'a> World<'a> {
             out: Vec::new(),
         };
         world.tell(|| format!("the weather is {}", weather.name));
+        if let Some(follows) = &plan.follows {
+            world.network.follow(Follower::new(Arc::clone(&follows.course)));
+        }
         world.switch_network();
         for node in plan.node_ids() {
             world.begin(node);

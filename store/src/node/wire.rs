@@ -165,6 +165,16 @@ pub struct Seen {
     pub ballot: Option<Ballot>,
 }
 
+/// Where a message belongs, as far as the first bytes of its frame tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The session between leader and follower.
+    pub session: Option<u64>,
+    /// Where in the log: the length of the sender's log, the index after which entries follow, or the decided index. Of
+    /// heartbeats the round; of what is forwarded the sender's number for it.
+    pub index: Option<u64>,
+}
+
 /// Bytes of a frame, without its length, from which [`peek`] can tell everything.
 pub const PEEK: usize = 48;
 
@@ -217,6 +227,44 @@ pub fn peek(frame: &[u8]) -> Option<Seen> {
             Some(Seen { kind, partition: Some(partition), ballot: Some(ballot) })
         }
     }
+}
+
+/// The same with the place of the message; what is not within these bytes of that is left out.
+pub fn peek_place(frame: &[u8]) -> Option<(Seen, Place)> {
+    let seen = peek(frame)?;
+    Some((seen, place(frame, seen.kind).unwrap_or_default()))
+}
+
+fn place(frame: &[u8], kind: Kind) -> Option<Place> {
+    let (_, rest) = postcard::take_from_bytes::<u32>(frame).ok()?;
+    let session = |(session, index): (u64, u64)| Place { session: Some(session), index: Some(index) };
+    let alone = |index| Place { session: None, index: Some(index) };
+    match kind {
+        Kind::HeartbeatRequest | Kind::HeartbeatReply => return taken(rest).map(alone),
+        Kind::Forward | Kind::Forwarded => {
+            return taken(rest).map(|(_boot, number): (u64, u64)| alone(number));
+        }
+        _ => {}
+    }
+    let (_, rest) = postcard::take_from_bytes::<(PartitionId, u32, Ballot)>(rest).ok()?;
+    match kind {
+        Kind::Prepare => {
+            taken(rest).map(|(of, _decided, _accepted, length): (_, u64, Ballot, _)| session((of, length)))
+        }
+        Kind::Promise => taken(rest).map(|(of, _accepted, length): (_, Ballot, _)| session((of, length))),
+        Kind::AcceptSync => {
+            taken(rest).map(|(of, _basis, start): (_, (Ballot, u64), _)| session((of, start)))
+        }
+        Kind::Accept | Kind::Decide => {
+            taken(rest).map(|(of, _sequence, index): (_, u64, _)| session((of, index)))
+        }
+        Kind::Accepted | Kind::Trimmed => taken(rest).map(session),
+        _ => None,
+    }
+}
+
+fn taken<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    postcard::take_from_bytes(bytes).ok().map(|(value, _)| value)
 }
 
 #[cfg(test)]
@@ -334,6 +382,56 @@ mod tests {
             assert_eq!(seen(&message), about(kind, u32::MAX), "{message:?}");
         }
         assert_eq!(group_messages().len(), GROUP_MESSAGES.len());
+    }
+
+    #[test]
+    fn the_place_of_a_message_is_told_as_far_as_the_first_bytes_have_it() {
+        let ballot = Ballot { config: 0, number: 9, priority: 1, node: 3 };
+        let (accepted_ballot, session, decided, sequence) = (ballot, 300, 70, 5);
+        let sent_at = LocalTime::default();
+        let suffix = Suffix { start: 71, entries: Vec::new() };
+        let place = |message| {
+            let frame = encode(&Message::Group { partition: 2, message });
+            let (_, Place { session, index }) =
+                peek_place(&frame[..frame.len().min(PEEK)]).expect("a message");
+            (session, index)
+        };
+        let prepare =
+            GroupMessage::Prepare { ballot, session, decided, accepted_ballot, length: 72, sent_at };
+        assert_eq!(place(prepare), (Some(300), Some(72)));
+        let promise = GroupMessage::Promise {
+            ballot,
+            session,
+            accepted_ballot,
+            length: 73,
+            decided,
+            suffix: None,
+            granted: None,
+        };
+        assert_eq!(place(promise), (Some(300), Some(73)));
+        let basis = (ballot, 60);
+        let sync = GroupMessage::AcceptSync { ballot, session, basis, suffix: suffix.clone(), decided };
+        assert_eq!(place(sync), (Some(300), Some(71)));
+        let accept = GroupMessage::Accept { ballot, session, sequence, suffix: suffix.clone(), decided };
+        assert_eq!(place(accept), (Some(300), Some(71)));
+        assert_eq!(place(GroupMessage::Accepted { ballot, session, length: 74 }), (Some(300), Some(74)));
+        assert_eq!(place(GroupMessage::Decide { ballot, session, sequence, decided }), (Some(300), Some(70)));
+        assert_eq!(place(GroupMessage::Trimmed { ballot, session, start: 75 }), (Some(300), Some(75)));
+        assert_eq!(place(GroupMessage::LeaseRelease { ballot }), (None, None));
+        // of the largest ballots and numbers, not all is within the first bytes
+        let accept =
+            GroupMessage::Accept { ballot: BALLOT, session: u64::MAX, sequence: u64::MAX, suffix, decided };
+        assert_eq!(place(accept), (None, None));
+        let forward = encode(&Message::Forwarded {
+            id: ForwardId { boot: 3, number: 1 << 40 },
+            response: Err(StoreError::NotReady { joined: 1, threshold: 2 }),
+        });
+        let (_, told) = peek_place(&forward).expect("a message");
+        assert_eq!(told, Place { session: None, index: Some(1 << 40) });
+        let (_, told) = peek_place(&encode(&Message::HeartbeatRequest { round: 8 })).expect("a message");
+        assert_eq!(told.index, Some(8));
+        let (_, told) = peek_place(&encode(&Message::Join { disk: 8 })).expect("a message");
+        assert_eq!(told, Place::default());
     }
 
     #[test]

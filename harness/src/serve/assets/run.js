@@ -11,7 +11,7 @@ const FILES = [
   [/^plan\.toml$/, "cluster, clients, operations and faults of this run; it can be run again"],
   [/^history\.jsonl$/, "operations, faults and phases, a record a line, in the order of time"],
   [/^links\.json$/, "what the proxy did on each link"],
-  [/^messages\.json$/, "messages between nodes, in simulated time"],
+  [/^messages(-earlier)?\.bin$/, "messages between nodes (harness inspect --messages shows them)"],
   [/^tale\.txt$/, "what happened, in words"],
   [/^logs\//, "what a node logged"],
   [/^trace\//, "protocol events of a node"],

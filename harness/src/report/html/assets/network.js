@@ -182,11 +182,12 @@ function messageArrow(message, scale, y, say) {
   const to = lost ? from + 26 : scale.x(message.arrived / 1000),
     endY = lost ? fromY + (toY - fromY) * 0.55 : toY;
   const tint = lost ? color("bad") : nodeColor(message.from);
-  const end = lost ? "never arrived" : `arrived ${seconds(message.arrived / 1000)}`;
+  const arrival = lost ? null : `arrived ${seconds(message.arrived / 1000)}`,
+    end = [arrival, message.trouble].filter(Boolean).join(", ");
   const words = `node ${message.from} → node ${message.to}: ${message.text}, sent ${seconds(message.sent / 1000)}, ${end}`;
   const group = svg(
     "g",
-    { stroke: tint, "stroke-opacity": 0.75 },
+    { class: "message", stroke: tint, "stroke-opacity": 0.75 },
     svg("line", { class: "frame", x1: from, y1: fromY, x2: to, y2: endY, "stroke-dasharray": lost ? "4 2" : null }),
     lost
       ? svg(
@@ -256,12 +257,20 @@ function missing(around) {
     "p",
     { class: "note" },
     around.messages
-      ? "Messages between nodes are drawn as arrows; those with ✗ never arrived. "
+      ? `Messages between nodes are drawn as arrows; those with ✗ never arrived. ${unseen()}`
       : "Messages between nodes are not recorded in this run: what nodes did is known from their traces alone. ",
     "Of a dashed request only beginning and end at the client are recorded. ",
     "Time is stretched where much happens. ",
+    around.unrecorded ? `Messages that the record lacks: ${around.unrecorded}. ` : "",
     left.length ? `Left out, farther away in time: ${left.join(", ")}.` : "",
   );
+}
+
+// Real links are looked at between the processes, where not all is seen.
+function unseen() {
+  return run.simulated
+    ? ""
+    : "A message that a node had sent and that was still in the kernel when its connection was cut was never seen, and one on a held link begins where it went on. ";
 }
 
 function eventTable(around) {

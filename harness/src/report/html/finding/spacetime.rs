@@ -7,7 +7,8 @@ use checker::trace::{TraceEvent, TraceLine};
 use serde::Serialize;
 
 use crate::{
-    recorded::{Operation, Recorded, messages::Message},
+    messages::{Message, Messages},
+    recorded::{Operation, Recorded},
     report::html::intervals::events,
 };
 
@@ -46,9 +47,24 @@ pub(super) struct SpaceTime {
     /// For each of these, when a node traced that it answered it; none: that is not recorded.
     answered: Vec<Option<i64>>,
     /// None: the run has recorded none.
-    messages: Option<Vec<Message>>,
+    messages: Option<Vec<Arrow>>,
+    /// What the record of the messages lacks, in words; none: nothing.
+    unrecorded: Option<String>,
     /// How many of each were left out, since they are too many.
     left_out: BTreeMap<String, usize>,
+}
+
+/// A message between nodes. Times are nanoseconds of the history.
+#[derive(Debug, Serialize)]
+struct Arrow {
+    sent: u64,
+    /// None: it never did.
+    arrived: Option<u64>,
+    from: u64,
+    to: u64,
+    text: String,
+    /// Why it did not arrive, or what a fault did to it.
+    trouble: Option<String>,
 }
 
 /// Something that a node traced.
@@ -128,20 +144,19 @@ impl SpaceTime {
         operations.truncate(OPERATIONS);
         operations.sort_unstable();
         let answered = operations.iter().map(|&index| answered(run, &run.operations[index])).collect();
-        let messages = run.messages.as_ref().map(|all| {
-            let then =
-                |message: &&Message| centre.covers(message.sent, message.arrived.unwrap_or(message.sent));
-            let other =
-                |message: &Message| message.partition.is_none() || message.partition != centre.partition;
-            let (others, mut near): (Vec<Message>, Vec<Message>) =
-                all.iter().filter(then).cloned().partition(other);
-            few("messages of other partitions or of whole nodes", others.len(), 0);
-            near.sort_by_key(|message| message.sent.abs_diff(centre.at));
-            few("messages", near.len(), MESSAGES);
-            near.truncate(MESSAGES);
-            near.sort_by_key(|message| message.sent);
-            near
-        });
+        let messages = run.messages.as_ref();
+        let mut unrecorded = messages.and_then(Messages::missing);
+        let mut arrows = None;
+        if let Some(messages) = messages {
+            match near(messages, centre) {
+                Ok((near, others)) => {
+                    few("messages of other partitions or of whole nodes", others, 0);
+                    few("messages", near.len(), MESSAGES);
+                    arrows = Some(drawn(near, centre));
+                }
+                Err(error) => unrecorded = Some(format!("those that cannot be read: {error:#}")),
+            }
+        }
         let (from, to) = (centre.from / 1000, centre.to / 1000);
         Self {
             from,
@@ -151,10 +166,47 @@ impl SpaceTime {
             events: kept,
             operations,
             answered,
-            messages,
+            messages: arrows,
+            unrecorded,
             left_out,
         }
     }
+}
+
+/// The messages of the time and the partition, and how many others there were then.
+fn near(messages: &Messages, centre: &Centre) -> anyhow::Result<(Vec<Message>, usize)> {
+    let (mut near, mut others) = (Vec::new(), 0);
+    messages.between(centre.from, centre.to, |message| {
+        let of = message.partition();
+        if message.told.is_none() || (of.is_some() && of == centre.partition) {
+            near.push(message);
+        } else {
+            others += 1;
+        }
+    })?;
+    Ok((near, others))
+}
+
+/// The arrows of those that are nearest in time; half of them may be of messages that did not arrive as ever.
+fn drawn(mut near: Vec<Message>, centre: &Centre) -> Vec<Arrow> {
+    near.sort_by_key(|message| message.sent.abs_diff(centre.at));
+    let mut trouble = 0;
+    let (first, rest): (Vec<Message>, Vec<Message>) = near.into_iter().partition(|message| {
+        let troubled = message.trouble().is_some();
+        trouble += usize::from(troubled);
+        troubled && trouble <= MESSAGES / 2
+    });
+    let mut chosen: Vec<Message> = first.into_iter().chain(rest).take(MESSAGES).collect();
+    chosen.sort_by_key(|message| message.sent);
+    let arrow = |message: &Message| Arrow {
+        sent: message.sent,
+        arrived: message.arrived(),
+        from: message.from,
+        to: message.to,
+        text: message.text(),
+        trouble: message.trouble(),
+    };
+    chosen.iter().map(arrow).collect()
 }
 
 /// The events of the time and the partition, by kind; fast reads of the key alone.
