@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::Read,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
 };
 
@@ -20,7 +20,6 @@ use checker::{
 use harness::proxy::{Endpoint, LinkCounters};
 use place::Place;
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
 const WORKLOAD: &str = r#"
 [cluster]
