@@ -21,14 +21,14 @@ pub(super) fn check(plan: &Plan) -> Result<(), String> {
     let checking = Checking { plan, scope };
     checking.whole()?;
     for node in &plan.late {
-        checking.there("`late`", checking.scope.node(*node, 0..0))?;
+        there("`late`", checking.scope.node(*node, 0..0))?;
     }
     for clock in &plan.clocks {
-        checking.there("`clocks`", checking.scope.node(clock.node, 0..0))?;
+        there("`clocks`", checking.scope.node(clock.node, 0..0))?;
     }
     for link in &plan.network.links {
         for node in [link.from, link.to] {
-            checking.there("`network`", checking.scope.node(node, 0..0))?;
+            there("`network`", checking.scope.node(node, 0..0))?;
         }
     }
     plan.clients.iter().try_for_each(|client| checking.client(client))?;
@@ -44,10 +44,6 @@ struct Checking<'a> {
 }
 
 impl Checking<'_> {
-    fn there(&self, place: &str, found: Result<(), Fault>) -> Result<(), String> {
-        found.map_err(|fault| format!("{place}: {}", fault.in_words()))
-    }
-
     /// What holds for the plan as a whole.
     fn whole(&self) -> Result<(), String> {
         let plan = self.plan;
@@ -90,7 +86,7 @@ impl Checking<'_> {
         let place = format!("client {}", client.client);
         let system = &self.plan.system;
         match client.entry {
-            PlannedEntry::Node(node) => self.there(&place, self.scope.node(node, 0..0))?,
+            PlannedEntry::Node(node) => there(&place, self.scope.node(node, 0..0))?,
             PlannedEntry::Leader if !system.is_store() => {
                 return refused(&place, system.has_no("entry = \"leader\""));
             }
@@ -98,7 +94,7 @@ impl Checking<'_> {
         }
         for asked in client.asks.iter().flatten() {
             if let Some(node) = asked.node {
-                self.there(&place, self.scope.node(node, 0..0))?;
+                there(&place, self.scope.node(node, 0..0))?;
             }
             if matches!(asked.ask, generator::Ask::Delete(_)) {
                 refused_if(&place, system.lacks_ask(&Ask::Delete))?;
@@ -115,9 +111,9 @@ impl Checking<'_> {
     }
 
     fn spec(&self, place: &str, spec: &FaultSpec) -> Result<(), String> {
-        self.there(place, self.scope.target(&spec.target, 0..0))?;
+        there(place, self.scope.target(&spec.target, 0..0))?;
         if let FaultAction::Links { shape: Shape::Between { peer: Some(peer), .. }, .. } = &spec.action {
-            self.there(place, self.scope.target(peer, 0..0))?;
+            there(place, self.scope.target(peer, 0..0))?;
         }
         match self.plan.system.lacks(spec) {
             Some(why) => Err(format!("{place}: this cannot be done to {}: {why}", self.plan.system.name())),
@@ -131,10 +127,10 @@ impl Checking<'_> {
         match &step.action {
             Action::Operation(operation) => {
                 if let Via::Target(target) = &operation.via {
-                    self.there(place, self.scope.target(target, 0..0))?;
+                    there(place, self.scope.target(target, 0..0))?;
                 }
                 for target in operation.expect.leader.iter().chain(&operation.expect.not_leader) {
-                    self.there(place, self.scope.target(target, 0..0))?;
+                    there(place, self.scope.target(target, 0..0))?;
                 }
                 if let Who::Only(clients) = &operation.client
                     && let Some(client) = clients.iter().find(|client| !self.has_client(**client))
@@ -147,7 +143,7 @@ impl Checking<'_> {
             Action::Fault(spec) => self.spec(place, spec),
             Action::Wait(wait) => {
                 if let Wait::Leader(partition) | Wait::LeaderChange(partition) = wait {
-                    self.there(place, self.scope.partition(*partition, 0..0))?;
+                    there(place, self.scope.partition(*partition, 0..0))?;
                 }
                 refused_if(place, system.lacks_wait(wait))
             }
@@ -158,6 +154,10 @@ impl Checking<'_> {
     fn has_client(&self, client: u64) -> bool {
         (1..=self.plan.script_clients).contains(&client)
     }
+}
+
+fn there(place: &str, found: Result<(), Fault>) -> Result<(), String> {
+    found.map_err(|fault| format!("{place}: {}", fault.in_words()))
 }
 
 fn refused_if(place: &str, lack: Option<Lack>) -> Result<(), String> {

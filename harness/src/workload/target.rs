@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -158,7 +159,21 @@ struct Tables {
 }
 
 /// The keys of a table; what they are is skipped.
-type Names = BTreeMap<Spanned<String>, IgnoredAny>;
+#[derive(Default, Deserialize)]
+#[serde(transparent)]
+#[expect(clippy::zero_sized_map_values, reason = "the values are there, and are skipped")]
+struct Names(BTreeMap<Spanned<String>, IgnoredAny>);
+
+impl Names {
+    fn keys(&self) -> impl Iterator<Item = &Spanned<String>> {
+        self.0.keys()
+    }
+
+    /// Where a key stands.
+    fn place(&self, key: &str) -> Option<Range<usize>> {
+        self.keys().find(|name| name.get_ref() == key).map(Spanned::span)
+    }
+}
 
 /// Refuses what a file says that has no meaning for its target.
 pub(super) fn check_file(system: &System, source: &str, file: &file::File) -> Result<(), Fault> {
@@ -166,7 +181,6 @@ pub(super) fn check_file(system: &System, source: &str, file: &file::File) -> Re
         return Ok(());
     }
     let refuse = |place, lack: Lack| Err(Fault::new(place, lack.what, "here").help(lack.help));
-    let named = |table: &Names, key: &str| table.keys().find(|name| name.get_ref() == key).map(Spanned::span);
     let tables: Tables = toml::from_str(source)?;
     for key in tables.cluster.keys() {
         if !["nodes", "key_type"].contains(&key.get_ref().as_str()) {
@@ -186,16 +200,16 @@ pub(super) fn check_file(system: &System, source: &str, file: &file::File) -> Re
         return refuse(file.clients.entry.span(), system.has_no("entry = \"leader\""));
     }
     if let Some((key, lack)) = system.lacks_of_clients(*file.clients.share.get_ref(), file.clients.sessions) {
-        return refuse(named(&tables.clients, key).unwrap_or_default(), lack);
+        return refuse(tables.clients.place(key).unwrap_or_default(), lack);
     }
-    if let Some(place) = named(&tables.checks, "lease_safety") {
+    if let Some(place) = tables.checks.place("lease_safety") {
         return refuse(place, system.has_no("lease_safety"));
     }
     if let Some(lack) = system.lacks_consistency(file.checks.consistency) {
-        return refuse(named(&tables.checks, "consistency").unwrap_or_default(), lack);
+        return refuse(tables.checks.place("consistency").unwrap_or_default(), lack);
     }
     if let Some(lack) = file.expect.by.and_then(|by| system.lacks_check(by)) {
-        return refuse(named(&tables.expect, "by").unwrap_or_default(), lack);
+        return refuse(tables.expect.place("by").unwrap_or_default(), lack);
     }
     for statement in &file.expect.that {
         let says = &statement.get_ref().says;
@@ -206,14 +220,14 @@ pub(super) fn check_file(system: &System, source: &str, file: &file::File) -> Re
     if let Some(require) = &file.require
         && let Some((key, lack)) = system.lacks_requirement(require.get_ref())
     {
-        return refuse(named(&tables.require, key).unwrap_or(require.span()), lack);
+        return refuse(tables.require.place(key).unwrap_or(require.span()), lack);
     }
     if let Some(operations) = file.operations.as_ref().map(Spanned::get_ref) {
         if let Some(lack) = system.lacks_of_mix(operations.mix.get_ref()) {
             return refuse(operations.mix.span(), lack);
         }
         if let Some(lack) = system.lacks_value_size(operations.value_size) {
-            return refuse(named(&tables.operations, "value_size").unwrap_or_default(), lack);
+            return refuse(tables.operations.place("value_size").unwrap_or_default(), lack);
         }
     }
     Ok(())

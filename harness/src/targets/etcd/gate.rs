@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{connect, lock};
-use crate::{panics, targets::accepted};
+use crate::targets::accepted;
 
 /// An open gate; it is closed when this is dropped.
 #[derive(Debug)]
@@ -63,10 +63,7 @@ async fn accept_all(
     loop {
         let (stream, from) = tokio::select! {
             accepted = accepted(&listener) => accepted,
-            Some(ended) = connections.join_next() => {
-                panics::pass_on(ended);
-                continue;
-            }
+            Some(_) = connections.join_next() => continue,
         };
         match processes.owner(from, own) {
             Ok(Dialer::Node(node)) => {
