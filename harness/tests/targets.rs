@@ -53,7 +53,7 @@ target = "all"
 chance = 0.3
 for = "700ms"
 [require]
-operations = 60
+operations = 20
 "#;
 
 const ETCD: &str = r#"
@@ -85,7 +85,7 @@ action = "kill"
 target = "node 2"
 for = "1s"
 [require]
-operations = 100
+operations = 30
 final_reads = true
 "#;
 
@@ -403,7 +403,7 @@ action = "kill"
 target = "node 1"
 for = "500ms"
 [require]
-operations = 100
+operations = 30
 "#;
 
 #[test]
