@@ -59,10 +59,9 @@ pub fn run(case: &Case, seed: u64, out: &Path, record: &mut Record) -> Result<()
     run_with(seed, record, || {
         progress::tell(|| format!("{} seed {seed} on real processes", case.name()));
         let mut ended = once(&plan, &again, &out.join(&case.group))?;
-        if let Ended::Checked(report) = &mut ended
-            && let Ok(below) = report.folder.strip_prefix(fs::canonicalize(out)?)
-        {
-            report.folder = below.to_owned();
+        if let Ended::Checked(report) = &mut ended {
+            let below = report.folder.strip_prefix(fs::canonicalize(out)?).map(Path::to_path_buf);
+            report.folder = below.unwrap_or_else(|_| std::mem::take(&mut report.folder));
         }
         Ok(ended)
     })
