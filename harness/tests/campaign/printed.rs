@@ -100,10 +100,10 @@ fn a_plan_is_shrunk_in_words_quietly_and_as_json() {
         (Some(0), &vec!["again   harness sim --plans results/frozen/shrunk-0/plan.toml --tale".to_owned()])
     );
     let (code, json, _) = shrink(&["--json"]);
-    let shrunk: Value = serde_json::from_str(&json[0]).expect("JSON");
-    assert_eq!((code, json.len(), &shrunk["seed"]), (Some(0), 1, &0.into()));
-    assert!(shrunk["after"]["faults"].as_u64() <= shrunk["before"]["faults"].as_u64(), "{shrunk}");
-    assert!(place.path(shrunk["folder"].as_str().expect("a path")).join("plan.toml").exists(), "{shrunk}");
+    let small: Value = serde_json::from_str(&json[0]).expect("JSON");
+    assert_eq!((code, json.len(), &small["seed"]), (Some(0), 1, &0.into()));
+    assert!(small["after"]["faults"].as_u64() <= small["before"]["faults"].as_u64(), "{small}");
+    assert!(place.path(small["folder"].as_str().expect("a path")).join("plan.toml").exists(), "{small}");
     let nothing = says(&place, &["shrink", "workloads/clean.toml", "--seeds", "0..1", "--json"]);
     assert_eq!((nothing.0, nothing.1), (Some(3), vec![]), "{}", nothing.2);
 }
