@@ -34,7 +34,7 @@ pub struct Failure {
 pub fn failures(records: &[Record]) -> Vec<Failure> {
     let mut all: BTreeMap<_, Failure> = BTreeMap::new();
     for record in records {
-        for class in record.classes.iter().filter(|class| !class.expected) {
+        for class in record.classes.iter().filter(|class| record.is_alarm(class)) {
             let key = (record.mode, class.kind.clone(), class.shape.clone());
             let failure = of(record, class);
             all.entry(key).and_modify(|all| all.and(failure.clone())).or_insert(failure);

@@ -54,7 +54,7 @@ impl Reports {
 
     /// Prints a row, with what is to be said of it.
     pub fn row(&self, record: &Record, remark: &str) {
-        if !self.json && !(self.quiet && judge(record).0 == Verdict::Expected) {
+        if !(self.json || self.quiet && judge(record).0 == Verdict::Expected) {
             say!("{}{remark}", table::line(record));
         }
     }

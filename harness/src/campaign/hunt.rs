@@ -75,8 +75,9 @@ pub fn hunt_with(
     });
     record.reached += totals.mutant_reached;
     coverage::count(&totals, &outcomes, &mut record.coverage);
+    let found = outcomes.iter().any(|outcome| sim::found(&case.plan, outcome).is_some());
     for outcome in &outcomes {
-        take(case, outcome, means, record);
+        take(case, outcome, found, means, record);
     }
 }
 
@@ -102,8 +103,8 @@ fn until_found(
     outcomes
 }
 
-/// Writes down what came of a seed.
-fn take(case: &Case, outcome: &Outcome, means: &Means, record: &mut Record) {
+/// Writes down what came of a seed; `found`: some seed shows what is expected.
+fn take(case: &Case, outcome: &Outcome, found: bool, means: &Means, record: &mut Record) {
     let note = |words: &str| Note { seed: outcome.seed, words: words.to_owned() };
     if let Some(why) = outcome.undecided.first() {
         record.undecided(note(why));
@@ -113,7 +114,7 @@ fn take(case: &Case, outcome: &Outcome, means: &Means, record: &mut Record) {
     }
     let expected = sim::found(&case.plan, outcome);
     // beside the expected violation stands whatever else the planted bug has brought about
-    let findings = expected.map_or_else(|| one_of_each_kind(&outcome.findings), |finding| vec![finding]);
+    let findings = expected.map_or_else(|| one_of_each_check(&outcome.findings), |finding| vec![finding]);
     if findings.is_empty() {
         return;
     }
@@ -132,7 +133,7 @@ fn take(case: &Case, outcome: &Outcome, means: &Means, record: &mut Record) {
     if record.mode == Mode::Simulation
         && let Some(place) = least_known(&classes, record)
     {
-        closely(case, &mut classes, place, findings[place], means, record);
+        closely(case, &mut classes, place, (findings[place], found), means, record);
     }
     record.failing += 1;
     for class in classes {
@@ -140,11 +141,11 @@ fn take(case: &Case, outcome: &Outcome, means: &Means, record: &mut Record) {
     }
 }
 
-/// The first finding of each kind.
-fn one_of_each_kind(findings: &[Finding]) -> Vec<&Finding> {
+/// The first finding of each check: what else that has found mostly follows from it, and stands in the run that is kept.
+fn one_of_each_check(findings: &[Finding]) -> Vec<&Finding> {
     let mut each: Vec<&Finding> = Vec::new();
     for finding in findings {
-        if each.iter().all(|other| Kind::of(other) != Kind::of(finding)) {
+        if each.iter().all(|other| other.by != finding.by) {
             each.push(finding);
         }
     }
@@ -169,13 +170,13 @@ fn is_of_the_store(mutant: Option<Mutant>, reached: u64) -> bool {
     counted && reached == 0
 }
 
-/// Shrinks one of the kinds that a seed shows, and keeps the run unless it is expected. Whatever the time, what the same plan
-/// shows without the planted bug is one of the store.
+/// Shrinks one of the kinds that a seed shows, and keeps the run unless it is expected, or is put down to a planted bug that is
+/// found as expected under another seed. Whatever the time, what the same plan shows without the planted bug is one of the store.
 fn closely(
     case: &Case,
     classes: &mut [Class],
     place: usize,
-    finding: &Finding,
+    (finding, found): (&Finding, bool),
     means: &Means,
     record: &mut Record,
 ) {
@@ -187,7 +188,7 @@ fn closely(
     let kind = Kind::of(finding);
     let small = if shrinks && !means.shrink.is_zero() {
         Some(shrink::shrink(&plan, &kind, Ground::Simulation(means.jobs), means.shrink))
-    } else if class.expected && shrink::shows_without_the_bug(&plan, &kind) {
+    } else if !class.of_the_store && shrink::shows_without_the_bug(&plan, &kind) {
         Some(Err(NotShrunk::WithoutTheBug))
     } else {
         None
@@ -216,18 +217,19 @@ fn closely(
         None => {}
     }
     let small = small.and_then(Result::ok).map(|small| small.plan);
-    if let Err(error) = keep(case, classes, place, &plan, small.as_ref(), means) {
+    let failing = (!class.expected && (class.of_the_store || !found)).then_some(&plan);
+    if let Err(error) = keep(case, seed, classes, place, (failing, small.as_ref()), means) {
         record.failed(Note { seed, words: format!("{error:#}") });
     }
 }
 
-/// Keeps the run of a plan that shows all of these, unless they are expected, and that of the small plan that shows one of them.
+/// Keeps the run of a plan that shows all of these, and that of the small plan that shows one of them, if there are any.
 fn keep(
     case: &Case,
+    seed: u64,
     classes: &mut [Class],
     place: usize,
-    plan: &Plan,
-    small: Option<&Plan>,
+    (failing, small): (Option<&Plan>, Option<&Plan>),
     means: &Means,
 ) -> Result<()> {
     let out = means.out.join(&case.group);
@@ -237,12 +239,12 @@ fn keep(
             class.kept.push(folder.strip_prefix(&means.out).unwrap_or(folder).to_owned());
         }
     };
-    if !classes[place].expected {
+    if let Some(plan) = failing {
         let folder = sim::keep(&out, plan, &sim::run(plan, &Options::default()))?;
         put(classes, &folder);
     }
     if let Some(small) = small {
-        let folder = sim::keep_shrunk(&out, small, plan.seed)?;
+        let folder = sim::keep_shrunk(&out, small, seed)?;
         put(&mut classes[place..=place], &folder);
     }
     Ok(())
@@ -251,7 +253,10 @@ fn keep(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::CheckName;
+    use crate::{
+        campaign::{junit, markdown, record::Ended, table},
+        workload::CheckName,
+    };
 
     const CLEAN: &str = "[cluster]\nnodes = 3\npartitions = [{}]\nlease = 'off'\n\
         [clients]\ncount = 1\n[operations]\nmix = { get = 1 }\nkeys = { count = 1 }\nrate = 10\n\
@@ -262,17 +267,18 @@ mod tests {
         name: &str,
         text: &str,
         seeds: Range<u64>,
-        findings: &[Finding],
+        findings: impl Fn(u64) -> Vec<Finding> + Sync,
         reached: u64,
+        shrink: Duration,
     ) -> (Record, tempfile::TempDir) {
         let out = tempfile::tempdir().expect("a folder");
         let workload = crate::workload::parse(Path::new(name), text).unwrap_or_else(|told| panic!("{told}"));
         let case = Case::built_in("w", workload, seeds.clone()).expect("it can be simulated");
-        let means = Means { end: None, shrink: Duration::ZERO, jobs: 1, out: out.path().to_owned() };
+        let means = Means { end: None, shrink, jobs: 1, out: out.path().to_owned() };
         let negative = case.plan.expect.verdict == crate::workload::ExpectedVerdict::Violation;
         let mut record = Record { workload: case.name(), ..Record::new(Mode::Simulation, negative) };
         let stats = Stats { mutant_reached: reached, ..Stats::default() };
-        let one = |seed| Outcome { seed, findings: findings.to_vec(), stats, ..Outcome::default() };
+        let one = |seed| Outcome { seed, findings: findings(seed), stats, ..Outcome::default() };
         hunt_with(&case, &seeds, &means, &mut record, &one);
         (record, out)
     }
@@ -285,11 +291,11 @@ mod tests {
     fn all_that_a_seed_shows_is_told_and_kept_and_the_seed_counts_once() {
         let findings = [
             finding(CheckName::LeaseSafety, "L5: one"),
-            finding(CheckName::LeaseSafety, "L5: the same again"),
+            finding(CheckName::LeaseSafety, "L6: of the same check"),
             finding(CheckName::Linearizable, "a stale read"),
             finding(CheckName::Progress, "nothing was answered"),
         ];
-        let (record, out) = hunted("w.toml", CLEAN, 0..5, &findings, 0);
+        let (record, out) = hunted("w.toml", CLEAN, 0..5, |_| findings.to_vec(), 0, Duration::ZERO);
         let kinds: Vec<_> = record.classes.iter().map(|class| (class.kind.as_str(), class.count)).collect();
         assert_eq!(kinds, [("lease-safety L5", 5), ("linearizable", 5), ("progress", 5)]);
         assert_eq!((record.failing, record.seeds()), (5, 5));
@@ -304,6 +310,49 @@ mod tests {
     }
 
     #[test]
+    fn what_else_a_planted_bug_shows_is_no_failure_where_it_is_found_as_expected() {
+        let text = format!(
+            "mutant = 'election-needs-all'\n{CLEAN}[expect]\nverdict = 'violation'\nby = 'linearizable'\n"
+        );
+        let (other, expected) = (CheckName::LeaseSafety, CheckName::Linearizable);
+        let shown = |seed| vec![finding(if seed == 0 { other } else { expected }, "so")];
+        let (record, out) = hunted("negative/w.toml", &text, 0..2, shown, 1, Duration::ZERO);
+        assert_eq!(record.classes.len(), 2, "{:?}", record.classes);
+        let lines = table::unexpected(std::slice::from_ref(&record));
+        assert_eq!((lines, std::fs::read_dir(out.path()).expect("there").count()), (vec![], 0));
+        // where it never is, it is an alarm
+        let shown = |_| vec![finding(other, "so")];
+        let (record, out) = hunted("negative/w.toml", &text, 0..2, shown, 1, Duration::ZERO);
+        assert_eq!(table::unexpected(std::slice::from_ref(&record)).len(), 1);
+        assert_eq!(record.classes[0].kept.len(), 2, "{:?}", record.classes);
+        assert!(out.path().join(&record.classes[0].kept[0]).join(PLAN).exists());
+    }
+
+    #[test]
+    fn what_cannot_be_shrunk_is_told_everywhere() {
+        // a second run of the plan does not show it: nothing can be left out
+        let found = [finding(CheckName::Linearizable, "a stale read")];
+        let (record, out) = hunted("w.toml", CLEAN, 3..4, |_| found.to_vec(), 0, Duration::from_secs(5));
+        assert!(record.failed.is_some() && record.classes[0].shape.is_none(), "{record:?}");
+        assert!(out.path().join(&record.classes[0].kept[0]).join(PLAN).exists());
+        let line = table::line(&record);
+        assert!(line.contains("linearizable") && line.ends_with('!'), "{line}");
+        let records = [record];
+        let told = table::unexpected(&records).join("\n");
+        assert!(told.starts_with("linearizable (not shrunk): 1 seeds (w 3): a stale read"), "{told}");
+        assert!(told.contains("again: harness sim --plans "), "{told}");
+        let whole = table::Whole::of(&records, Ended::AllIsDone);
+        assert_eq!(whole.exit_code, 1);
+        let summary = markdown::summary(&records, &whole, &[]);
+        assert!(summary.contains("| linearizable | not shrunk | 1 | w 3 | a stale read |"), "{summary}");
+        assert!(summary.contains("| w | simulation | **not as expected**: a stale read | 1 |"), "{summary}");
+        let path = out.path().join("junit.xml");
+        junit::write(&path, &records).expect("written");
+        let text = std::fs::read_to_string(path).expect("it is there");
+        assert!(text.contains("failures=\"1\"") && text.contains("again: harness sim --plans "), "{text}");
+    }
+
+    #[test]
     fn what_fails_without_the_planted_bug_too_is_of_the_store_even_if_there_is_no_time_to_shrink() {
         // a statement that is false of any cluster, whether its bug does anything or not
         let text = format!(
@@ -311,12 +360,13 @@ mod tests {
              [[expect.that]]\nsays = 'leader-changes'\nat_least = 99\n"
         );
         let found = [finding(CheckName::Statements, "so")];
-        let (record, out) = hunted("negative/w.toml", &text, 0..1, &found, 1);
+        let (record, out) = hunted("negative/w.toml", &text, 0..1, |_| found.to_vec(), 1, Duration::ZERO);
         let [class] = &record.classes[..] else { panic!("{record:?}") };
         assert!(class.of_the_store && !class.expected, "{class:?}");
         assert_eq!(crate::campaign::judge::judge(&record).0, crate::campaign::Verdict::Unexpected);
         assert!(out.path().join(&class.kept[0]).join(PLAN).exists(), "it is kept");
-        let (record, _out) = hunted("negative/w.toml", &text.replace("99", "0"), 0..1, &found, 1);
+        let (record, _out) =
+            hunted("negative/w.toml", &text.replace("99", "0"), 0..1, |_| found.to_vec(), 1, Duration::ZERO);
         assert!(record.classes[0].expected, "nothing is wrong without it: {:?}", record.classes);
     }
 

@@ -292,6 +292,13 @@ impl Record {
             .min_by_key(|class| (!class.of_the_store, !class.expected, class.seeds.first().copied()))
     }
 
+    /// Whether a class is something that nobody expects. What else a planted bug brings about is put down to it, where some seed
+    /// shows what is expected of it.
+    pub fn is_alarm(&self, class: &Class) -> bool {
+        let excused = self.negative && self.classes.iter().any(|class| class.expected);
+        !class.expected && (class.of_the_store || !excused)
+    }
+
     /// Why the lowest undecided seed is undecided.
     pub fn undecided(&mut self, note: Note) {
         self.undecided += 1;

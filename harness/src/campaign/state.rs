@@ -9,8 +9,8 @@
 //! `known/*.toml` are run first in each campaign, those of failures that are fixed, too: whatever comes back is told as such.
 //! Simulation is deterministic: a plan that failed, and passes with the same program, shows that the harness is not.
 //!
-//! What a campaign has brought is kept with the state until the next one: one that is killed before it has told it tells it when it
-//! goes on.
+//! What a campaign has brought is kept with the state until the next one: one that is killed before it has told it tells it when
+//! it goes on.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,6 +41,9 @@ pub const PLANS: &str = "known";
 
 /// Blocks of a workload that is new, beside one of any other.
 pub const NEW: u64 = 3;
+
+/// A failure of which no plan is kept is forgotten if it is not seen for so many nights.
+const FORGOTTEN: u64 = 7;
 
 /// What earlier campaigns have left.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,6 +180,10 @@ impl State {
         }
         let still = self.failures.values().filter(|known| known.fixed.is_none() && known.last < self.nights);
         news.lines.extend(still.map(|known| format!("not seen this time: {}", known.in_words())));
+        let night = self.nights;
+        for (_, known) in self.failures.extract_if(.., |_, known| known.is_forgotten(night)) {
+            news.lines.push(format!("not seen for {FORGOTTEN} nights, and forgotten: {}", known.in_words()));
+        }
         self.workloads(campaign);
         let real = campaign.records.iter().filter(|record| record.mode == Mode::Real);
         self.real.extend(real.map(|record| (record.workload.clone(), self.nights)));
@@ -262,6 +269,11 @@ fn fails(kept: &str, failure: &Failure, campaign: &Campaign) -> bool {
 }
 
 impl Known {
+    /// Without a plan nobody can tell whether it is fixed.
+    fn is_forgotten(&self, night: u64) -> bool {
+        self.program.is_empty() && night - self.last >= FORGOTTEN
+    }
+
     fn in_words(&self) -> String {
         let Self { mode, kind, shape, words, first, count, .. } = self;
         let what = what(*mode, kind, shape.as_deref());
@@ -442,6 +454,25 @@ mod tests {
         let plan = plans.next().expect("a plan").expect("readable").path();
         let name = format!("known/{}", plan.file_stem().expect("a name").to_string_lossy());
         (plan, name)
+    }
+
+    #[test]
+    fn a_failure_without_a_plan_is_forgotten_in_the_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut state = State::load(folder.path()).expect("there is none");
+        let mut unshrunk = record("w", true);
+        (unshrunk.classes[0].shape, unshrunk.classes[0].plan) = (None, None);
+        state.take(&campaign(0, "one", vec![unshrunk, record("v", true)]), folder.path()).expect("taken in");
+        let mut night = |seed| {
+            let news = state.take(&campaign(seed, "one", vec![]), folder.path()).expect("taken in");
+            told(&news)
+        };
+        for seed in 1..FORGOTTEN {
+            assert_eq!(night(seed), ["not seen this time", "not seen this time"]);
+        }
+        let forgotten = format!("not seen for {FORGOTTEN} nights");
+        assert_eq!(night(FORGOTTEN), ["not seen this time", "not seen this time", &forgotten]);
+        assert_eq!(night(FORGOTTEN + 1), ["not seen this time"], "its plan is run in every night");
     }
 
     #[test]

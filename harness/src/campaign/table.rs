@@ -52,7 +52,7 @@ pub fn unexpected(records: &[Record]) -> Vec<String> {
         let (verdict, words) = judge(record);
         // what was found is told with its like
         let told = verdict == Verdict::Expected
-            || verdict == Verdict::Unexpected && record.classes.iter().any(|class| !class.expected);
+            || verdict == Verdict::Unexpected && record.classes.iter().any(|class| record.is_alarm(class));
         (!told).then(|| format!("{} is {}: {words}", record.workload, verdict.words()))
     });
     failures.chain(others).collect()

@@ -1,5 +1,5 @@
-//! The answer about all runs. One at a time makes it, however many ask: who asks meanwhile is given the last one, and who is the first
-//! to ask waits without keeping a thread from those who ask for anything else.
+//! The answer about all runs. One at a time makes it, however many ask: who asks meanwhile is given the last one, and where there
+//! is none yet waits without keeping a thread from those who ask for anything else.
 
 use std::{
     io,
@@ -19,8 +19,8 @@ use crate::{
     runs::{Summaries, Summary, within::Within},
 };
 
-/// For at least so long an answer is given again, and for ten times as long as it took to make: whoever watches takes no more than a
-/// tenth of a processor from what is watched.
+/// For at least so long an answer is given again, and for ten times as long as it took to make: whoever watches takes no more than
+/// a tenth of a processor from what is watched.
 const FRESH_NS: u64 = 500_000_000;
 const FRESH_TIMES: u64 = 10;
 

@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::{
     Case, Finding, Options, Outcome, Stats, keep,
-    row::{Row, Seed},
+    row::{Remark, Row},
     seeds::{repeat, run, run_seeds},
 };
 use crate::{
@@ -120,9 +120,9 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Row {
     let options = Options { tale: arguments.tale, ..Options::default() };
     let jobs = arguments.jobs.unwrap_or_else(processors);
     let began = boottime_ns();
-    let (begun, failing) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (runs, failing) = (AtomicU64::new(0), AtomicU64::new(0));
     let one = |seed: u64| {
-        let (number, all) = (begun.fetch_add(1, Ordering::Relaxed) + 1, case.seeds.end - case.seeds.start);
+        let (number, all) = (runs.fetch_add(1, Ordering::Relaxed) + 1, case.seeds.end - case.seeds.start);
         let failing_so_far = failing.load(Ordering::Relaxed);
         progress::tell(|| format!("{}: run {number} of {all}, {failing_so_far} fail", case.plan.workload));
         let plan = case.plan(seed);
@@ -137,7 +137,7 @@ fn simulate(case: &Case, arguments: &SimArguments) -> Row {
     let enough = |outcome: &Outcome| found(&case.plan, outcome).is_some();
     let outcomes = run_seeds(case.seeds.clone(), jobs, one, enough);
     let mut row = judge(&case.plan, &outcomes, (boottime_ns() - began) as f64 / 1e9);
-    row.seeds = outcomes.iter().filter_map(|outcome| Seed::of(case, outcome)).collect();
+    row.seeds = outcomes.iter().filter_map(|outcome| Remark::of(case, outcome)).collect();
     if row.exit_code != 0 {
         keep_first(case, &outcomes, &mut row, &arguments.out);
     }

@@ -23,12 +23,12 @@ pub(super) struct Row {
     pub(super) totals: Stats,
     pub(super) runs: u64,
     /// Those of which there is anything to say.
-    pub(super) seeds: Vec<Seed>,
+    pub(super) seeds: Vec<Remark>,
 }
 
-/// A seed of which there is something to say.
+/// What there is to say of a seed.
 #[derive(Serialize)]
-pub(super) struct Seed {
+pub(super) struct Remark {
     seed: u64,
     findings: Vec<Found>,
     /// Two runs of it differ.
@@ -47,7 +47,7 @@ struct Found {
     words: String,
 }
 
-impl Seed {
+impl Remark {
     /// What there is to say of a seed, if anything.
     pub(super) fn of(case: &Case, outcome: &Outcome) -> Option<Self> {
         let Outcome { seed, findings, diverged, undecided, failed, .. } = outcome;
