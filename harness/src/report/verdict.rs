@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{FaultFigures, Figures, lacking::lacking, schema::VERSION};
 use crate::{
-    cluster::Death,
+    cluster::{Cause, Death},
     plan::Plan,
     workload::{CheckName, Expect, ExpectedVerdict, Require},
 };
@@ -160,9 +160,9 @@ pub fn judge(
         deaths.is_empty() || is_safety && check.status == Status::Violation
     };
     let checks: Vec<&Check> = checks.iter().filter(counts).collect();
-    if let Some(death) = deaths.first()
-        && checks.is_empty()
-    {
+    // whom the harness has killed for what it said may have lost by that what it had promised
+    let broke = deaths.iter().find(|death| matches!(death.cause, Cause::Broke(_)));
+    if let Some(death) = broke.or(deaths.first().filter(|_| checks.is_empty())) {
         return (Status::Unknown, false, FAILED, format!("the run failed: {death}"));
     }
     let worst = checks.iter().map(|check| check.status).max().unwrap_or(Status::Valid);
@@ -258,7 +258,6 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Cause;
 
     fn check(name: CheckName, status: Status) -> Check {
         Check { name, status, words: "so".to_owned(), findings: Vec::new() }
@@ -327,6 +326,8 @@ mod tests {
         }
         for name in [CheckName::Linearizable, CheckName::Sequential, CheckName::LeaseSafety] {
             let found = [check(name, Status::Violation), check(CheckName::Progress, Status::Violation)];
+            let broke = death(Cause::Broke("printed a line that is no message".to_owned()));
+            assert_eq!(code(&valid, &found, &[unknown(), broke]), (Status::Unknown, 4));
             for deaths in [vec![unknown()], vec![assertion()], vec![unknown(), assertion()]] {
                 assert_eq!(code(&valid, &found, &deaths), (Status::Violation, 1));
                 assert_eq!(code(&negative(name), &found, &deaths), (Status::Violation, 0));

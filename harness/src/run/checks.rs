@@ -37,11 +37,12 @@ pub async fn report(run: &Arc<Run>, carried: Carried, folder: PathBuf, again: St
         Facts { keys: run.keys.len(), keys_read_at_the_end: carried.keys_read, ..Facts::default() };
     let plan = Arc::clone(&run.plan);
     let stalls = run.stalls.windows();
+    let answered = figures.answered() > 0;
     let deaths = run.cluster.deaths();
     let changes = run.cluster.leader_change_times();
     // the checks compute for seconds; Ctrl-C is still heard
     tokio::task::spawn_blocking(move || {
-        let mut checks = all(&plan, &folder, &carried, &stalls, &mut facts)?;
+        let mut checks = all(&plan, &folder, &carried, (&stalls, answered), &mut facts)?;
         if !plan.expect.that.is_empty() {
             let history = read(&folder)?;
             let evidence = Evidence {
@@ -67,7 +68,7 @@ fn all(
     plan: &Plan,
     folder: &Path,
     carried: &Carried,
-    stalls: &[Stall],
+    (stalls, answered): (&[Stall], bool),
     facts: &mut Facts,
 ) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
@@ -80,7 +81,7 @@ fn all(
         checks.push(lease_safe(folder, facts)?);
     }
     if plan.checks.progress && plan.phases.final_reads && carried.cut_short.is_none() {
-        checks.push(progress(plan, carried, stalls, facts));
+        checks.push(progress(plan, carried, (stalls, answered), facts));
     }
     checks.extend(carried.script.as_ref().map(script));
     Ok(checks)
@@ -204,7 +205,9 @@ fn hear_assertions(checks: &mut Vec<Check>, deaths: &[Death]) {
 }
 
 /// What was not read in time is nobody's fault when the harness itself stood still between the heal and the end.
-fn progress(plan: &Plan, carried: &Carried, stalls: &[Stall], facts: &Facts) -> Check {
+/// The store says when it serves clients. Another system that has never answered anything may not be asked in its own words: that
+/// it answers nothing after the faults either says nothing of them.
+fn progress(plan: &Plan, carried: &Carried, (stalls, answered): (&[Stall], bool), facts: &Facts) -> Check {
     let (read, keys) = (facts.keys_read_at_the_end, facts.keys);
     let words = if carried.core.len() as u64 == plan.nodes {
         format!("{read} of {keys} keys read after everything was healed")
@@ -215,6 +218,9 @@ fn progress(plan: &Plan, carried: &Carried, stalls: &[Stall], facts: &Facts) -> 
     let stalled = stalls.iter().any(|stall| stall.from <= carried.ended && stall.to >= carried.healed);
     let (status, words) = match (carried.unread.is_empty(), stalled) {
         (true, _) => (Status::Valid, words),
+        (false, _) if !answered && !plan.system.is_store() => {
+            (Status::Unknown, format!("{words} (nothing was ever answered: this decides nothing)"))
+        }
         (false, false) => (Status::Violation, words),
         (false, true) => {
             (Status::Unknown, format!("{words} (the harness stalled meanwhile: this decides nothing)"))
@@ -246,14 +252,11 @@ mod tests {
 
     #[test]
     fn a_bound_that_was_missed_while_the_harness_stood_still_decides_nothing() {
-        let text = "[cluster]\nnodes = 3\npartitions = [{}]\nlease = 'off'";
-        let workload =
-            workload::parse(Path::new("w.toml"), text).unwrap_or_else(|problem| panic!("{problem}"));
-        let plan = Plan::new(workload, 0);
+        let plan = plan_of("[cluster]\nnodes = 3\npartitions = [{}]\nlease = 'off'");
         let unread = vec!["key 1: no answer in time".to_owned()];
         let late = Carried { healed: 100, ended: 200, core: plan.node_ids(), unread, ..Carried::default() };
         let status = |carried: &Carried, from, to| {
-            progress(&plan, carried, &[Stall { from, to }], &Facts::default()).status
+            progress(&plan, carried, (&[Stall { from, to }], true), &Facts::default()).status
         };
         assert_eq!(status(&late, 10, 99), Status::Violation, "before the heal");
         assert_eq!(status(&late, 90, 110), Status::Unknown);
@@ -261,5 +264,25 @@ mod tests {
         assert_eq!(status(&late, 201, 300), Status::Violation, "after the end");
         let fine = Carried { unread: Vec::new(), ..late };
         assert_eq!(status(&fine, 150, 160), Status::Valid);
+    }
+
+    fn plan_of(text: &str) -> Plan {
+        let workload = workload::parse(Path::new("w.toml"), text);
+        Plan::new(workload.unwrap_or_else(|problem| panic!("{problem}")), 0)
+    }
+
+    #[test]
+    fn another_system_that_never_answers_has_lost_nothing_to_the_faults() {
+        let status = |text: &str, answered| {
+            let plan = plan_of(text);
+            let unread = vec!["key 1: no answer in time".to_owned()];
+            let carried = Carried { core: plan.node_ids(), unread, ..Carried::default() };
+            progress(&plan, &carried, (&[], answered), &Facts::default()).status
+        };
+        let other = "[target]\nkind = 'etcd'\n[cluster]\nnodes = 3";
+        assert_eq!(status(other, false), Status::Unknown);
+        assert_eq!(status(other, true), Status::Violation);
+        let store = "[cluster]\nnodes = 3\npartitions = [{}]\nlease = 'off'";
+        assert_eq!(status(store, false), Status::Violation, "it has said that it serves");
     }
 }
