@@ -121,7 +121,8 @@ fn take(case: &Case, outcome: &Outcome, found: bool, means: &Means, record: &mut
     let class = |finding: &&Finding| Class {
         kind: Kind::of(finding).to_string(),
         expected: expected.is_some(),
-        of_the_store: is_of_the_store(case.plan.test.mutant, outcome.stats.mutant_reached),
+        of_the_store: record.mode == Mode::Canary
+            && is_of_the_store(case.plan.test.mutant, outcome.stats.mutant_reached),
         count: 1,
         seeds: vec![outcome.seed],
         words: finding.to_string(),
@@ -188,7 +189,8 @@ fn closely(
     let kind = Kind::of(finding);
     let small = if shrinks && !means.shrink.is_zero() {
         Some(shrink::shrink(&plan, &kind, Ground::Simulation(means.jobs), means.shrink))
-    } else if !class.of_the_store && shrink::shows_without_the_bug(&plan, &kind) {
+    } else if shrink::shows_without_the_bug(&plan, &kind) {
+        // that the bug was never reached says less: a run may be over before it is told that it was
         Some(Err(NotShrunk::WithoutTheBug))
     } else {
         None
@@ -326,6 +328,9 @@ mod tests {
         assert_eq!(table::unexpected(std::slice::from_ref(&record)).len(), 1);
         assert_eq!(record.classes[0].kept.len(), 2, "{:?}", record.classes);
         assert!(out.path().join(&record.classes[0].kept[0]).join(PLAN).exists());
+        // nor is it one of the store because the bug was not seen to be reached: without it nothing is wrong
+        let (record, _out) = hunted("negative/w.toml", &text, 0..2, shown, 0, Duration::ZERO);
+        assert!(record.classes.iter().all(|class| !class.of_the_store), "{:?}", record.classes);
     }
 
     #[test]
