@@ -55,7 +55,9 @@ pub fn main(arguments: &ReplayArguments) -> ExitCode {
     let Replay { kinds, words, lacking, .. } = &replay;
     let (plan, _) = replay.plan(0);
     say!("{}, real processes: {words}", plan.workload);
-    lacking.iter().for_each(|lacking| say!("not recorded: {lacking}"));
+    for lacking in lacking {
+        say!("not recorded: {lacking}");
+    }
     let messages = plan.follows.as_ref().map_or(0, |follows| follows.course.len());
     say!("follows  {}; {messages} messages", Size::of(&plan));
     let one = |seed: u64| sim::run(&replay.plan(seed).0, &Options::default());

@@ -26,8 +26,8 @@ pub enum Aim {
 /// out, and so is what found nobody; faults of steps are not touched: steps ask for them again.
 pub(super) fn as_they_struck(plan: &Plan, faults: &[Nemesis], began: u64, aim: Aim) -> Plan {
     let phase = began + plan.phases.warm_up.0.as_nanos() as u64;
-    let begun = faults.iter().filter(|record| record.begins);
-    let struck = begun.filter_map(|record| {
+    let beginnings = faults.iter().filter(|record| record.begins);
+    let struck = beginnings.filter_map(|record| {
         let planned = plan.faults.get(usize::try_from(record.planned?).ok()?.checked_sub(1)?)?;
         let finds_nobody = record.nodes.is_empty() && planned.spec.action != FaultAction::Heal;
         (!finds_nobody).then(|| one(planned, record, end_of(record, faults), phase, aim))
