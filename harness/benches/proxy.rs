@@ -18,7 +18,15 @@ use harness::{
     proxy::{Conditions, Link, Network, Protocol, Rule},
 };
 use serde::Serialize;
-use store::load::median;
+use store::{
+    api::Ballot,
+    core::{
+        Message,
+        message::{GroupMessage, Suffix},
+    },
+    load::median,
+    node::wire,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -182,14 +190,19 @@ struct Measured {
     p50: f64,
 }
 
-/// The ways to the echo: none between, ours, and the bare ones.
-const WAYS: [&str; 4] = ["direct", "proxy", "bare, threads", "bare, tasks"];
+/// The ways to the echo: none between, ours, the bare ones, and ours where the messages between nodes are recorded.
+const WAYS: [&str; 5] = ["direct", "proxy", "bare, threads", "bare, tasks", "proxy, recorded"];
 
 async fn measure_all(arguments: &Arguments, echo: SocketAddr) -> Result<Report> {
     let network = Network::start(&[1], &[1, 2], Protocol::Frames, 1).await?;
     network.set_target(1, Some(echo));
     let proxied = network.address(Link::client(1, 1));
-    let ways = [echo, proxied, copy_with_threads(echo)?, copy_with_tasks(echo)?];
+    let folder = tempfile::tempdir()?;
+    let between_nodes = Network::start(&[1, 2], &[], Protocol::Frames, 1).await?;
+    between_nodes.record(folder.path(), boottime_ns())?;
+    between_nodes.set_target(1, Some(echo));
+    let recorded = between_nodes.address(Link::between(2, 1));
+    let ways = [echo, proxied, copy_with_threads(echo)?, copy_with_tasks(echo)?, recorded];
     let mut rows: Vec<Row> = LOADS.iter().map(|load| Row::new(*load)).collect();
     let mut switches = Vec::new();
     for round in 0..arguments.rounds {
@@ -203,6 +216,7 @@ async fn measure_all(arguments: &Arguments, echo: SocketAddr) -> Result<Report> 
         switches.extend(time_switches(&network).await?);
     }
     network.shutdown().await?;
+    between_nodes.shutdown().await?;
     switches.sort_by(f64::total_cmp);
     Ok(Report {
         rounds: arguments.rounds,
@@ -249,6 +263,17 @@ async fn keep_in_flight(
 ) -> Result<(usize, Vec<u64>)> {
     let mut message = [b'x'; FRAME];
     message[..4].copy_from_slice(&(FRAME as u32 - 4).to_be_bytes());
+    // what is recorded is what nodes send
+    let suffix = Suffix { start: 70_000, entries: Vec::new() };
+    let accept = GroupMessage::Accept {
+        ballot: Ballot::BOTTOM,
+        session: 3,
+        sequence: 70_000,
+        suffix,
+        decided: 70_000,
+    };
+    let content = wire::encode(&Message::Group { partition: 1, message: accept });
+    message[4..4 + content.len()].copy_from_slice(&content);
     let messages = message.repeat(window);
     let mut buffer = vec![0; 64 << 10];
     let (mut count, mut trips, mut received) = (0, Vec::new(), 0);

@@ -123,7 +123,7 @@ async fn measure_all(arguments: &Arguments) -> Result<Report> {
 struct Booted {
     network: Arc<Network>,
     cluster: Cluster,
-    addresses: Arc<BTreeMap<(u64, NodeId), SocketAddr>>,
+    addresses: Addresses,
     ids: Threads,
 }
 
@@ -244,13 +244,16 @@ enum What {
     Messages,
 }
 
+/// Where each client reaches each node.
+type Addresses = Arc<BTreeMap<(u64, NodeId), SocketAddr>>;
+
 /// Where the clients find somebody to ask, without what is measured and with it.
 struct Place<'a> {
     arguments: &'a Arguments,
     plan: &'a Plan,
     what: What,
     folder: &'a Path,
-    sides: [(&'a Arc<BTreeMap<(u64, NodeId), SocketAddr>>, &'a Threads); 2],
+    sides: [(&'a Addresses, &'a Threads); 2],
 }
 
 impl Place<'_> {

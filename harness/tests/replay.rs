@@ -145,14 +145,15 @@ fn a_real_run_that_failed_records_its_messages_and_fails_again_in_simulated_time
     let text = shown(&output);
     assert!(text.contains("messages as recorded") && text.contains("AGAIN linearizable"), "{text}");
     let kept = text.lines().find_map(|line| line.strip_prefix("kept     ")).expect("a folder");
-    let plan = Path::new(kept).join("plan.toml");
+    let kept = folder.path().join(kept);
+    let plan = kept.join("plan.toml");
     let plan = plan.to_str().expect("text");
     let again = harness(folder.path(), &["sim", "--plans", plan, "--twice"]);
     assert_eq!(again.status.code(), Some(0), "{}", shown(&again));
     assert!(shown(&again).contains("VERDICT violation"), "{}", shown(&again));
 
     // a plan whose record is gone does not do something else without a word
-    fs::write(Path::new(kept).join("followed.bin"), b"{}\n").expect("written");
+    fs::write(kept.join("followed.bin"), b"{}\n").expect("written");
     let broken = harness(folder.path(), &["sim", "--plans", plan]);
     assert_eq!(broken.status.code(), Some(2), "{}", shown(&broken));
 }

@@ -157,7 +157,9 @@ impl Block {
         }
         if !same {
             let Ballot { config, number, priority, node } = ballot;
-            [u64::from(config), number, u64::from(priority), node].iter().for_each(|part| put(bytes, *part));
+            for part in [u64::from(config), number, u64::from(priority), node] {
+                put(bytes, part);
+            }
             put(bytes, session.map_or(0, |session| session.saturating_add(1)));
         }
         if let Some(index) = index {
@@ -359,22 +361,22 @@ mod tests {
         }
     }
 
-    fn accept(partition: u32, of: u64, index: u64) -> Option<Told> {
+    fn accept(partition: u32, of: u64, index: u64) -> Told {
         let group = Some((partition, ballot(of)));
-        Some(Told { kind: Kind::Accept, group, session: Some(9), index: Some(index) })
+        Told { kind: Kind::Accept, group, session: Some(9), index: Some(index) }
     }
 
     fn all() -> Vec<Message> {
         let heartbeat = Some(Told { index: Some(7), ..Told::plain(Kind::HeartbeatRequest) });
         let mut all = vec![
             message(0, Some(Told::plain(Kind::Handshake)), Fate::Arrived(1_000)),
-            message(1, accept(1, 5, 17), Fate::Arrived(1_040)),
-            message(2, accept(1, 5, 18), Fate::Arrived(1_041)),
-            message(3, accept(2, 6, 3), Fate::Dropped),
+            message(1, Some(accept(1, 5, 17)), Fate::Arrived(1_040)),
+            message(2, Some(accept(1, 5, 18)), Fate::Arrived(1_041)),
+            message(3, Some(accept(2, 6, 3)), Fate::Dropped),
             message(4, None, Fate::Cut(9_000, Some(Rule::Sever))),
             message(5, heartbeat, Fate::Cut(9_000, None)),
-            message(6, accept(1, 7, 2), Fate::Open),
-            message(3, accept(1, u64::MAX, u64::MAX), Fate::Arrived(u64::MAX)),
+            message(6, Some(accept(1, 7, 2)), Fate::Open),
+            message(3, Some(accept(1, u64::MAX, u64::MAX)), Fate::Arrived(u64::MAX)),
         ];
         all[3].fault = Some(3);
         all[7].again = true;
@@ -384,7 +386,9 @@ mod tests {
 
     fn block() -> Block {
         let mut block = Block::default();
-        all().iter().for_each(|message| block.push(message));
+        for message in all() {
+            block.push(&message);
+        }
         block.lose(12);
         block
     }
@@ -405,7 +409,7 @@ mod tests {
     fn an_ordinary_message_takes_some_ten_bytes() {
         let mut block = Block::default();
         for number in 0..1_000 {
-            let mut message = message(number, accept(1, 5, number), Fate::Arrived(0));
+            let mut message = message(number, Some(accept(1, 5, number)), Fate::Arrived(0));
             message.sent = 1_000_000_000 + 50_000 * number;
             message.fate = Fate::Arrived(message.sent + 30_000);
             block.push(&message);

@@ -1,6 +1,7 @@
 //! Writing them.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -90,7 +91,7 @@ const AT_ONCE: usize = 4096;
 pub(crate) fn write_all(folder: &Path, name: &'static str, messages: &[Message]) -> io::Result<()> {
     let mut writer = Writer::with_segments(folder, name, u64::MAX)?;
     for messages in messages.chunks(AT_ONCE) {
-        let mut links: std::collections::BTreeMap<(u64, u64), Block> = Default::default();
+        let mut links: BTreeMap<(u64, u64), Block> = BTreeMap::new();
         for message in messages {
             links.entry((message.from, message.to)).or_default().push(message);
         }

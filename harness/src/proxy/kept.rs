@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(kept.make_late(whole(1, b"late"), now), Ok(()));
         assert_eq!(kept.make_late(whole(2, b"also"), now), Err(whole(2, b"also")));
         kept.catch(7, whole(3, b"seven"));
-        kept.catch(8, whole(4, &[0; MOST]));
+        kept.catch(8, whole(4, &vec![0; MOST]));
         assert!(!kept.has_room() && !kept.is_at_rest());
         assert_eq!(kept.take_released(|fault| fault == 8), Some(whole(3, b"seven")));
         assert_eq!(kept.take_released(|fault| fault == 8), None);

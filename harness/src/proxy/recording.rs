@@ -147,8 +147,9 @@ pub(super) struct Tracker {
     /// Bytes that were handed on to be written, and bytes that were written.
     queued: u64,
     written: u64,
-    /// How the connection ended; none: it has not.
-    ended: Option<Option<Rule>>,
+    /// The connection has ended, and by this rule, if it was one.
+    ended: bool,
+    rule: Option<Rule>,
 }
 
 #[derive(Debug, Default)]
@@ -191,7 +192,8 @@ impl Tracker {
             aside: BTreeMap::new(),
             queued: 0,
             written: 0,
-            ended: None,
+            ended: false,
+            rule: None,
         }
     }
 
@@ -272,7 +274,7 @@ impl Tracker {
     /// The frame that has just begun is dropped by this fault.
     pub(super) fn drop_frame(&mut self, fault: u64) {
         if let Some(frame) = self.begun.pop_front() {
-            self.record(Frame { fault: Some(fault), ..frame }, Fate::Dropped);
+            self.record(&Frame { fault: Some(fault), ..frame }, Fate::Dropped);
         }
     }
 
@@ -309,13 +311,13 @@ impl Tracker {
         }
         let now = self.now();
         while let Some((_, frame)) = self.on_way.pop_front_if(|(end, _)| *end <= self.written) {
-            self.record(frame, Fate::Arrived(now));
+            self.record(&frame, Fate::Arrived(now));
         }
     }
 
     /// The connection ends, by this rule or because an end is gone.
     pub(super) fn end(&mut self, rule: Option<Rule>) {
-        self.ended.get_or_insert(rule);
+        (self.ended, self.rule) = (true, rule);
     }
 
     fn put_on_way(&mut self, end: u64, frame: Frame) {
@@ -344,8 +346,8 @@ impl Tracker {
         boottime_ns().saturating_sub(self.record.origin)
     }
 
-    fn record(&self, frame: Frame, fate: Fate) {
-        let Frame { number, sent, told, fault, again, .. } = frame;
+    fn record(&self, frame: &Frame, fate: Fate) {
+        let Frame { number, sent, told, fault, again, .. } = *frame;
         let LinkRecord { from, to, .. } = *self.record;
         let (connection, back) = (self.connection, self.back);
         self.record.push(&Message { sent, from, to, connection, back, number, told, fate, fault, again });
@@ -355,12 +357,12 @@ impl Tracker {
 impl Drop for Tracker {
     /// Whatever has not arrived does not.
     fn drop(&mut self) {
-        let fate = self.ended.map_or(Fate::Open, |rule| Fate::Cut(self.now(), rule));
+        let fate = if self.ended { Fate::Cut(self.now(), self.rule) } else { Fate::Open };
         let on_way = std::mem::take(&mut self.on_way).into_iter().map(|(_, frame)| frame);
         let begun = std::mem::take(&mut self.begun);
         let aside = std::mem::take(&mut self.aside).into_values();
         for frame in on_way.chain(aside).chain(begun) {
-            self.record(frame, fate);
+            self.record(&frame, fate);
         }
     }
 }
@@ -495,17 +497,17 @@ mod tests {
         faults += fault(3, 4, Deed::Reorder { at_most: Duration::from_secs(20) });
         faults += fault(4, 5, Deed::Hold);
         soon(network.switch(BTreeMap::from([(link, faults)]))).await;
-        let dialed = TcpStream::connect(network.address(link));
-        let (dialer, accepted) = tokio::join!(soon(dialed), soon(node.accept()));
-        let (mut dialer, mut receiver) = (dialer.expect("dialed"), accepted.expect("accepted").0);
+        let connect = TcpStream::connect(network.address(link));
+        let (sender, accepted) = tokio::join!(soon(connect), soon(node.accept()));
+        let (mut sender, mut receiver) = (sender.expect("connected"), accepted.expect("accepted").0);
         let mut stream = framed(b"hello");
         (1..11).for_each(|number| stream.extend(release(number)));
-        dialer.write_all(&stream).await.expect("sent");
+        sender.write_all(&stream).await.expect("sent");
         // one is dropped, one doubled, one held
         let mut came = vec![0; stream.len() - release(1).len()];
         soon(receiver.read_exact(&mut came)).await.expect("received");
         // the rest of this one never comes
-        dialer.write_all(&release(99)[..3]).await.expect("sent");
+        sender.write_all(&release(99)[..3]).await.expect("sent");
         let mut begun = [0; 1];
         soon(network.open()).await;
         // what was held, and what has come of the last one

@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Replay, follow::Followed};
+use super::{Aim, Replay, follow::Followed};
 use crate::{
     plan::Plan,
     report::{FAILED, html, name_of},
@@ -42,36 +42,42 @@ pub struct ReplayArguments {
 
 /// Tries what the command line says.
 pub fn main(arguments: &ReplayArguments) -> ExitCode {
-    let replay = match Replay::of(&arguments.folder) {
+    let mut replay = match Replay::of(&arguments.folder) {
         Ok(replay) => replay,
         Err(error) => {
             eprintln!("error: {}: {error:#}", arguments.folder.display());
             return ExitCode::from(2);
         }
     };
-    let Replay { mut plan, kinds, words, lacking } = replay;
     if arguments.without_messages {
-        plan.follows = None;
+        replay.leave_out_messages();
     }
-    say!("{} seed {}, real processes: {words}", plan.workload, plan.seed);
-    lacking.iter().for_each(|lacking| say!("not recorded: {lacking}"));
+    let Replay { kinds, words, lacking, .. } = &replay;
+    let (plan, _) = replay.plan(0);
+    say!("{}, real processes: {words}", plan.workload);
+    for lacking in lacking {
+        say!("not recorded: {lacking}");
+    }
     let messages = plan.follows.as_ref().map_or(0, |follows| follows.course.len());
     say!("follows  {}; {messages} messages", Size::of(&plan));
-    let looked_for: Vec<String> = kinds.iter().map(Kind::to_string).collect();
-    let with_seed = |seed: u64| Plan { seed, ..plan.clone() };
-    let one = |seed: u64| sim::run(&with_seed(seed), &Options::default());
+    let one = |seed: u64| sim::run(&replay.plan(seed).0, &Options::default());
     let jobs = arguments.jobs.unwrap_or_else(sim::processors);
     let outcomes =
-        sim::run_seeds(arguments.seeds.clone(), jobs, one, |outcome| same(&plan, outcome, &kinds).is_some());
+        sim::run_seeds(arguments.seeds.clone(), jobs, one, |outcome| same(&plan, outcome, kinds).is_some());
     for outcome in &outcomes {
-        say!("seed {}: {}", outcome.seed, told(outcome, &kinds));
+        let aim = match replay.plan(outcome.seed).1 {
+            Aim::Nodes => "the same nodes",
+            Aim::Roles => "the same roles",
+        };
+        say!("seed {}: faults at {aim}, {}", outcome.seed, told(outcome, kinds));
     }
-    let last = outcomes.last().and_then(|last| Some((last, same(&plan, last, &kinds)?)));
+    let last = outcomes.last().and_then(|last| Some((last, same(&plan, last, kinds)?)));
     let Some((outcome, kind)) = last else {
+        let looked_for: Vec<String> = kinds.iter().map(Kind::to_string).collect();
         say!("NOT AGAIN in {} simulated runs: {}", outcomes.len(), looked_for.join(", "));
         return ExitCode::from(NOTHING);
     };
-    match sim::keep_replayed(&arguments.out, &with_seed(outcome.seed), outcome) {
+    match sim::keep_replayed(&arguments.out, &replay.plan(outcome.seed).0, outcome) {
         Ok(folder) => {
             show(&folder);
             say!("AGAIN {kind} in simulated run {} of {}", outcomes.len(), arguments.seeds.clone().count());

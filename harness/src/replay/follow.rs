@@ -5,8 +5,9 @@
 //! portions and sessions have other numbers, so few messages have the same words for long: then one of the same kind about the
 //! same partition is meant that was sent closest by. Where there is none either, chance decides as ever.
 //!
-//! A message that is followed arrives when the recorded one did, on the clock that both runs share: one that is sent early waits,
-//! one that is sent late comes at once. So the messages of all links keep the recorded order as far as nodes send them in time.
+//! A message that is followed travels as long as the recorded one did. One that is sent at nearly the same moment, on the clock
+//! that both runs share, arrives at the same moment, too, so that the messages of all links keep the recorded order as long as
+//! nodes send them in time. (Were it so for all, a node whose heartbeats have fallen behind would be taken for one that is cut off.)
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,6 +23,9 @@ use crate::messages::{Fate, Told};
 /// How far in time a message may be from the recorded one that says the same, in nanoseconds; and from one of its kind.
 const EXACTLY: u64 = 500_000_000;
 const ALIKE: u64 = 30_000_000;
+
+/// How near in time a message must be to the recorded one to arrive at the same moment.
+const SAME_MOMENT: u64 = 3_000_000;
 
 /// What a message takes at least.
 const LEAST: u64 = 10_000;
@@ -103,15 +107,14 @@ impl Follower {
             index
         };
         way.followed[index] = true;
-        let Passed { fate, again, .. } = road.passed[index];
+        let Passed { sent, fate, again } = road.passed[index];
+        // what both clocks said when it was sent
+        let (from, to) =
+            if sent.abs_diff(then) <= SAME_MOMENT { (self.there, self.here) } else { (sent, now) };
+        let here = |at: u64| (at + to).saturating_sub(from).max(now + LEAST);
         match fate {
-            Fate::Arrived(at) => {
-                let at = self.here_of(at).max(now + LEAST);
-                Some(Passage::Arrives { at, again: again.map(|again| self.here_of(again).max(at)) })
-            }
-            Fate::Cut(at, _) => {
-                Some(Passage::Arrives { at: (self.here_of(at) + CUT).max(now + LEAST), again: None })
-            }
+            Fate::Arrived(at) => Some(Passage::Arrives { at: here(at), again: again.map(here) }),
+            Fate::Cut(at, _) => Some(Passage::Arrives { at: here(at + CUT), again: None }),
             Fate::Dropped => Some(Passage::Dropped),
             // it was under way when the record ended, and nobody knows for how long
             Fate::Open => None,
@@ -120,10 +123,6 @@ impl Follower {
 
     fn there_of(&self, here: u64) -> u64 {
         (here + self.there).saturating_sub(self.here)
-    }
-
-    fn here_of(&self, there: u64) -> u64 {
-        (there + self.here).saturating_sub(self.there)
     }
 }
 
@@ -195,13 +194,13 @@ mod tests {
         follower.clients_begin(5 * MS, 105 * MS);
         let mut passage = |index, now| follower.told_passage((1, 2), &told(Kind::Accept, index), now * MS);
         let at = |at, again: Option<u64>| Passage::Arrives { at: at * MS, again: again.map(|at| at * MS) };
-        assert_eq!(passage(1, 110), Some(at(114, None)));
+        assert_eq!(passage(1, 109), Some(at(114, None)), "when it did");
         assert_eq!(passage(3, 111), Some(at(115, Some(116))), "whatever came before it");
         assert_eq!(passage(2, 112), Some(Passage::Dropped));
         assert_eq!(passage(4, 113), Some(at(125, None)), "unless it is cut off before");
         assert_eq!(passage(5, 114), None);
         assert_eq!(passage(6, 114), None, "none is left");
-        let late = Passage::Arrives { at: 140 * MS + LEAST, again: None };
+        let late = Passage::Arrives { at: 144 * MS, again: None };
         let again = vec![recorded(0, 10 * MS, told(Kind::Decide, 1), arrived(14))];
         let mut follower = Follower::new(Arc::new(Course::new(again)));
         follower.clients_begin(5 * MS, 105 * MS);
@@ -222,9 +221,13 @@ mod tests {
         let mut passage = |index, now| follower.told_passage((1, 2), &told(Kind::Accept, index), now * MS);
         let at = |at| Some(Passage::Arrives { at, again: None });
         assert_eq!(passage(77, 58), at(61 * MS), "the first is past");
-        assert_eq!(passage(78, 59), at(70 * MS));
+        assert_eq!(
+            passage(78, 59),
+            at(64 * MS),
+            "as long as it took, not when it arrived: that was sent much later"
+        );
         assert_eq!(passage(79, 59), None);
-        assert_eq!(passage(1, 59), at(59 * MS + LEAST), "its words were not followed yet");
+        assert_eq!(passage(1, 59), at(60 * MS), "its words were not followed yet");
         assert_eq!(follower.followed, Followed { sent: 4, exactly: 1, alike: 2 });
     }
 }

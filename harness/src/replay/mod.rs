@@ -27,6 +27,7 @@ use checker::{history::Record, trace::TraceEvent};
 pub use course::{Course, FILE, Follows};
 pub use follow::Followed;
 pub(crate) use follow::{Follower, Passage};
+pub use struck::Aim;
 
 use crate::{
     plan::Plan,
@@ -39,8 +40,8 @@ use crate::{
 /// A real run that failed, as simulated ones may follow it.
 #[derive(Debug)]
 pub struct Replay {
-    /// What they do.
-    pub plan: Plan,
+    /// What they do, with faults aimed at the nodes that they found, and at roles.
+    plans: [Plan; 2],
     /// What is to be seen again: any of these.
     pub kinds: Vec<Kind>,
     /// The first of it in words.
@@ -72,10 +73,6 @@ impl Replay {
             _ => None,
         });
         let began = began.context("the run was over before its clients began")?;
-        let mut plan = listed(&struck::as_they_struck(&plan, &run.faults, began), &records);
-        let first = &kinds[0];
-        // the run goes on until that check has seen it, whatever others see on the way
-        plan.expect.by.get_or_insert(first.by);
         let mut messages = Vec::new();
         let mut lacking = run.lacking.clone();
         match &run.messages {
@@ -87,9 +84,27 @@ impl Replay {
             }
             None => lacking.push("the run has recorded no messages between nodes".to_owned()),
         }
-        plan.follows = Some(Follows::new(began, starts(&run), Course::new(messages)));
+        let follows = Follows::new(began, starts(&run), Course::new(messages));
+        let plans = [Aim::Nodes, Aim::Roles].map(|aim| {
+            let mut plan = listed(&struck::as_they_struck(&plan, &run.faults, began, aim), &records);
+            // the run goes on until that check has seen it, whatever others see on the way
+            plan.expect.by.get_or_insert(kinds[0].by);
+            plan.follows = Some(follows.clone());
+            plan
+        });
         let words = run.verdict.as_ref().map(|verdict| verdict.words.clone()).unwrap_or_default();
-        Ok(Self { plan, kinds, words, lacking })
+        Ok(Self { plans, kinds, words, lacking })
+    }
+
+    /// The plan of one simulated run, and at whom its faults are aimed: with even seeds at the nodes that they found.
+    pub fn plan(&self, seed: u64) -> (Plan, Aim) {
+        let aim = if seed.is_multiple_of(2) { Aim::Nodes } else { Aim::Roles };
+        (Plan { seed, ..self.plans[usize::from(aim == Aim::Roles)].clone() }, aim)
+    }
+
+    /// Simulated runs follow no messages.
+    pub fn leave_out_messages(&mut self) {
+        self.plans.iter_mut().for_each(|plan| plan.follows = None);
     }
 }
 

@@ -1,4 +1,7 @@
 //! A plan's faults as they struck in a run of it: whom they found, when they were in effect, and when that ended.
+//!
+//! Who leads is decided by moments that no record has, so a simulated run may have other leaders, and a fault that strikes the same
+//! nodes strikes nobody who matters. Therefore faults may also be aimed at the roles that they were planned for, at the same times.
 
 use std::time::Duration;
 
@@ -10,15 +13,24 @@ use crate::{
     workload::{FaultAction, FaultSpec, Shape, Target, Time},
 };
 
+/// At whom faults are aimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// The nodes that they found.
+    Nodes,
+    /// The roles in which these were.
+    Roles,
+}
+
 /// The plan of a run, whose clients began at this time of its history, with its faults as they struck. What never began is left
 /// out, and so is what found nobody; faults of steps are not touched: steps ask for them again.
-pub(super) fn as_they_struck(plan: &Plan, faults: &[Nemesis], began: u64) -> Plan {
+pub(super) fn as_they_struck(plan: &Plan, faults: &[Nemesis], began: u64, aim: Aim) -> Plan {
     let phase = began + plan.phases.warm_up.0.as_nanos() as u64;
-    let begun = faults.iter().filter(|record| record.begins);
-    let struck = begun.filter_map(|record| {
+    let beginnings = faults.iter().filter(|record| record.begins);
+    let struck = beginnings.filter_map(|record| {
         let planned = plan.faults.get(usize::try_from(record.planned?).ok()?.checked_sub(1)?)?;
         let finds_nobody = record.nodes.is_empty() && planned.spec.action != FaultAction::Heal;
-        (!finds_nobody).then(|| one(planned, record, end_of(record, faults), phase))
+        (!finds_nobody).then(|| one(planned, record, end_of(record, faults), phase, aim))
     });
     let mut faults: Vec<PlannedFault> = struck.collect();
     faults.sort_by_key(|fault| match fault.cause {
@@ -29,13 +41,15 @@ pub(super) fn as_they_struck(plan: &Plan, faults: &[Nemesis], began: u64) -> Pla
 }
 
 /// In effect for certain between the time of its record and the time at which its end was asked for.
-fn one(planned: &PlannedFault, begin: &Nemesis, end: Option<&Nemesis>, phase: u64) -> PlannedFault {
+fn one(planned: &PlannedFault, begin: &Nemesis, end: Option<&Nemesis>, phase: u64, aim: Aim) -> PlannedFault {
     let nanos = |nanos: u64| Time(Duration::from_nanos(nanos));
     let mut spec = planned.spec.clone();
     if !spec.permanent && spec.lasts.is_some() {
         spec.lasts = end.map(|end| nanos(end.requested.saturating_sub(begin.time))).or(spec.lasts);
     }
-    spec = aimed(spec, &begin.nodes);
+    if aim == Aim::Nodes {
+        spec = aimed(spec, &begin.nodes);
+    }
     let cause = Cause::At(nanos(begin.time.saturating_sub(phase)));
     PlannedFault { cause, spec, ..planned.clone() }
 }
@@ -111,7 +125,7 @@ mod tests {
         let plan = Plan::new(workload, 1);
         let faults =
             [record(1, true, 3_510, &[2]), record(1, false, 5_530, &[2]), record(2, true, 6_520, &[3, 1, 2])];
-        let struck = as_they_struck(&plan, &faults, 1_500_000_000);
+        let struck = as_they_struck(&plan, &faults, 1_500_000_000, Aim::Nodes);
         assert_eq!(struck.faults.len(), 2, "one was never triggered");
         let [kill, cut] = &struck.faults[..] else { panic!("{:?}", struck.faults) };
         assert_eq!(kill.cause, Cause::At(Time(Duration::from_millis(1_010))));
@@ -123,5 +137,8 @@ mod tests {
             if *peer == Target::Nodes(vec![1, 2]))
         );
         assert_eq!(cut.spec.lasts, Some(Time(Duration::from_secs(1))), "its end is not recorded");
+        let by_role = as_they_struck(&plan, &faults, 1_500_000_000, Aim::Roles);
+        assert_eq!(by_role.faults[0].spec.target, Target::Leader(1));
+        assert_eq!(by_role.faults[0].cause, kill.cause);
     }
 }

@@ -187,14 +187,14 @@ fn near(messages: &Messages, centre: &Centre) -> anyhow::Result<(Vec<Message>, u
     Ok((near, others))
 }
 
-/// The arrows of those that are nearest in time; half of them may be of messages that did not arrive as ever.
+/// The arrows of those that are nearest in time; half of them may be of messages that never arrived.
 fn drawn(mut near: Vec<Message>, centre: &Centre) -> Vec<Arrow> {
     near.sort_by_key(|message| message.sent.abs_diff(centre.at));
-    let mut trouble = 0;
+    let mut lost = 0;
     let (first, rest): (Vec<Message>, Vec<Message>) = near.into_iter().partition(|message| {
-        let troubled = message.trouble().is_some();
-        trouble += usize::from(troubled);
-        troubled && trouble <= MESSAGES / 2
+        let is_lost = message.arrived().is_none();
+        lost += usize::from(is_lost);
+        is_lost && lost <= MESSAGES / 2
     });
     let mut chosen: Vec<Message> = first.into_iter().chain(rest).take(MESSAGES).collect();
     chosen.sort_by_key(|message| message.sent);
