@@ -139,10 +139,9 @@ fn on_processes(case: &Case, plan: &Plan, out: &Path) -> Result<Ended> {
     progress::tell(|| format!("{} seed {} on real processes", case.name(), plan.seed));
     let again = format!("cargo run --release -p harness -- {} --seed {}", for_shell(&case.path), plan.seed);
     let mut ended = once(plan, &again, &out.join(&case.group))?;
-    if let Ended::Checked(report) = &mut ended
-        && let Ok(below) = report.folder.strip_prefix(fs::canonicalize(out)?)
-    {
-        report.folder = below.to_owned();
+    if let Ended::Checked(report) = &mut ended {
+        let below = report.folder.strip_prefix(fs::canonicalize(out)?).map(Path::to_path_buf);
+        report.folder = below.unwrap_or_else(|_| std::mem::take(&mut report.folder));
     }
     Ok(ended)
 }
