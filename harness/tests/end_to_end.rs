@@ -45,8 +45,8 @@ action = "kill"
 target = "leader(1)"
 for = "1500ms"
 [require]
-operations = 300
-operations_per_fault = 20
+operations = 100
+operations_per_fault = 5
 leader_changes = 1
 final_reads = true
 "#;
