@@ -66,6 +66,14 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// The others did not let it come back.
+    #[error("node {node} could not come back: {error}")]
+    Unwelcome {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        error: io::Error,
+    },
     /// The thread that starts nodes could not be started.
     #[error("could not start the thread that starts nodes: {error}")]
     Thread {
@@ -473,6 +481,7 @@ impl Cluster {
             return Err(StartError::Running { node });
         }
         let target = &self.spec.target;
+        target.welcome(node).await.map_err(|error| StartError::Unwelcome { node, error })?;
         let launch = target.launch(node);
         let launch = launch.map_err(|error| StartError::File { path: target.data(node), error })?;
         let log = self.spec.run_dir.join("logs").join(format!("node-{node}.log"));

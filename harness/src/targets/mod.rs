@@ -28,7 +28,7 @@ use ::store::{
 };
 use anyhow::{Context, Result};
 use checker::history::{Function, OpResult, Trip};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpSocket, TcpStream},
@@ -102,6 +102,11 @@ pub trait Target: fmt::Debug + Send + Sync {
 
     /// The disk of a dead `node` has been taken away.
     fn wiped(&self, _node: NodeId) {}
+
+    /// Before a process of `node` is launched: what the others must be told first, such as that it has lost its disk.
+    fn welcome(&self, _node: NodeId) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(ready(Ok(())))
+    }
 
     /// What can be done inside its nodes; none: their processes are all that can be reached.
     fn inside(&self) -> Option<&dyn Inside> {

@@ -36,6 +36,7 @@ impl System {
         self.lacks_role(&fault.target).or_else(|| match &fault.action {
             FaultAction::Kill(Death::Now) => None,
             FaultAction::Kill(_) | FaultAction::StallDisk { .. } => Some("its disk is out of reach"),
+            FaultAction::Wipe if matches!(self, Self::Etcd { .. }) => None,
             FaultAction::Wipe => Some("it has no way back in for a member without its disk"),
             FaultAction::TransferLeader { .. } => Some("nobody says who leads"),
             FaultAction::Clock(_) => Some("its clock is out of reach"),

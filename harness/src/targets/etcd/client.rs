@@ -84,6 +84,21 @@ impl EtcdClient {
         }
     }
 
+    /// Has a member do something else than what clients ask for; its answer, or why it has not done it, or not said so.
+    pub(super) async fn tell(
+        &mut self,
+        node: NodeId,
+        path: &'static str,
+        body: &Value,
+        limit: Duration,
+    ) -> Result<Value, String> {
+        match self.post(node, path, body, Instant::now() + limit).await {
+            Ok((200, answer)) => Ok(answer),
+            Ok((_, answer)) => Err(words(&answer)),
+            Err(Lost::Unasked(words) | Lost::Unknown(words)) => Err(words),
+        }
+    }
+
     /// Asks a member, on the connection that there is or on a new one, which counts only when the member has answered on it:
     /// whoever dials a dead one has reached the proxy alone.
     async fn post(

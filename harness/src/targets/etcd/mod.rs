@@ -5,9 +5,10 @@
 
 mod client;
 mod gate;
+mod members;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -31,6 +32,9 @@ pub struct Etcd {
     run_dir: PathBuf,
     members: BTreeMap<NodeId, Member>,
     processes: Arc<Processes>,
+    /// Members whose disk was taken away: those that the others must take in again, and those that they have.
+    strange: Mutex<BTreeSet<NodeId>>,
+    replaced: Mutex<BTreeSet<NodeId>>,
 }
 
 /// One member.
@@ -59,7 +63,16 @@ impl Etcd {
             let listens = Listens { peers: ports[0].local_addr()?, clients: ports[1].local_addr()? };
             members.insert(*node, Member { gate, listens, _ports: ports });
         }
-        Ok(Self { bin: bin.to_owned(), reads, run_dir: run_dir.to_owned(), members, processes })
+        let (strange, replaced) = Default::default();
+        Ok(Self {
+            bin: bin.to_owned(),
+            reads,
+            run_dir: run_dir.to_owned(),
+            members,
+            processes,
+            strange,
+            replaced,
+        })
     }
 
     /// The members and where they are reached, as etcd wants it.
@@ -72,6 +85,7 @@ impl Etcd {
 impl Target for Etcd {
     fn launch(&self, node: NodeId) -> io::Result<Launch> {
         let Member { gate, listens, .. } = &self.members[&node];
+        let is_replaced = lock(&self.replaced).contains(&node);
         let data = self.data(node);
         std::fs::create_dir_all(data.parent().unwrap_or(&data))?;
         let flags = [
@@ -82,7 +96,7 @@ impl Target for Etcd {
             ("listen-peer-urls", format!("http://{}", listens.peers)),
             ("initial-advertise-peer-urls", format!("http://{}", gate.address())),
             ("initial-cluster", self.initial_cluster()),
-            ("initial-cluster-state", "new".to_owned()),
+            ("initial-cluster-state", if is_replaced { "existing" } else { "new" }.to_owned()),
             ("heartbeat-interval", "50".to_owned()),
             ("election-timeout", "500".to_owned()),
         ];
@@ -102,6 +116,24 @@ impl Target for Etcd {
         let client =
             |_: &u64| -> Box<dyn Client> { Box::new(EtcdClient::new(Arc::clone(&addresses), self.reads)) };
         numbers.iter().map(client).collect()
+    }
+
+    fn wiped(&self, node: NodeId) {
+        lock(&self.strange).insert(node);
+    }
+
+    fn welcome(&self, node: NodeId) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            if !lock(&self.strange).contains(&node) {
+                return Ok(());
+            }
+            let others = self.members.iter().filter(|(other, _)| **other != node);
+            let others = others.map(|(other, member)| (*other, member.listens.clients)).collect();
+            members::replace(others, &format!("http://{}", self.members[&node].gate.address())).await?;
+            lock(&self.strange).remove(&node);
+            lock(&self.replaced).insert(node);
+            Ok(())
+        })
     }
 
     fn data(&self, node: NodeId) -> PathBuf {
