@@ -11,7 +11,7 @@ use super::client::EtcdClient;
 use crate::workload::EtcdReads;
 
 /// How long the others may take, which need a majority for it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long one of them may take for an answer.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -41,8 +41,7 @@ pub(super) async fn replace(others: BTreeMap<NodeId, SocketAddr>, url: &str) -> 
 /// One step on the way there, by one of the others; true: it is done.
 async fn step(client: &mut EtcdClient, node: NodeId, url: &str) -> Result<bool, String> {
     let list = client.tell(node, "/v3/cluster/member/list", &json!({}), ANSWER).await?;
-    let none = Vec::new();
-    let members = list["members"].as_array().unwrap_or(&none);
+    let members = list["members"].as_array().map_or(&[][..], Vec::as_slice);
     let is_it =
         |member: &&Value| member["peerURLs"].as_array().is_some_and(|urls| urls.iter().any(|at| at == url));
     match members.iter().find(is_it) {
