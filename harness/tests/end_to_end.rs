@@ -202,7 +202,7 @@ for = "100ms"
 permanent = true
 "#;
     let workload = WORKLOAD.replace("nodes = 3", "nodes = 5\nreplication = 5").replace("\"4s\"", "\"2s\"");
-    let place = Place::new(&(workload.replace("operations_per_fault = 20\n", "") + faults));
+    let place = Place::new(&(workload.replace("operations_per_fault = 5\n", "") + faults));
     let output = place.run(&SEED);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");
