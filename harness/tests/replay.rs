@@ -1,6 +1,8 @@
 //! A real run that fails: its messages are recorded, each that was counted, and drawn around the violation; and simulated runs
 //! that follow it fail the same way, from then on every time.
 
+mod place;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -9,6 +11,7 @@ use std::{
 };
 
 use harness::proxy::{Endpoint, LinkCounters};
+use place::Place;
 use serde_json::Value;
 
 /// A leader that was deposed goes on answering reads, while single messages are lost, doubled and late.
@@ -105,18 +108,16 @@ fn data(page: &str) -> Value {
     serde_json::from_str(data).expect("JSON")
 }
 
-fn failed_run(folder: &Path) -> PathBuf {
-    fs::create_dir(folder.join("negative")).expect("made");
-    fs::write(folder.join("negative/deposed.toml"), WORKLOAD).expect("written");
-    let output = harness(folder, &["negative/deposed.toml", "--seed", "1", "--quiet"]);
+fn failed_run(place: &Place) -> PathBuf {
+    let output = harness(&place.path(""), &["negative/short.toml", "--seed", "1", "--quiet"]);
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
-    fs::canonicalize(folder.join("results/latest")).expect("results/latest")
+    place.latest()
 }
 
 #[test]
 fn a_real_run_that_failed_records_its_messages_and_fails_again_in_simulated_time() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let run = failed_run(folder.path());
+    let place = Place::negative(WORKLOAD);
+    let (folder, run) = (place.path(""), failed_run(&place));
 
     // every frame that was counted is recorded, and one that is missing is missed
     let messages = recorded(&run);
@@ -140,26 +141,39 @@ fn a_real_run_that_failed_records_its_messages_and_fails_again_in_simulated_time
     assert_eq!(spacetime["unrecorded"], Value::Null);
 
     // simulated runs follow it until one shows the same, which is the same from then on
-    let output = harness(folder.path(), &["replay", "results/latest", "--seeds", "0..10"]);
+    let output = harness(&folder, &["replay", "results/latest", "--seeds", "0..10"]);
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
     let text = shown(&output);
     assert!(text.contains("messages as recorded") && text.contains("AGAIN linearizable"), "{text}");
     let kept = text.lines().find_map(|line| line.strip_prefix("kept     ")).expect("a folder");
-    let kept = folder.path().join(kept);
+    let kept = folder.join(kept);
     let plan = kept.join("plan.toml");
     let plan = plan.to_str().expect("text");
-    let again = harness(folder.path(), &["sim", "--plans", plan, "--twice"]);
+    let again = harness(&folder, &["sim", "--plans", plan, "--twice"]);
     assert_eq!(again.status.code(), Some(0), "{}", shown(&again));
     assert!(shown(&again).contains("VERDICT violation"), "{}", shown(&again));
 
     // a plan whose record is gone does not do something else without a word
     fs::write(kept.join("followed.bin"), b"{}\n").expect("written");
-    let broken = harness(folder.path(), &["sim", "--plans", plan]);
+    let broken = harness(&folder, &["sim", "--plans", plan]);
     assert_eq!(broken.status.code(), Some(2), "{}", shown(&broken));
+
+    // neither a simulated run nor one that passed is followed
+    let refused = |run: &Path, why: &str| {
+        let output = harness(&folder, &["replay", run.to_str().expect("text")]);
+        assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+        assert!(shown(&output).contains(why), "{}", shown(&output));
+    };
+    refused(&kept, "the run was simulated");
+    let verdict = fs::read(run.join("verdict.json")).expect("a verdict");
+    let mut verdict: Value = serde_json::from_slice(&verdict).expect("JSON");
+    verdict["checks"] = Value::Array(Vec::new());
+    fs::write(run.join("verdict.json"), verdict.to_string()).expect("written");
+    refused(&run, "no check has found a violation");
 }
 
 #[test]
-fn a_simulated_run_and_one_that_passed_are_not_followed() {
+fn a_folder_without_a_run_is_not_followed() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = harness(folder.path(), &["replay", "."]);
     assert_eq!(output.status.code(), Some(2));

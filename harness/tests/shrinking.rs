@@ -1,6 +1,8 @@
 //! Plans that fail are made small, in simulated time and on real processes, and fail the same way as before.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+mod place;
+
+use std::{fs, path::Path, time::Duration};
 
 use harness::{
     plan::Plan,
@@ -8,6 +10,7 @@ use harness::{
     sim::{self, Finding, Options, Outcome},
     workload::{self, CheckName},
 };
+use place::Place;
 use store::config::Mutant;
 
 /// The first plan of a negative workload that fails, and with what.
@@ -119,14 +122,10 @@ by = "linearizable"
 
 #[test]
 fn on_real_processes_what_is_left_still_fails_and_nothing_else_stays() {
-    let place = tempfile::tempdir().expect("a place");
-    fs::create_dir(place.path().join("negative")).expect("it can be made");
-    fs::write(place.path().join("negative/stale-read.toml"), STALE_READ).expect("it can be written");
-    let harness = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
-        command.current_dir(place.path()).args(arguments).output().expect("it runs")
-    };
-    let output = harness(&["shrink", "--processes", "1/1", "--budget", "25s", "negative/stale-read.toml"]);
+    let place = Place::negative(STALE_READ);
+    let mut shrinking = place.command();
+    shrinking.args(["shrink", "--processes", "1/1", "--budget", "25s", "negative/short.toml"]);
+    let output = shrinking.output().expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
     let of =

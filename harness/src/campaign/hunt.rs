@@ -76,6 +76,7 @@ pub fn hunt_with(
     record.reached += totals.mutant_reached;
     coverage::count(&totals, &outcomes, &mut record.coverage);
     let found = outcomes.iter().any(|outcome| sim::found(&case.plan, outcome).is_some());
+    record.cut_short |= record.negative && !found && (outcomes.len() as u64) < piece.end - piece.start;
     for outcome in &outcomes {
         take(case, outcome, found, means, record);
     }

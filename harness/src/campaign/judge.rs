@@ -42,6 +42,9 @@ pub fn judge(record: &Record) -> (Verdict, String) {
         (None, None) if negative && record.mode == Mode::Real => {
             (Verdict::Undecided, format!("nothing was found in {seeds} runs on real processes"))
         }
+        (None, None) if record.cut_short => {
+            (Verdict::Undecided, format!("nothing was found in {seeds} seeds until its time was up"))
+        }
         (None, None) if negative => (Verdict::Unexpected, format!("nothing was found in {seeds} seeds")),
         (None, None) => (Verdict::Expected, format!("nothing is wrong in {seeds} seeds")),
     }
@@ -77,6 +80,7 @@ mod tests {
             failing: 0,
             classes: Vec::new(),
             coverage: [].into(),
+            cut_short: false,
             took_ms: 0,
         }
     }
@@ -110,6 +114,12 @@ mod tests {
         assert_eq!(verdict(&bug(1, 0, 0)), Verdict::Undecided, "it was never reached");
         assert_eq!(verdict(&bug(1, 1, 1)), Verdict::Undecided);
         assert_eq!(verdict(&bug(2, 1, 1)), Verdict::Unexpected, "one seed is decided");
+        let cut_short = |found: bool| {
+            let record = Record { cut_short: true, ..bug(2, 0, 1) };
+            if found { with(record, false) } else { record }
+        };
+        assert_eq!(verdict(&cut_short(false)), Verdict::Undecided, "other seeds were to come");
+        assert_eq!(verdict(&cut_short(true)), Verdict::Unexpected);
         assert_eq!(verdict(&broken(bug(1, 0, 1))), Verdict::Failed);
         assert_eq!(verdict(&broken(with(bug(1, 0, 1), true))), Verdict::Failed);
         // what nobody expects is a violation, whether the bug was reached or not

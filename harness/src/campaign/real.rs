@@ -129,6 +129,7 @@ fn classes_of(report: &Report) -> Vec<Class> {
         words,
         seeds: vec![report.seed],
         again: report.again.clone(),
+        kept: vec![report.folder.clone()],
         ..Class::default()
     };
     found.into_iter().map(class).collect()
@@ -202,12 +203,14 @@ fn take(report: &Report, record: &mut Record, failing: &mut Vec<Class>) -> u8 {
         0 => {}
         1 => {
             for found in classes_of(report) {
-                let place = failing.iter().position(|class| class.kind == found.kind).unwrap_or_else(|| {
-                    failing.push(found);
-                    failing.len() - 1
-                });
-                failing[place].count += 1;
-                failing[place].kept.push(report.folder.clone());
+                let known = failing.iter().position(|class| class.kind == found.kind);
+                match known.map(|place| &mut failing[place]) {
+                    Some(class) => {
+                        class.count += 1;
+                        class.kept.extend(found.kept);
+                    }
+                    None => failing.push(Class { count: 1, ..found }),
+                }
             }
         }
         3 => record.undecided(note()),

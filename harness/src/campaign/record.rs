@@ -120,6 +120,9 @@ pub struct Record {
     pub failing: u64,
     /// What was found, by kind and shape.
     pub classes: Vec<Class>,
+    /// Its time was up before all of its seeds were run, and before anything was found.
+    #[serde(default)]
+    pub cut_short: bool,
     /// What the seeds contained.
     pub coverage: BTreeMap<String, u64>,
     /// How long the seeds took, without shrinking.
@@ -275,6 +278,7 @@ impl Record {
             failed: None,
             failing: 0,
             classes: Vec::new(),
+            cut_short: false,
             coverage: BTreeMap::new(),
             took_ms: 0,
         }
@@ -333,6 +337,7 @@ impl Record {
             lowest(&mut self.failed, failed);
         }
         self.failing += other.failing;
+        self.cut_short |= other.cut_short;
         for class in other.classes {
             self.found(class);
         }

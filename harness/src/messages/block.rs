@@ -6,41 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use store::{api::Ballot, node::wire::Kind};
+use store::{
+    api::Ballot,
+    node::wire::{KINDS, Kind},
+};
 
 use super::{Fate, Message, Told};
 use crate::proxy::Rule;
-
-/// The kinds of messages, by their numbers from 1.
-pub(super) const KINDS: [Kind; 27] = [
-    Kind::Handshake,
-    Kind::Verdict,
-    Kind::Request,
-    Kind::Reply,
-    Kind::Join,
-    Kind::Table,
-    Kind::HeartbeatRequest,
-    Kind::HeartbeatReply,
-    Kind::Leading,
-    Kind::Forward,
-    Kind::Forwarded,
-    Kind::Prepare,
-    Kind::Promise,
-    Kind::AcceptSync,
-    Kind::Accept,
-    Kind::Accepted,
-    Kind::Decide,
-    Kind::PrepareReq,
-    Kind::Nack,
-    Kind::LeaseNack,
-    Kind::LeaseExtend,
-    Kind::LeaseGranted,
-    Kind::LeaseRelease,
-    Kind::TakeOver,
-    Kind::Trimmed,
-    Kind::FetchSnapshot,
-    Kind::SnapshotPiece,
-];
 
 const RULES: [Rule; 6] = [Rule::Open, Rule::Hold, Rule::Silence, Rule::HalfOpen, Rule::Close, Rule::Sever];
 
@@ -434,13 +406,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn every_kind_has_a_number() {
-        for (number, kind) in KINDS.iter().enumerate() {
-            assert_eq!(*kind as usize, number, "{kind:?}");
-        }
-        assert_eq!(Kind::SnapshotPiece as usize + 1, KINDS.len());
     }
 }

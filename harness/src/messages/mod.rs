@@ -171,6 +171,6 @@ pub(crate) struct Header {
 
 impl Header {
     fn new(gone: u64, gone_until: u64) -> Self {
-        Self { version: VERSION, kinds: block::KINDS.to_vec(), gone, gone_until }
+        Self { version: VERSION, kinds: wire::KINDS.to_vec(), gone, gone_until }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use store::{
     api::PartitionId,
     config::{ClusterConfig, StorageKind},
-    node::wire::Kind,
+    node::wire::{KINDS, Kind},
 };
 use toml::Spanned;
 
@@ -202,33 +202,16 @@ fn client_faults(partition: PartitionId) -> Vec<(Word, Target, Direction, LinkRu
 
 /// Messages that mean the same when they come twice. A doubled `forward` is carried out twice: connections do not double, and
 /// the store relies on that.
-const REPEATABLE: &[Kind] = &[
-    Kind::HeartbeatRequest,
-    Kind::HeartbeatReply,
-    Kind::Leading,
-    Kind::Forwarded,
-    Kind::Prepare,
-    Kind::Promise,
-    Kind::AcceptSync,
-    Kind::Accept,
-    Kind::Accepted,
-    Kind::Decide,
-    Kind::PrepareReq,
-    Kind::Nack,
-    Kind::LeaseNack,
-    Kind::LeaseExtend,
-    Kind::LeaseGranted,
-    Kind::LeaseRelease,
-    Kind::TakeOver,
-    Kind::Trimmed,
-    Kind::FetchSnapshot,
-    Kind::SnapshotPiece,
-];
+fn repeatable() -> Vec<Kind> {
+    use Kind::{Forward, Handshake, Join, Reply, Request, Table, Verdict};
+    let once = |kind: &Kind| matches!(kind, Handshake | Verdict | Request | Reply | Join | Table | Forward);
+    KINDS.into_iter().filter(|kind| !once(kind)).collect()
+}
 
 fn link_rules() -> Vec<(Word, LinkRule)> {
     let frames = |deed| LinkRule::Frames {
         matching: Match {
-            kinds: if deed == Deed::Duplicate { REPEATABLE.to_vec() } else { Vec::new() },
+            kinds: if deed == Deed::Duplicate { repeatable() } else { Vec::new() },
             ..Match::default()
         },
         strikes: Strikes::Chance(0.1),

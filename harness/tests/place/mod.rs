@@ -1,5 +1,7 @@
 //! A folder with one workload, in which the harness is run.
 
+#![allow(dead_code, reason = "not every test does all of it")]
+
 use std::{
     fs,
     path::PathBuf,
@@ -13,6 +15,14 @@ impl Place {
     pub fn new(workload: &str) -> Self {
         let place = Self(tempfile::tempdir().expect("a folder"));
         fs::write(place.path("short.toml"), workload).expect("written");
+        place
+    }
+
+    /// The same with a bug that is planted: that lies in `negative/short.toml`.
+    pub fn negative(workload: &str) -> Self {
+        let place = Self(tempfile::tempdir().expect("a folder"));
+        fs::create_dir(place.path("negative")).expect("made");
+        fs::write(place.path("negative/short.toml"), workload).expect("written");
         place
     }
 

@@ -154,6 +154,37 @@ pub enum Kind {
     SnapshotPiece,
 }
 
+/// All kinds, in their order.
+pub const KINDS: [Kind; 27] = [
+    Kind::Handshake,
+    Kind::Verdict,
+    Kind::Request,
+    Kind::Reply,
+    Kind::Join,
+    Kind::Table,
+    Kind::HeartbeatRequest,
+    Kind::HeartbeatReply,
+    Kind::Leading,
+    Kind::Forward,
+    Kind::Forwarded,
+    Kind::Prepare,
+    Kind::Promise,
+    Kind::AcceptSync,
+    Kind::Accept,
+    Kind::Accepted,
+    Kind::Decide,
+    Kind::PrepareReq,
+    Kind::Nack,
+    Kind::LeaseNack,
+    Kind::LeaseExtend,
+    Kind::LeaseGranted,
+    Kind::LeaseRelease,
+    Kind::TakeOver,
+    Kind::Trimmed,
+    Kind::FetchSnapshot,
+    Kind::SnapshotPiece,
+];
+
 /// What the first bytes of a frame tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -190,25 +221,8 @@ const MESSAGES: [Option<Kind>; 8] = [
     None,
 ];
 
-/// The variants of [`GroupMessage`](crate::core::GroupMessage), in their order. Each begins with a ballot.
-const GROUP_MESSAGES: [Kind; 16] = [
-    Kind::Prepare,
-    Kind::Promise,
-    Kind::AcceptSync,
-    Kind::Accept,
-    Kind::Accepted,
-    Kind::Decide,
-    Kind::PrepareReq,
-    Kind::Nack,
-    Kind::LeaseNack,
-    Kind::LeaseExtend,
-    Kind::LeaseGranted,
-    Kind::LeaseRelease,
-    Kind::TakeOver,
-    Kind::Trimmed,
-    Kind::FetchSnapshot,
-    Kind::SnapshotPiece,
-];
+/// The variants of [`GroupMessage`](crate::core::GroupMessage), in their order: the last of all kinds. Each begins with a ballot.
+const GROUP_MESSAGES: &[Kind] = KINDS.split_at(11).1;
 
 /// Recognises a protocol message by the first [`PEEK`] bytes of its frame, without its length, or by all of a shorter one.
 /// `None`: it is no protocol message.
@@ -440,5 +454,13 @@ mod tests {
         assert_eq!(peek(&[8]), None, "no such message");
         assert_eq!(peek(&[7, 1, 16, 0, 0, 0, 0]), None, "no such message of a group");
         assert_eq!(peek(&[7, 1, 3, 0]), None, "cut off inside the ballot");
+    }
+
+    #[test]
+    fn every_kind_has_a_number() {
+        for (number, kind) in KINDS.iter().enumerate() {
+            assert_eq!(*kind as usize, number, "{kind:?}");
+        }
+        assert_eq!(Kind::SnapshotPiece as usize + 1, KINDS.len());
     }
 }

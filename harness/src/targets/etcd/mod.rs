@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use store::api::NodeId;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -32,9 +32,8 @@ pub struct Etcd {
     run_dir: PathBuf,
     members: BTreeMap<NodeId, Member>,
     processes: Arc<Processes>,
-    /// Members whose disk was taken away: those that the others must take in again, and those that they have.
-    strange: Mutex<BTreeSet<NodeId>>,
-    replaced: Mutex<BTreeSet<NodeId>>,
+    /// Members whose disk was taken away at some time: they are others than those that the cluster began with.
+    wiped: Mutex<BTreeSet<NodeId>>,
 }
 
 /// One member.
@@ -63,16 +62,8 @@ impl Etcd {
             let listens = Listens { peers: ports[0].local_addr()?, clients: ports[1].local_addr()? };
             members.insert(*node, Member { gate, listens, _ports: ports });
         }
-        let (strange, replaced) = Default::default();
-        Ok(Self {
-            bin: bin.to_owned(),
-            reads,
-            run_dir: run_dir.to_owned(),
-            members,
-            processes,
-            strange,
-            replaced,
-        })
+        let (bin, run_dir) = (bin.to_owned(), run_dir.to_owned());
+        Ok(Self { bin, reads, run_dir, members, processes, wiped: Mutex::default() })
     }
 
     /// The members and where they are reached, as etcd wants it.
@@ -85,7 +76,7 @@ impl Etcd {
 impl Target for Etcd {
     fn launch(&self, node: NodeId) -> io::Result<Launch> {
         let Member { gate, listens, .. } = &self.members[&node];
-        let is_replaced = lock(&self.replaced).contains(&node);
+        let is_another = lock(&self.wiped).contains(&node);
         let data = self.data(node);
         std::fs::create_dir_all(data.parent().unwrap_or(&data))?;
         let flags = [
@@ -96,7 +87,7 @@ impl Target for Etcd {
             ("listen-peer-urls", format!("http://{}", listens.peers)),
             ("initial-advertise-peer-urls", format!("http://{}", gate.address())),
             ("initial-cluster", self.initial_cluster()),
-            ("initial-cluster-state", if is_replaced { "existing" } else { "new" }.to_owned()),
+            ("initial-cluster-state", if is_another { "existing" } else { "new" }.to_owned()),
             ("heartbeat-interval", "50".to_owned()),
             ("election-timeout", "500".to_owned()),
         ];
@@ -119,21 +110,18 @@ impl Target for Etcd {
     }
 
     fn wiped(&self, node: NodeId) {
-        lock(&self.strange).insert(node);
+        lock(&self.wiped).insert(node);
     }
 
     fn welcome(&self, node: NodeId) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move {
-            if !lock(&self.strange).contains(&node) {
-                return Ok(());
-            }
-            let others = self.members.iter().filter(|(other, _)| **other != node);
-            let others = others.map(|(other, member)| (*other, member.listens.clients)).collect();
-            members::replace(others, &format!("http://{}", self.members[&node].gate.address())).await?;
-            lock(&self.strange).remove(&node);
-            lock(&self.replaced).insert(node);
-            Ok(())
-        })
+        let has_nothing = lock(&self.wiped).contains(&node) && !self.data(node).exists();
+        if !has_nothing {
+            return Box::pin(ready(Ok(())));
+        }
+        let others = self.members.iter().filter(|(other, _)| **other != node);
+        let others = others.map(|(other, member)| (*other, member.listens.clients)).collect();
+        let url = format!("http://{}", self.members[&node].gate.address());
+        Box::pin(async move { members::replace(others, &url).await })
     }
 
     fn data(&self, node: NodeId) -> PathBuf {
