@@ -27,7 +27,7 @@ use crate::{
     serve::{self, ServeArguments},
     shrink::{self, command::ShrinkArguments},
     sim::{self, command::SimArguments},
-    terminal::for_shell,
+    terminal::{PROGRAM, for_shell},
     workload::{self, System, SystemKind, Time, Workload},
 };
 
@@ -453,7 +453,7 @@ fn again(path: &Path, arguments: &RunArguments) -> String {
     let plans = if arguments.plans { " --plans" } else { "" };
     let bin =
         arguments.bin.as_ref().map(|bin| format!(" --bin {}", for_shell(Path::new(bin)))).unwrap_or_default();
-    format!("cargo run --release -p harness -- {}{plans}{limit}{without}{bin}", for_shell(path))
+    format!("{PROGRAM} {}{plans}{limit}{without}{bin}", for_shell(path))
 }
 
 fn options(arguments: &RunArguments) -> anyhow::Result<run::Options> {

@@ -6,6 +6,11 @@ use std::{
     path::Path,
 };
 
+/// What a command line of this program begins with, from the project's folder: of the profile that it was built with, so that
+/// doing as it says builds nothing anew.
+pub(crate) const PROGRAM: &str =
+    if cfg!(debug_assertions) { "cargo run -p harness --" } else { "cargo run --release -p harness --" };
+
 /// A path as a shell takes it.
 pub(crate) fn for_shell(path: &Path) -> String {
     let text = path.to_string_lossy();

@@ -19,7 +19,7 @@ use crate::{
     report::{FAILED, Report, Status, name_of},
     run::{self, Ended},
     sim::Case,
-    terminal::for_shell,
+    terminal::{PROGRAM, for_shell},
     workload::ExpectedVerdict,
 };
 
@@ -138,7 +138,7 @@ fn classes_of(report: &Report) -> Vec<Class> {
 /// One run; its folder is told by its place below the one where all is kept.
 fn on_processes(case: &Case, plan: &Plan, out: &Path) -> Result<Ended> {
     progress::tell(|| format!("{} seed {} on real processes", case.name(), plan.seed));
-    let again = format!("cargo run --release -p harness -- {} --seed {}", for_shell(&case.path), plan.seed);
+    let again = format!("{PROGRAM} {} --seed {}", for_shell(&case.path), plan.seed);
     let mut ended = once(plan, &again, &out.join(&case.group))?;
     if let Ended::Checked(report) = &mut ended {
         let below = report.folder.strip_prefix(fs::canonicalize(out)?).map(Path::to_path_buf);

@@ -22,7 +22,7 @@ use crate::{
     plan::Plan,
     report::{Status, html, schema},
     results::{ResultsFolder, VERDICT},
-    terminal::for_shell,
+    terminal::{PROGRAM, for_shell},
     workload::CheckName,
 };
 
@@ -116,10 +116,7 @@ fn verdict<'a>(plan: &'a Plan, outcome: &'a Outcome, folder: &Path) -> Verdict<'
         as_expected: exit_code == 0,
         exit_code,
         words: words.or(undecided).unwrap_or_else(|| "nothing was decided".to_owned()),
-        again: format!(
-            "cargo run --release -p harness -- sim --plans {} --tale",
-            for_shell(&folder.join("plan.toml"))
-        ),
+        again: format!("{PROGRAM} sim --plans {} --tale", for_shell(&folder.join("plan.toml"))),
         missing: &outcome.undecided,
         checks,
         mutant: plan.test.mutant.map(|mutant| format!("{mutant:?}")),

@@ -1,6 +1,6 @@
 //! Who is compared, and the rounds.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, slice, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -14,6 +14,7 @@ use store::{
 use crate::{
     Arguments, KEYS, LOADS, VALUE,
     etcd::{Etcd, Grpc},
+    omnipaxos,
     plain::{Answers, Part, Plain},
     quorum,
     report::Report,
@@ -45,10 +46,11 @@ pub enum Way {
     EtcdGet,
     EtcdPut,
     EtcdMix,
+    OmnipaxosPut,
 }
 
 impl Way {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Echo,
         Self::QuorumInMemory,
         Self::QuorumSynced,
@@ -62,6 +64,7 @@ impl Way {
         Self::EtcdGet,
         Self::EtcdPut,
         Self::EtcdMix,
+        Self::OmnipaxosPut,
     ];
 
     pub fn words(self) -> &'static str {
@@ -79,6 +82,7 @@ impl Way {
             Self::EtcdGet => "etcd, linearizable GET",
             Self::EtcdPut => "etcd, PUT",
             Self::EtcdMix => "etcd, GET and PUT, 1:1",
+            Self::OmnipaxosPut => "omnipaxos over TCP, PUT in memory",
         }
     }
 
@@ -125,6 +129,8 @@ struct Contenders {
     many_partitions: Vec<NodeProcess>,
     /// Or why it is left out.
     etcd: Result<Etcd, String>,
+    /// The same.
+    omnipaxos: Result<Vec<Part>, String>,
     keys: Arc<[i64]>,
 }
 
@@ -153,9 +159,10 @@ pub async fn compare(arguments: &Arguments, folder: &Path) -> Result<Report> {
         }
     }
     let etcd = contenders.etcd.as_ref().map(|etcd| etcd.version.clone()).map_err(Clone::clone);
+    let omnipaxos = contenders.omnipaxos.as_ref().err().cloned();
     drop(contenders);
     let million_keys = memory_of_many_keys(folder).await?;
-    Ok(Report::new(arguments, etcd, &rounds, Memory { idle_partition, million_keys }))
+    Ok(Report::new(arguments, (etcd, omnipaxos), &rounds, Memory { idle_partition, million_keys }))
 }
 
 impl Contenders {
@@ -164,11 +171,8 @@ impl Contenders {
         let start = async |name: &str, shape| local::start(program(), &folder.join(name), shape).await;
         let quorum_folder = folder.join("quorum");
         std::fs::create_dir(&quorum_folder)?;
-        let etcd = match &arguments.etcd {
-            None => Err("no program was named with --etcd".to_owned()),
-            Some(program) if !program.exists() => Err(format!("there is no {}", program.display())),
-            Some(program) => Etcd::start(program, folder).map_err(|error| format!("{error:#}")),
-        };
+        let etcd = named(arguments.etcd.as_deref(), "--etcd", |program| Etcd::start(program, folder));
+        let omnipaxos = named(arguments.omnipaxos.as_deref(), "--omnipaxos", omnipaxos::start);
         Ok(Self {
             echo: Part::start(&["echo"])?,
             quorum_in_memory: quorum::start(None)?,
@@ -178,6 +182,7 @@ impl Contenders {
             without_leases: start("without-leases", shape(StorageKind::Memory, false, 1)).await?,
             many_partitions: start("many", shape(StorageKind::Memory, true, PARTITIONS)).await?,
             etcd,
+            omnipaxos,
             keys: (0..KEYS).collect(),
         })
     }
@@ -211,7 +216,7 @@ impl Contenders {
     async fn measure(&self, way: Way, size: (usize, usize), seconds: f64) -> Result<Option<Measured>> {
         let load =
             Load { length: Length::Time(Duration::from_secs_f64(seconds)), ..closed(way.mix(), size.1) };
-        let plain = async |parts: &[&Part], answers| {
+        let plain = async |parts: &[Part], answers| {
             let keys = |number| Keys::random(Arc::clone(&self.keys), number);
             let connect = async |number| Plain(answers).connect(&parts[0].address, keys(number)).await;
             let ids: Vec<u32> = parts.iter().map(|part| part.child.id()).collect();
@@ -219,11 +224,13 @@ impl Contenders {
         };
         let store = async |nodes: &[NodeProcess]| self.measure_store(way, nodes, size.0, load).await;
         let measured = match way {
-            Way::Echo => plain(&[&self.echo], Answers::Echo).await,
-            Way::QuorumInMemory => {
-                plain(&self.quorum_in_memory.iter().collect::<Vec<_>>(), Answers::Number).await
+            Way::Echo => plain(slice::from_ref(&self.echo), Answers::Echo).await,
+            Way::QuorumInMemory => plain(&self.quorum_in_memory, Answers::Number).await,
+            Way::QuorumSynced => plain(&self.quorum_synced, Answers::Number).await,
+            Way::OmnipaxosPut => {
+                let Ok(members) = &self.omnipaxos else { return Ok(None) };
+                plain(members, Answers::Number).await
             }
-            Way::QuorumSynced => plain(&self.quorum_synced.iter().collect::<Vec<_>>(), Answers::Number).await,
             Way::LeaseGet | Way::DurablePut | Way::DurableMix => store(&self.durable).await,
             Way::LogGet => store(&self.without_leases).await,
             Way::MemoryPut => store(&self.in_memory).await,
@@ -269,6 +276,19 @@ impl Contenders {
             _ => {}
         }
         Ok(measured)
+    }
+}
+
+/// Someone else's program, or why it is left out.
+fn named<T>(
+    program: Option<&Path>,
+    option: &str,
+    start: impl FnOnce(&Path) -> Result<T>,
+) -> Result<T, String> {
+    match program {
+        None => Err(format!("no program was named with {option}")),
+        Some(program) if !program.exists() => Err(format!("there is no {}", program.display())),
+        Some(program) => start(program).map_err(|error| format!("{error:#}")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The store beside etcd, a plain echo and a bare quorum of three, in turn, on the same machine and over as many connections with
+//! The store beside etcd, omnipaxos, a plain echo and a bare quorum of three, in turn, on the same machine and over as many connections with
 //! as many operations in flight. Everything is asked by the same loop (`store::load`), one thread, straight to the leader, and
 //! every answer is looked at: one that is not right ends the comparison. What counts are ratios within a round.
 //!
@@ -6,6 +6,7 @@
 
 mod contenders;
 mod etcd;
+mod omnipaxos;
 mod plain;
 mod quorum;
 mod report;
@@ -40,6 +41,9 @@ struct Arguments {
     /// etcd's program. Without it, or if it is not there, etcd is left out.
     #[arg(long)]
     etcd: Option<PathBuf>,
+    /// The program of `store/benches/omnipaxos`. The same.
+    #[arg(long)]
+    omnipaxos: Option<PathBuf>,
     /// Cargo says so.
     #[arg(long, hide = true)]
     bench: bool,

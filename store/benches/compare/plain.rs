@@ -1,9 +1,9 @@
 //! A plain echo, and the frames of the small programs: a length, a number, a value; answers carry the number.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::{Buf, BufMut, BytesMut};
 use store::{
     load::{Asked, Keys, Link, Protocol, Request, Verdict, value_of, value_shows},
@@ -79,20 +79,44 @@ impl Protocol for Plain {
 pub struct Part {
     pub child: Process,
     pub address: String,
-    _stdin: Option<ChildStdin>,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
 }
 
 impl Part {
-    /// Starts it: it says where it listens.
+    /// Starts one of this program.
     pub fn start(arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("part").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = Process(command.spawn()?);
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().context("it has no output")?).read_line(&mut line)?;
-        let stdin = child.stdin.take();
-        Ok(Self { child, address: line.trim().to_owned(), _stdin: stdin })
+        command.arg("part").args(arguments);
+        Self::begin(command)
     }
+
+    /// Starts it: it says where it listens.
+    pub fn begin(mut command: Command) -> Result<Self> {
+        let mut child = Process(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
+        let mut stdout = BufReader::new(child.stdout.take().context("it has no output")?);
+        let stdin = child.stdin.take().context("it has no input")?;
+        let address = line(&mut stdout)?;
+        Ok(Self { child, address, stdin, stdout })
+    }
+
+    /// Tells it a line.
+    pub fn tell(&mut self, text: &str) -> Result<()> {
+        writeln!(self.stdin, "{text}")?;
+        Ok(self.stdin.flush()?)
+    }
+
+    /// The next line that it says.
+    pub fn hear(&mut self) -> Result<String> {
+        line(&mut self.stdout)
+    }
+}
+
+fn line(from: &mut impl BufRead) -> Result<String> {
+    let mut line = String::new();
+    from.read_line(&mut line)?;
+    ensure!(line.ends_with('\n'), "it has ended");
+    Ok(line.trim_end().to_owned())
 }
 
 /// Listens, and says where.

@@ -17,6 +17,8 @@ pub struct Report {
     seconds: f64,
     /// The version that was compared with, or why none was.
     etcd: Result<String, String>,
+    /// Why omnipaxos was left out, if it was.
+    omnipaxos_skipped: Option<String>,
     rows: Vec<Row>,
     ratios: Vec<Ratio>,
     memory: Memory,
@@ -86,7 +88,7 @@ type Compared = (Figure, Way, Way, (usize, usize), Option<Goal>);
 
 /// All of it. Those without a goal say how far the store is from
 /// what the machine allows, and what happens to a mixed load.
-const COMPARED: [Compared; 20] = {
+const COMPARED: [Compared; 22] = {
     use Figure::{P50, P99, PerSecond};
     use Goal::{AtLeast, AtMost};
     [
@@ -94,6 +96,8 @@ const COMPARED: [Compared; 20] = {
         (PerSecond, Way::LeaseGet, Way::EtcdGet, LARGE, Some(AtLeast(20.0))),
         (PerSecond, Way::DurablePut, Way::EtcdPut, SMALL, Some(AtLeast(6.0))),
         (PerSecond, Way::DurablePut, Way::EtcdPut, LARGE, Some(AtLeast(12.0))),
+        (PerSecond, Way::MemoryPut, Way::OmnipaxosPut, SMALL, Some(AtLeast(2.0))),
+        (PerSecond, Way::MemoryPut, Way::OmnipaxosPut, LARGE, Some(AtLeast(2.0))),
         (PerSecond, Way::LeaseGet, Way::LogGet, ONE, Some(AtLeast(3.0))),
         (PerSecond, Way::LeaseGet, Way::LogGet, SMALL, Some(AtLeast(3.0))),
         (PerSecond, Way::LeaseGet, Way::LogGet, LARGE, Some(AtLeast(3.0))),
@@ -118,13 +122,20 @@ const IDLE_PARTITION: f64 = 1.0;
 const MILLION_KEYS: f64 = 400.0;
 
 impl Report {
-    pub fn new(arguments: &Arguments, etcd: Result<String, String>, rounds: &Rounds, memory: Memory) -> Self {
+    /// Of the other programs: etcd's version or why it is left out, and why omnipaxos is, if it is.
+    pub fn new(
+        arguments: &Arguments,
+        (etcd, omnipaxos_skipped): (Result<String, String>, Option<String>),
+        rounds: &Rounds,
+        memory: Memory,
+    ) -> Self {
         let rows = LOADS.iter().flat_map(|load| Way::ALL.map(|way| (way, *load)));
         let rows = rows.filter_map(|cell| Some(Row::of(cell, rounds.get(&cell)?)));
         Self {
             rounds: arguments.rounds,
             seconds: arguments.seconds,
             etcd,
+            omnipaxos_skipped,
             rows: rows.collect(),
             ratios: COMPARED.iter().map(|compared| Ratio::of(*compared, rounds)).collect(),
             memory,
@@ -178,6 +189,9 @@ impl fmt::Display for Report {
             Ok(version) => writeln!(f, "{version}, three members, durable, everything at its default")?,
             Err(why) => writeln!(f, "etcd skipped: {why}")?,
         }
+        if let Some(why) = &self.omnipaxos_skipped {
+            writeln!(f, "omnipaxos skipped: {why}")?;
+        }
         writeln!(
             f,
             "\nin flight     {:<38} {:>10} {:>9} {:>9}   processors: clients, leader, followers",
@@ -196,10 +210,6 @@ impl fmt::Display for Report {
         for ratio in &self.ratios {
             writeln!(f, "{ratio}")?;
         }
-        writeln!(
-            f,
-            "skipped  >= 2        64, 256         -  throughput: store, PUT in memory / omnipaxos over TCP, for which there is no program here"
-        )?;
         let Memory { idle_partition, million_keys } = self.memory;
         let word = |reached| if reached { "reached" } else { "missed" };
         writeln!(

@@ -24,7 +24,7 @@ use crate::{
     proxy::LinkCounters,
     recorded::{CheckWords, Recorded, end_of},
     results::write_whole,
-    terminal::for_shell,
+    terminal::{PROGRAM, for_shell},
 };
 use columns::Columns;
 use finding::Findings;
@@ -187,7 +187,7 @@ fn again(run: &Recorded) -> String {
     let how = if run.simulated() { "sim --tale --plans" } else { "run --plans" };
     match &run.plan {
         Some(_) => {
-            format!("cargo run --release -p harness -- {how} {}", for_shell(&run.folder.join("plan.toml")))
+            format!("{PROGRAM} {how} {}", for_shell(&run.folder.join("plan.toml")))
         }
         None => "the run has left no plan that could be run again".to_owned(),
     }
