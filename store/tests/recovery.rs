@@ -176,33 +176,100 @@ fn damage_in_the_middle_stops_the_node_and_it_says_what_and_where() {
     assert_eq!(block_on(node.read(10)), "value 10");
 }
 
-/// A disk on which files may be that many blocks long; no more than what is acknowledged before it is full is there again.
-fn fills_up(blocks: impl Fn(u64) -> u64) {
-    let (folder, segment) = written();
-    let bytes = std::fs::read(&segment).expect("the segment");
-    let used = bytes.iter().rposition(|byte| *byte != 0).expect("it is not empty") as u64;
-    let node = Node::start_within(folder.path(), blocks(used));
+/// A node that is written to until its disk is full ends for that reason. Started again with space, it has all of what it
+/// acknowledged.
+fn fills_up(node: Node, reason: &str, with_space: impl FnOnce() -> Result<Node, (ExitStatus, String)>) {
     let value = "x".repeat(1000);
     let acknowledged = block_on(node.write(11, 10_000, &value));
     assert!(acknowledged > 10, "{acknowledged} were acknowledged");
     let (status, log) = node.end();
     assert_eq!(status.code(), Some(4), "{log}");
-    assert!(log.contains("the durable log cannot go on") && log.contains("File too large"), "{log}");
-    let node = Node::start(folder.path()).unwrap_or_else(|(_, log)| panic!("{log}"));
+    assert!(log.contains("the durable log cannot go on") && log.contains(reason), "{log}");
+    let node = with_space().unwrap_or_else(|(_, log)| panic!("{log}"));
     for key in 11..11 + acknowledged {
         assert_eq!(block_on(node.read(key)), format!("{value} {key}"));
     }
-    assert_eq!(block_on(node.read(1)), "value 1");
     assert_eq!(block_on(node.write(1, 1, "again")), 1, "and it serves on");
+    assert_eq!(block_on(node.read(1)), "again 1");
+}
+
+/// On a disk on which files may be that many blocks long.
+fn files_fill_up(blocks: impl Fn(u64) -> u64) {
+    let (folder, segment) = written();
+    let bytes = std::fs::read(&segment).expect("the segment");
+    let used = bytes.iter().rposition(|byte| *byte != 0).expect("it is not empty") as u64;
+    let node = Node::start_within(folder.path(), blocks(used));
+    fills_up(node, "File too large", || Node::start(folder.path()));
 }
 
 #[test]
 fn a_full_disk_stops_the_node_and_what_it_acknowledged_is_there_when_there_is_space_again() {
-    fills_up(|used| used / 512 + 128);
+    files_fill_up(|used| used / 512 + 128);
 }
 
 #[test]
 fn a_node_for_whose_next_segment_there_is_no_space_stops_like_that_too() {
     // the first has one mebibyte, the next has two
-    fills_up(|_| 3 << 10);
+    files_fill_up(|_| 3 << 10);
+}
+
+/// A file system of so many mebibytes in memory, which only processes in its namespace see.
+struct SmallDisk {
+    holder: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // with it goes the last one that holds the namespace
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+impl SmallDisk {
+    /// None where namespaces of users are not allowed.
+    fn new(mebibytes: u32) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let script = format!("mount -t tmpfs -o size={mebibytes}m small \"$0\" && echo mounted && exec cat");
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]).arg(folder.path());
+        unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut disk = Self { holder: unshare.spawn().ok()?, folder };
+        let mut line = String::new();
+        let stdout = disk.holder.stdout.take().expect("its output");
+        BufReader::new(stdout).read_line(&mut line).expect("its output can be read");
+        (line == "mounted\n").then_some(disk)
+    }
+
+    /// A command that sees it.
+    fn inside(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--preserve-credentials", "--user", "--mount", "--target"]);
+        command.arg(self.holder.id().to_string()).arg(program);
+        command
+    }
+
+    fn node(&self) -> Result<Node, (ExitStatus, String)> {
+        Node::run(self.inside(env!("CARGO_BIN_EXE_store")), self.folder.path())
+    }
+
+    fn grow(&self, mebibytes: u32) {
+        let mut mount = self.inside("mount");
+        mount.args(["-o", &format!("remount,size={mebibytes}m")]).arg(self.folder.path());
+        assert!(mount.status().expect("it runs").success(), "the file system grows");
+    }
+}
+
+#[test]
+fn a_file_system_without_space_stops_the_node_and_nothing_is_lost() {
+    let Some(disk) = SmallDisk::new(4) else {
+        eprintln!("skipped: no file system can be mounted in a namespace of one's own here");
+        return;
+    };
+    let node = disk.node().unwrap_or_else(|(_, log)| panic!("{log}"));
+    fills_up(node, "No space left on device", || {
+        disk.grow(64);
+        disk.node()
+    });
 }
