@@ -153,6 +153,11 @@ impl Record for Compact {
     fn version(&self, _: u32) -> Option<u64> {
         None
     }
+
+    /// And operations that failed.
+    fn refused(&self, _: &Key, _: Option<&String>) -> Option<Operation> {
+        None
+    }
 }
 
 /// What is known of a key before the events.

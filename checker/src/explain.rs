@@ -48,8 +48,8 @@ pub(crate) fn violation(
 ) -> Violation {
     let Core { steps, line, stuck, placed } = core(problem, position, limits);
     let indices: Vec<u32> = steps.iter().map(|step| step.operation).collect();
-    let told = Told { operations: record.recorded(&indices), initial: record.initial(key) };
-    let text = words(&told, key, problem, &steps, line);
+    let told = Told { record, key, problem, operations: record.recorded(&indices) };
+    let text = words(&told, &steps, line);
     let operations: Vec<usize> = indices.iter().map(|&index| index as usize).collect();
     let (stuck, placed) = (stuck.map(|at| operations[at]), placed.iter().map(|&at| operations[at]).collect());
     Violation { key: key.clone(), operations, stuck, placed, line: line as usize, text }
@@ -165,15 +165,19 @@ fn is_closed(whole: &Problem, part: &Problem) -> bool {
 }
 
 /// What the words are about.
-struct Told {
+struct Told<'a, R> {
+    record: &'a R,
+    key: &'a Key,
+    /// The whole of the key.
+    problem: &'a Problem,
+    /// Those of the core.
     operations: FxHashMap<u32, Operation>,
-    /// What the key held at first.
-    initial: Option<String>,
 }
 
-fn words(told: &Told, key: &Key, problem: &Problem, steps: &[Step], line: Position) -> String {
-    let total = problem.completed.len() + problem.unknown.len();
-    let mut text = format!("key {key}: no order explains {} of its {total} operations:\n", steps.len());
+fn words(told: &Told<'_, impl Record>, steps: &[Step], line: Position) -> String {
+    let total = told.problem.completed.len() + told.problem.unknown.len();
+    let mut text =
+        format!("key {}: no order explains {} of its {total} operations:\n", told.key, steps.len());
     let last_named = steps.len().saturating_sub(NAMED);
     if last_named > 0 {
         let _ = writeln!(text, "  ({last_named} earlier operations on which these build)");
@@ -187,25 +191,22 @@ fn words(told: &Told, key: &Key, problem: &Problem, steps: &[Step], line: Positi
 }
 
 /// One sentence on the operation whose completion no order gets beyond.
-fn reason(told: &Told, steps: &[Step], line: Position) -> String {
+fn reason(told: &Told<'_, impl Record>, steps: &[Step], line: Position) -> String {
     let culprit = steps.iter().find(|step| step.ret == line);
     let found = culprit.and_then(|culprit| Some((culprit, told.operations.get(&culprit.operation)?)));
     let Some((culprit, operation)) = found else {
         return format!("No order gets beyond line {line}.");
     };
-    let mut text = format!(
-        "Up to line {} there is an order; {} leaves none",
-        line - 1,
-        brief(operation, "the answer to")
-    );
+    let mut text =
+        format!("Up to line {} there is an order; the answer to {} leaves none", line - 1, brief(operation));
     let Some(needed) = culprit.action.needs() else { return text + "." };
     let writers: Vec<&Step> = steps.iter().filter(|step| step.action.leaves() == Some(needed)).collect();
     let value = match (&operation.function, operation.result.as_ref()) {
         (Function::Cas { expected, .. }, Some(result)) if result.swapped == Some(true) => expected.as_ref(),
         (_, result) => result.and_then(|result| result.returned.as_ref()),
     };
-    if writers.is_empty() && told.initial.as_ref() != value {
-        let _ = write!(text, ": nobody wrote {}", shown(value));
+    if writers.is_empty() && told.record.initial(told.key).as_ref() != value {
+        text += &unwritten(told, needed, value, line);
     }
     // The value was overwritten by an operation that began after its writers had finished and ended before the culprit began.
     let written = writers.iter().map(|step| step.ret).max().unwrap_or(0);
@@ -215,9 +216,33 @@ fn reason(told: &Told, steps: &[Step], line: Position) -> String {
     };
     if let Some(hiding) = steps.iter().find(between).and_then(|hiding| told.operations.get(&hiding.operation))
     {
-        let _ = write!(text, ": {} had finished before it began", brief(hiding, "although"));
+        let _ = write!(text, ": although {} had finished before it began", brief(hiding));
     }
     text + "."
+}
+
+/// That nobody had written a value before that line; and who wrote it later, or asked to and was refused.
+fn unwritten(told: &Told<'_, impl Record>, needed: Value, value: Option<&String>, line: Position) -> String {
+    let writes = |step: &&Step| step.action.leaves() == Some(needed) && step.call > line;
+    let Problem { completed, unknown, .. } = told.problem;
+    let later = completed.iter().chain(unknown).filter(writes).min_by_key(|step| step.call);
+    if let Some(later) =
+        later.and_then(|later| told.record.recorded(&[later.operation]).remove(&later.operation))
+    {
+        let since = moment(later.invoked);
+        return format!(": {} was asked for later only, by {}, from {since}", shown(value), brief(&later));
+    }
+    let nobody = match value {
+        Some(_) => format!(": nobody wrote {}", shown(value)),
+        None => ": nobody deleted it".to_owned(),
+    };
+    match told.record.refused(told.key, value) {
+        Some(refused) => {
+            let since = moment(refused.invoked);
+            format!("{nobody}; {} asked to, from {since}, and was told that it had failed", brief(&refused))
+        }
+        None => nobody,
+    }
 }
 
 /// An operation in words, with its answer and its times.
@@ -226,8 +251,8 @@ pub(crate) fn in_words(operation: &Operation) -> String {
     format!("process {process} at node {node}: {}, {}", asked_and_answered(operation), interval(operation))
 }
 
-fn brief(operation: &Operation, lead: &str) -> String {
-    format!("{lead} process {} ({})", operation.process, asked_and_answered(operation))
+fn brief(operation: &Operation) -> String {
+    format!("process {} ({})", operation.process, asked_and_answered(operation))
 }
 
 fn asked_and_answered(operation: &Operation) -> String {
@@ -249,11 +274,14 @@ fn asked_and_answered(operation: &Operation) -> String {
 }
 
 fn interval(operation: &Operation) -> String {
-    let moment = |moment: Moment| format!("{} (line {})", seconds(moment.time), moment.position);
     match operation.returned {
         Some(returned) => format!("from {} to {}", moment(operation.invoked), moment(returned)),
         None => format!("from {}, outcome unknown", moment(operation.invoked)),
     }
+}
+
+fn moment(moment: Moment) -> String {
+    format!("{} (line {})", seconds(moment.time), moment.position)
 }
 
 fn shown(value: Option<&String>) -> String {

@@ -17,7 +17,7 @@ pub use crate::budget::Budget;
 use crate::budget::{Limits, Stopwatch};
 use crate::compact::Compact;
 use crate::explain;
-use crate::history::{History, Key, Operation};
+use crate::history::{Function, History, Key, Operation};
 use crate::judge::in_parallel;
 use problem::{Position, Problem};
 use search::{Answer, Outcome};
@@ -168,6 +168,8 @@ pub(crate) trait Record: Sync {
     fn initial(&self, key: &Key) -> Option<String>;
     /// The version of its key that an operation's answer reflects, where that is recorded.
     fn version(&self, index: u32) -> Option<u64>;
+    /// The first operation that would have left that value of a key (none: absent), but failed, where those are kept.
+    fn refused(&self, key: &Key, value: Option<&String>) -> Option<Operation>;
 }
 
 impl Record for History {
@@ -182,6 +184,17 @@ impl Record for History {
 
     fn version(&self, index: u32) -> Option<u64> {
         self.operations[index as usize].result.as_ref().map(|result| result.version)
+    }
+
+    fn refused(&self, key: &Key, value: Option<&String>) -> Option<Operation> {
+        let leaves = |function: &Function| match function {
+            Function::Get { .. } => false,
+            Function::Put { key: written, value: new } | Function::Cas { key: written, new, .. } => {
+                written == key && value == Some(new)
+            }
+            Function::Delete { key: deleted } => deleted == key && value.is_none(),
+        };
+        self.refused.iter().find(|operation| leaves(&operation.function)).cloned()
     }
 }
 

@@ -13,7 +13,8 @@ use checker::linearizability::{Budget, Verdict, check};
 use support::{Recorder, result};
 
 /// Builds a history of key "k" from a drawing: one line per operation, `process: call .. return function`. Positions in the
-/// drawing give the order of events; `?` in the place of the return leaves it unknown.
+/// drawing give the order of events; `?` in the place of the return leaves it unknown, and with `!` before it the answer is that
+/// it failed.
 fn drawn(initial: Option<&str>, lines: &[&str]) -> Vec<Record> {
     let mut events: Vec<(u64, u64, Kind, Function, Option<OpResult>)> = Vec::new();
     for (process, line) in lines.iter().enumerate() {
@@ -35,7 +36,9 @@ fn drawn(initial: Option<&str>, lines: &[&str]) -> Vec<Record> {
         };
         let process = process as u64;
         events.push((call, process, Kind::Invoke, function.clone(), None));
-        if ret != "?" {
+        if let Some(failed) = ret.strip_prefix('!') {
+            events.push((failed.parse().unwrap(), process, Kind::Fail, function, None));
+        } else if ret != "?" {
             events.push((ret.parse().unwrap(), process, Kind::Ok, function, Some(answer)));
         }
     }
@@ -88,7 +91,7 @@ fn linearizable_histories_are_valid() {
 
 #[test]
 fn violations_are_found_and_explained() {
-    let cases: [Bad<'_>; 11] = [
+    let cases: [Bad<'_>; 14] = [
         (
             "a stale read",
             None,
@@ -98,7 +101,28 @@ fn violations_are_found_and_explained() {
         ),
         ("a lost write", None, &["1 2 put a", "3 4 get -"], &[0, 1], "although process 0 (put \"a\")"),
         ("a value from nowhere", Some("z"), &["1 2 put a", "3 4 get q"], &[1], "nobody wrote \"q\""),
-        ("a read before its write", None, &["1 2 get a", "3 4 put a"], &[0], "nobody wrote \"a\""),
+        (
+            "a read before its write",
+            None,
+            &["1 2 get a", "3 4 put a"],
+            &[0],
+            "\"a\" was asked for later only, by process 1 (put \"a\"), from 0.000000 s (line 4)",
+        ),
+        (
+            "a write that failed",
+            None,
+            &["1 !2 put a", "3 4 get a"],
+            &[0],
+            "nobody wrote \"a\"; process 0 (put \"a\") asked to, from 0.000000 s (line 2), and was told that it had failed",
+        ),
+        (
+            "a swap that failed",
+            None,
+            &["1 !2 cas - a", "3 4 get a"],
+            &[0],
+            "process 0 (cas absent to \"a\") asked to",
+        ),
+        ("nobody deletes", Some("a"), &["1 !2 put b", "3 4 get -"], &[0], "leaves none: nobody deleted it."),
         ("back and forth", None, &["1 9 put a", "2 3 get a", "4 5 get -"], &[0, 1, 2], "get read absent"),
         (
             "two swaps of one value",
@@ -122,7 +146,7 @@ fn violations_are_found_and_explained() {
             None,
             &["1 2 put a", "3 4 get b", "5 ? put b"],
             &[1],
-            "nobody wrote \"b\"",
+            "\"b\" was asked for later only, by process 2 (put \"b\")",
         ),
     ];
     for (name, initial, lines, core, words) in cases {
