@@ -57,7 +57,7 @@ pub(crate) fn was_half_written(name: &str) -> bool {
 }
 
 impl ResultsFolder {
-    /// Makes the folder of a run, with its plan in it.
+    /// Makes the folder of a run on real processes, with its plan in it.
     pub fn create(results: &Path, plan: &Plan) -> Result<Self> {
         let parent = results.join(&plan.workload);
         fs::create_dir_all(&parent)
@@ -70,7 +70,8 @@ impl ResultsFolder {
             fs::create_dir(path.join(folder))
                 .with_context(|| format!("cannot make {folder} in {}", path.display()))?;
         }
-        let going_on = Arc::new(write_plan(&path, plan)?);
+        // what it follows in simulated time means nothing to real processes, and its record is not here
+        let going_on = Arc::new(write_plan(&path, &Plan { follows: None, ..plan.clone() })?);
         point_latest(results, &path).context("cannot make results/latest")?;
         Ok(Self { path, _going_on: going_on })
     }

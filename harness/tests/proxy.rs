@@ -647,3 +647,28 @@ async fn a_frame_that_is_held_lets_others_pass_and_comes_when_the_fault_ends() {
     let counters = counters(&network, link);
     assert_eq!((counters.held, counters.duplicated, counters.frames), (1, 1, 6));
 }
+
+#[tokio::test]
+async fn behind_a_frame_that_was_cut_off_nothing_follows() {
+    for deed in [Deed::Hold, Deed::Reorder { at_most: Duration::from_mins(1) }] {
+        let network = Network::start(&[1], &[1], Protocol::Frames, 1).await.unwrap();
+        let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        network.set_target(1, Some(node.local_addr().unwrap()));
+        let link = Link::client(1, 1);
+        let (mut dialer, accepted) = tokio::join!(dial(&network, link), soon(node.accept()));
+        let mut node_end = accepted.unwrap().0;
+        let fault = FrameFault { fault: 1, matching: Match::default(), strikes: Strikes::Nth(1), deed };
+        soon(network.switch(BTreeMap::from([(link, fault)]))).await;
+        let long = framed(&[7; 10_000]);
+        let (part, mut received) = (&long[..9000], vec![0; 4 + 9000]);
+        // the first is kept, and of the next only a part comes
+        dialer.write_all(&[&framed(b""), &framed(b"kept"), part].concat()).await.unwrap();
+        soon(node_end.read_exact(&mut received)).await.unwrap();
+        assert_eq!(received, [&framed(b""), part].concat());
+        drop(dialer);
+        soon(network.open()).await;
+        let mut rest = Vec::new();
+        soon(node_end.read_to_end(&mut rest)).await.unwrap();
+        assert_eq!(rest, b"", "{deed:?}");
+    }
+}

@@ -208,22 +208,29 @@ fn closely(
         }
         Some(Ok(Shrunk { plan, took, .. })) => {
             class.shape = Some(shape(plan));
-            class.plan = toml::to_string(plan).ok();
+            class.plan = whole_text(plan);
             class.size = Some(Size::of(plan).to_string());
             class.shrink_ms = took.as_millis() as u64;
         }
         None if is_kept(case) => {
-            // it is as small as it was
-            class.shape = Some(shape(&plan));
-            class.plan = toml::to_string(&plan).ok();
+            // it is as small as it was, whatever it shows
+            for class in &mut *classes {
+                (class.shape, class.plan) = (Some(shape(&plan)), whole_text(&plan));
+            }
         }
         None => {}
     }
+    let class = &classes[place];
     let small = small.and_then(Result::ok).map(|small| small.plan);
     let failing = (!class.expected && (class.of_the_store || !found)).then_some(&plan);
     if let Err(error) = keep(case, seed, classes, place, (failing, small.as_ref()), means) {
         record.failed(Note { seed, words: format!("{error:#}") });
     }
+}
+
+/// A plan as one file; none: it needs the record of a run that it follows beside it, and cannot be run without.
+fn whole_text(plan: &Plan) -> Option<String> {
+    plan.follows.is_none().then(|| toml::to_string(plan).ok())?
 }
 
 /// Keeps the run of a plan that shows all of these, and that of the small plan that shows one of them, if there are any.
@@ -274,10 +281,22 @@ mod tests {
         reached: u64,
         shrink: Duration,
     ) -> (Record, tempfile::TempDir) {
+        hunted_until(None, (name, text), seeds, findings, reached, shrink)
+    }
+
+    /// The same, if that is when its time is up.
+    fn hunted_until(
+        end: Option<u64>,
+        (name, text): (&str, &str),
+        seeds: Range<u64>,
+        findings: impl Fn(u64) -> Vec<Finding> + Sync,
+        reached: u64,
+        shrink: Duration,
+    ) -> (Record, tempfile::TempDir) {
         let out = tempfile::tempdir().expect("a folder");
         let workload = crate::workload::parse(Path::new(name), text).unwrap_or_else(|told| panic!("{told}"));
         let case = Case::built_in("w", workload, seeds.clone()).expect("it can be simulated");
-        let means = Means { end: None, shrink, jobs: 1, out: out.path().to_owned() };
+        let means = Means { end, shrink, jobs: 1, out: out.path().to_owned() };
         let negative = case.plan.expect.verdict == crate::workload::ExpectedVerdict::Violation;
         let mut record = Record { workload: case.name(), ..Record::new(Mode::Simulation, negative) };
         let stats = Stats { mutant_reached: reached, ..Stats::default() };
@@ -332,6 +351,50 @@ mod tests {
         // nor is it one of the store because the bug was not seen to be reached: without it nothing is wrong
         let (record, _out) = hunted("negative/w.toml", &text, 0..2, shown, 0, Duration::ZERO);
         assert!(record.classes.iter().all(|class| !class.of_the_store), "{:?}", record.classes);
+    }
+
+    #[test]
+    fn a_hunt_that_ends_with_its_time_and_has_found_nothing_is_cut_short() {
+        let text = format!(
+            "mutant = 'election-needs-all'\n{CLEAN}[expect]\nverdict = 'violation'\nby = 'linearizable'\n"
+        );
+        let hunted = |seeds: Range<u64>, found: Option<u64>| {
+            let shown = move |seed| match found {
+                Some(at) if at == seed => vec![finding(CheckName::Linearizable, "so")],
+                _ => Vec::new(),
+            };
+            // its time was up before it began
+            let (record, _out) =
+                hunted_until(Some(0), ("negative/w.toml", &text), seeds, shown, 1, Duration::ZERO);
+            (record.seeds(), record.cut_short, crate::campaign::judge::judge(&record).0)
+        };
+        assert_eq!(hunted(0..5, None), (1, true, crate::campaign::Verdict::Undecided));
+        assert_eq!(hunted(0..1, None), (1, false, crate::campaign::Verdict::Unexpected), "all were run");
+        assert_eq!(hunted(0..5, Some(0)), (1, false, crate::campaign::Verdict::Expected));
+    }
+
+    #[test]
+    fn a_kept_plan_has_its_shape_in_all_that_it_shows() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let workload =
+            crate::workload::parse(Path::new("w.toml"), CLEAN).unwrap_or_else(|told| panic!("{told}"));
+        let mut plan = Plan::new(workload, 7);
+        let text = whole_text(&plan).expect("a plan");
+        std::fs::create_dir(folder.path().join("known")).expect("made");
+        std::fs::write(folder.path().join("known/x.toml"), &text).expect("written");
+        let cases = super::super::state::kept(folder.path()).expect("a plan");
+        let out = tempfile::tempdir().expect("a folder");
+        let means = Means { end: None, shrink: Duration::ZERO, jobs: 1, out: out.path().to_owned() };
+        let mut record = Record { workload: cases[0].name(), ..Record::new(Mode::Simulation, false) };
+        let findings =
+            [finding(CheckName::LeaseSafety, "L5: one"), finding(CheckName::Linearizable, "a stale read")];
+        let one = |seed| Outcome { seed, findings: findings.to_vec(), ..Outcome::default() };
+        hunt_with(&cases[0], &(7..8), &means, &mut record, &one);
+        let told: Vec<_> = record.classes.iter().map(|class| (&class.shape, &class.plan)).collect();
+        assert_eq!(told, [(&Some(shape(&plan)), &Some(text.clone())), (&Some(shape(&plan)), &Some(text))]);
+        // one that needs a record beside it is not kept without that
+        plan.follows = Some(crate::replay::Follows::new(0, Vec::new(), crate::replay::Course::default()));
+        assert_eq!(whole_text(&plan), None);
     }
 
     #[test]

@@ -43,7 +43,7 @@ mod table;
 pub enum Verdict {
     /// As expected: nothing was found, or the planted bug was.
     Expected,
-    /// Something was found that is not expected, or a planted bug was reached and not found.
+    /// Something was found that is not expected, or a planted bug was reached and not found in any of its seeds.
     Unexpected,
     /// Nothing is decided.
     Undecided,

@@ -167,7 +167,9 @@ fn run_with(
         if attempt == 1 && code != 1 {
             break;
         }
-        record.failing += u64::from(attempt == 1);
+        // after an interruption its first run has been written down before
+        let again = record.classes.iter().any(|class| class.seeds.contains(&seed));
+        record.failing += u64::from(attempt == 1 && !again);
         for class in &failing {
             write_down(class, attempt, record);
         }

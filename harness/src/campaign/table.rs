@@ -1,6 +1,6 @@
 //! What a campaign prints: a row for each workload, and what to look at.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use super::{
     Verdict, canary, coverage,
@@ -105,13 +105,25 @@ impl Whole {
         // without a row, or before its end, nothing is shown
         let before_its_end = (ended == Ended::NotYet || records.is_empty()).then_some(3);
         let exit_code = codes.chain(before_its_end).max_by_key(|code| severity(*code)).unwrap_or(3);
-        let seeds: u64 = records.iter().map(|record| record.seeds()).sum();
+        let seeds = |real: bool| -> u64 {
+            let some = records.iter().filter(|record| (record.mode == Mode::Real) == real);
+            some.map(|record| record.seeds()).sum()
+        };
+        let on_processes = match seeds(true) {
+            0 => String::new(),
+            runs => format!(", {runs} on real processes"),
+        };
         let ended = match ended {
             Ended::NotYet => ", not at its end",
             Ended::TimeIsUp => ", until its time was up",
             Ended::AllIsDone => "",
         };
-        let words = format!("campaign of {} workloads, {seeds} simulated runs{ended}", records.len());
+        let workloads: BTreeSet<&str> = records.iter().map(|record| record.workload.as_str()).collect();
+        let words = format!(
+            "campaign of {} workloads, {} simulated runs{on_processes}{ended}",
+            workloads.len(),
+            seeds(false)
+        );
         Self { exit_code, words }
     }
 

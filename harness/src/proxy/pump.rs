@@ -469,11 +469,18 @@ impl Pump {
         match ended {
             Ended::Source => self.kept.forget(),
             Ended::Stream => {
-                self.let_late_follow(terms);
+                let between = self.frames.as_ref().is_none_or(Frames::is_between);
+                if between {
+                    self.let_late_follow(terms);
+                }
                 self.count_last();
                 let leftover = self.frames.as_mut().map(Frames::leftover).unwrap_or_default();
                 self.send_off(terms, &leftover);
                 self.track(|tracker| tracker.hand_on(leftover.len()));
+                if !between || !leftover.is_empty() {
+                    // behind a part of a frame nothing can follow
+                    self.kept.forget();
+                }
             }
         }
         let delayed = !terms.conditions.delays.is_empty() || terms.conditions.slow_close.is_some();

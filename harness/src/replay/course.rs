@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use store::{
     api::{Ballot, NodeId},
@@ -37,6 +37,7 @@ impl Follows {
     pub fn read(&mut self, folder: &Path) -> Result<()> {
         let mut all = Vec::new();
         let messages = Messages::open_as(folder, FILE)?.context("there is none beside the plan")?;
+        ensure!(messages.ended, "it is cut off");
         messages.between(0, u64::MAX, |message| all.push(message))?;
         self.course = Arc::new(Course::new(all));
         Ok(())
@@ -77,6 +78,8 @@ pub(super) struct Passed {
     pub(super) fate: Fate,
     /// When it arrived a second time.
     pub(super) again: Option<u64>,
+    /// A fault of single messages struck it.
+    pub(super) struck: bool,
 }
 
 /// All that a message says of itself.
@@ -112,7 +115,8 @@ impl Course {
             let road = links.entry((message.from, message.to)).or_default();
             let index = road.passed.len();
             let again = second.get(&place(message)).copied();
-            road.passed.push(Passed { sent: message.sent, fate: message.fate, again });
+            let (sent, fate, struck) = (message.sent, message.fate, message.fault.is_some());
+            road.passed.push(Passed { sent, fate, again, struck });
             road.exactly.entry(words(told)).or_default().push(index);
             road.alike.entry(likeness(told)).or_default().push(index);
         }

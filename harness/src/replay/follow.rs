@@ -49,6 +49,8 @@ pub struct Followed {
 pub(crate) enum Passage {
     /// It arrives then, and maybe once more.
     Arrives { at: u64, again: Option<u64> },
+    /// It arrives then, and others may pass it until then: a fault kept it.
+    Late { at: u64 },
     /// A fault took it.
     Dropped,
 }
@@ -98,27 +100,26 @@ impl Follower {
         let then = self.there_of(now);
         let way = self.links.entry(link).or_default();
         way.followed.resize(road.passed.len(), false);
-        let index = if let Some(index) = way.exactly(road, told, then) {
-            self.followed.exactly += 1;
-            index
-        } else {
-            let index = way.alike(road, told, then)?;
-            self.followed.alike += 1;
-            index
+        let (index, counter) = match way.exactly(road, told, then) {
+            Some(index) => (index, &mut self.followed.exactly),
+            None => (way.alike(road, told, then)?, &mut self.followed.alike),
         };
         way.followed[index] = true;
-        let Passed { sent, fate, again } = road.passed[index];
+        let Passed { sent, fate, again, struck } = road.passed[index];
         // what both clocks said when it was sent
         let (from, to) =
             if sent.abs_diff(then) <= SAME_MOMENT { (self.there, self.here) } else { (sent, now) };
         let here = |at: u64| (at + to).saturating_sub(from).max(now + LEAST);
-        match fate {
+        let passage = match fate {
+            Fate::Arrived(at) if struck && again.is_none() => Some(Passage::Late { at: here(at) }),
             Fate::Arrived(at) => Some(Passage::Arrives { at: here(at), again: again.map(here) }),
             Fate::Cut(at, _) => Some(Passage::Arrives { at: here(at + CUT), again: None }),
             Fate::Dropped => Some(Passage::Dropped),
             // it was under way when the record ended, and nobody knows for how long
             Fate::Open => None,
-        }
+        };
+        *counter += u64::from(passage.is_some());
+        passage
     }
 
     fn there_of(&self, here: u64) -> u64 {
@@ -183,6 +184,8 @@ mod tests {
         let arrived = |at| Fate::Arrived(at * MS);
         let mut doubled = recorded(2, 12 * MS, told(Kind::Accept, 3), arrived(16));
         doubled.again = true;
+        let mut held = recorded(5, 15 * MS, told(Kind::Accept, 7), arrived(40));
+        (doubled.fault, held.fault) = (Some(1), Some(2));
         let mut follower = follower(vec![
             recorded(0, 10 * MS, told(Kind::Accept, 1), arrived(14)),
             recorded(1, 11 * MS, told(Kind::Accept, 2), Fate::Dropped),
@@ -190,6 +193,7 @@ mod tests {
             doubled,
             recorded(3, 13 * MS, told(Kind::Accept, 4), Fate::Cut(20 * MS, None)),
             recorded(4, 14 * MS, told(Kind::Accept, 5), Fate::Open),
+            held,
         ]);
         follower.clients_begin(5 * MS, 105 * MS);
         let mut passage = |index, now| follower.told_passage((1, 2), &told(Kind::Accept, index), now * MS);
@@ -199,7 +203,10 @@ mod tests {
         assert_eq!(passage(2, 112), Some(Passage::Dropped));
         assert_eq!(passage(4, 113), Some(at(125, None)), "unless it is cut off before");
         assert_eq!(passage(5, 114), None);
+        assert_eq!(passage(7, 115), Some(Passage::Late { at: 140 * MS }), "others may pass it");
         assert_eq!(passage(6, 114), None, "none is left");
+        // that nobody knows when one arrived is no record to go by
+        assert_eq!(follower.followed, Followed { sent: 7, exactly: 5, alike: 0 });
         let late = Passage::Arrives { at: 144 * MS, again: None };
         let again = vec![recorded(0, 10 * MS, told(Kind::Decide, 1), arrived(14))];
         let mut follower = Follower::new(Arc::new(Course::new(again)));

@@ -152,24 +152,10 @@ impl Network {
         link.sent += 1;
         let letter = Letter { number: self.sent, message };
         let follower = self.follower.as_mut();
-        match follower.and_then(|follower| follower.passage((from, to), &letter.message, now)) {
-            Some(Passage::Arrives { at, again }) => {
-                let twice = again.map(|again| (again, letter.clone()));
-                link.carry(index, at, Parcel::Message(letter), agenda);
-                if let Some((again, letter)) = twice {
-                    link.carry(index, again, Parcel::Message(letter), agenda);
-                }
-                return;
-            }
-            Some(Passage::Dropped) => {
-                // by the fault that is in effect there, as in that run
-                let fault = link.conditions.frames.iter().find(|fault| fault.deed == Deed::Drop);
-                if let Some(fault) = fault {
-                    *self.struck.entry(fault.fault).or_default() += 1;
-                }
-                return;
-            }
-            None => {}
+        if let Some(passage) =
+            follower.and_then(|follower| follower.passage((from, to), &letter.message, now))
+        {
+            return self.pass_as_recorded(index, letter, passage, agenda);
         }
         if link.conditions == Conditions::default() {
             return link.carry(index, due, Parcel::Message(letter), agenda);
@@ -200,6 +186,29 @@ impl Network {
                 self.stragglers.push(Some((index, letter)));
             }
             Some((fault, Deed::Hold)) => link.kept.push((fault, letter)),
+        }
+    }
+
+    /// What became of the message that this one follows becomes of this one.
+    fn pass_as_recorded(&mut self, index: u32, letter: Letter, passage: Passage, agenda: &mut Agenda) {
+        let link = &mut self.links[index as usize];
+        // by the fault that is in effect there, as in that run
+        if let Some(fault) = link.who_does(passage) {
+            *self.struck.entry(fault).or_default() += 1;
+        }
+        match passage {
+            Passage::Arrives { at, again } => {
+                let twice = again.map(|again| (again, letter.clone()));
+                link.carry(index, at, Parcel::Message(letter), agenda);
+                if let Some((again, letter)) = twice {
+                    link.carry(index, again, Parcel::Message(letter), agenda);
+                }
+            }
+            Passage::Late { at } => {
+                agenda.add(at, Event::Straggler(self.stragglers.len()));
+                self.stragglers.push(Some((index, letter)));
+            }
+            Passage::Dropped => {}
         }
     }
 
@@ -337,6 +346,16 @@ impl Link {
             }
         }
         None
+    }
+
+    /// The fault of single messages in effect that does what became of a message that follows another.
+    fn who_does(&self, passage: Passage) -> Option<u64> {
+        let does = |deed: Deed| match passage {
+            Passage::Arrives { again, .. } => again.is_some() && deed == Deed::Duplicate,
+            Passage::Late { .. } => matches!(deed, Deed::Hold | Deed::Reorder { .. }),
+            Passage::Dropped => deed == Deed::Drop,
+        };
+        self.conditions.frames.iter().find(|fault| does(fault.deed)).map(|fault| fault.fault)
     }
 
     fn carry(&mut self, index: u32, time: u64, parcel: Parcel, agenda: &mut Agenda) {

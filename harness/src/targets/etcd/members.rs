@@ -25,9 +25,11 @@ pub(super) async fn replace(others: BTreeMap<NodeId, SocketAddr>, url: &str) -> 
     let mut client = EtcdClient::new(Arc::new(others), EtcdReads::Linearizable);
     let deadline = Instant::now() + PATIENCE;
     let mut last = "nobody was asked".to_owned();
+    // only one that was added here has never started: one that has may still be without a name
+    let mut added = false;
     while Instant::now() < deadline {
         for node in &asked {
-            match step(&mut client, *node, url).await {
+            match step(&mut client, *node, url, &mut added).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(words) => last = words,
@@ -38,20 +40,21 @@ pub(super) async fn replace(others: BTreeMap<NodeId, SocketAddr>, url: &str) -> 
     Err(io::Error::other(format!("the other members did not take it in within {PATIENCE:?}: {last}")))
 }
 
-/// One step on the way there, by one of the others; true: it is done.
-async fn step(client: &mut EtcdClient, node: NodeId, url: &str) -> Result<bool, String> {
+/// One step on the way there, by one of the others; true: it is done. `added`: one was asked to add it before.
+async fn step(client: &mut EtcdClient, node: NodeId, url: &str, added: &mut bool) -> Result<bool, String> {
     let list = client.tell(node, "/v3/cluster/member/list", &json!({}), ANSWER).await?;
     let members = list["members"].as_array().map_or(&[][..], Vec::as_slice);
     let is_it =
         |member: &&Value| member["peerURLs"].as_array().is_some_and(|urls| urls.iter().any(|at| at == url));
     match members.iter().find(is_it) {
-        // one that has not started yet has no name
-        Some(member) if member["name"].as_str().unwrap_or_default().is_empty() => Ok(true),
+        Some(member) if *added && member["name"].as_str().unwrap_or_default().is_empty() => Ok(true),
         Some(member) => {
             client.tell(node, "/v3/cluster/member/remove", &json!({ "ID": member["ID"] }), ANSWER).await?;
             Ok(false)
         }
         None => {
+            // though the answer may be lost
+            *added = true;
             client.tell(node, "/v3/cluster/member/add", &json!({ "peerURLs": [url] }), ANSWER).await?;
             Ok(false)
         }
