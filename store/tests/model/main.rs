@@ -16,7 +16,7 @@ mod network;
 mod space;
 mod world;
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use bounds::Bounds;
 use export::export;
@@ -37,46 +37,34 @@ fn small_configurations_hold_in_every_state() {
     }
 }
 
-#[test]
-#[ignore = "takes minutes, for the night"]
-fn large_take_over_and_recovery() {
-    explore_large("take-over and recovery");
+/// A test for each of the large configurations, so that they can be run one by one.
+macro_rules! large {
+    ($($test:ident: $name:literal,)*) => {
+        $(
+            #[test]
+            #[ignore = "takes minutes, for the night"]
+            fn $test() {
+                explore_large($name);
+            }
+        )*
+
+        #[test]
+        fn each_large_configuration_has_its_test() {
+            let tested = BTreeSet::from([$($name),*]);
+            assert_eq!(tested, Bounds::large().iter().map(|bounds| bounds.name).collect());
+        }
+    };
 }
 
-#[test]
-#[ignore = "takes minutes, for the night"]
-fn large_two_take_overs_and_a_broken_connection() {
-    explore_large("two take-overs and a broken connection");
-}
-
-#[test]
-#[ignore = "takes minutes, for the night"]
-fn large_long_leases() {
-    explore_large("long leases");
-}
-
-#[test]
-#[ignore = "takes minutes, for the night"]
-fn large_leases_and_crashes() {
-    explore_large("leases and crashes");
-}
-
-#[test]
-#[ignore = "takes minutes, for the night"]
-fn large_planned_changes_and_a_take_over() {
-    explore_large("planned changes and a take-over");
-}
-
-#[test]
-#[ignore = "takes minutes, for the night"]
-fn large_a_planned_change_and_a_crash() {
-    explore_large("a planned change and a crash");
-}
-
-#[test]
-#[ignore = "takes minutes, for the night"]
-fn large_a_write_that_is_asked_for_again() {
-    explore_large("a write that is asked for again");
+large! {
+    large_take_over_and_recovery: "take-over and recovery",
+    large_two_take_overs_and_a_broken_connection: "two take-overs and a broken connection",
+    large_trimmed_logs_and_crashes: "trimmed logs and crashes",
+    large_long_leases: "long leases",
+    large_leases_and_crashes: "leases and crashes",
+    large_planned_changes_and_a_take_over: "planned changes and a take-over",
+    large_a_planned_change_and_a_crash: "a planned change and a crash",
+    large_a_write_that_is_asked_for_again: "a write that is asked for again",
 }
 
 fn explore_large(name: &str) {
