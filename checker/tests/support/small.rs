@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "not every test draws")]
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use checker::general::{Model, Recorded};
 use stateright::semantics::SequentialSpec;
@@ -74,7 +74,7 @@ pub const MANY: u64 = 20_000;
 
 /// Trying every order, or at least many if one was found; what is left after the same operations and in the same state is tried once.
 pub fn orders<M: Model>(history: &History<M>, object: &M) -> Orders {
-    after(history, 0, object, &mut HashMap::new())
+    after(history, 0, object, &mut FxHashMap::default())
 }
 
 /// Orders of what is left after those that are `placed`, a set of places.
@@ -82,7 +82,7 @@ fn after<M: Model>(
     history: &History<M>,
     placed: u32,
     object: &M,
-    known: &mut HashMap<(u32, M), Orders>,
+    known: &mut FxHashMap<(u32, M), Orders>,
 ) -> Orders {
     let left = || (0..history.len()).filter(|place| placed & (1 << place) == 0);
     let Some(end) = left().filter_map(|place| history[place].returned.as_ref().map(|(ret, _)| *ret)).min()
