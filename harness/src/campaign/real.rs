@@ -258,16 +258,19 @@ mod tests {
 
     #[test]
     fn a_violation_is_not_lost_when_the_next_run_is_interrupted() {
-        let runs = |codes: &[Option<u8>]| {
-            let mut record = Record::new(Mode::Real, false);
+        let again = |record: &mut Record, codes: &[Option<u8>]| {
             let mut codes = codes.iter();
-            let ended = run_with(3, &mut record, || {
+            run_with(3, record, || {
                 let code = codes.next().expect("no more runs");
                 Ok(code.map_or(Ended::Interrupted(PathBuf::new()), |code| {
                     let verdict = if code == 0 { Status::Valid } else { Status::Violation };
                     Ended::Checked(Box::new(report(3, code, verdict)))
                 }))
-            });
+            })
+        };
+        let runs = |codes: &[Option<u8>]| {
+            let mut record = Record::new(Mode::Real, false);
+            let ended = again(&mut record, codes);
             let words: Vec<_> = record
                 .classes
                 .iter()
@@ -283,6 +286,11 @@ mod tests {
         assert_eq!(runs(&[Some(1), None]), (Err(Interrupted), found("1 of 1", 1), 0));
         assert_eq!(runs(&[Some(1), Some(0), None]), (Err(Interrupted), found("1 of 2", 1), 0));
         assert_eq!(runs(&[Some(1), Some(0), Some(1)]), (Ok(()), found("2 of 3", 2), 1));
+        // whoever goes on later runs the same seed from its first run on
+        let mut record = Record::new(Mode::Real, false);
+        assert_eq!(again(&mut record, &[Some(1), None]), Err(Interrupted));
+        assert_eq!(again(&mut record, &[Some(1), Some(1), Some(1)]), Ok(()));
+        assert_eq!((record.failing, record.classes.len(), record.seeds()), (1, 2, 1), "{record:?}");
     }
 
     #[test]

@@ -228,6 +228,9 @@ mod tests {
         assert_eq!(code(&[], Ended::AllIsDone), 3);
         let bad = record("bug", None);
         assert_eq!(code(&[good.clone(), bad.clone()], Ended::NotYet), 1);
+        let real = Record { mode: Mode::Real, ..good.clone() };
+        let words = Whole::of(&[good.clone(), real], Ended::AllIsDone).words;
+        assert_eq!(words, "campaign of 1 workloads, 8 simulated runs, 8 on real processes");
         let mut broken = good;
         broken.failed(Note { seed: 1, words: "so".to_owned() });
         assert_eq!(code(&[broken.clone()], Ended::AllIsDone), 4);
