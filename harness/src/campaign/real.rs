@@ -61,29 +61,50 @@ pub fn run(case: &Case, seed: u64, out: &Path, record: &mut Record) -> Result<()
     run_with(seed, record, || on_processes(case, &plan, out))
 }
 
-/// Runs a negative workload on real processes until it is found out, for so long at most.
+/// Runs a workload with a planted bug on real processes until it is found out, for so long at most.
 pub fn find_out(case: &Case, limit: Duration, out: &Path, record: &mut Record) -> Result<(), Interrupted> {
-    find_out_with(case.seeds.clone(), limit, record, |seed| on_processes(case, &case.plan(seed), out))
+    find_out_with(case.seeds.clone(), limit, record, |seed, bug| {
+        let plan = case.plan(seed);
+        let plan = if bug == Bug::Planted { plan } else { plan.without_mutant() };
+        on_processes(case, &plan, out)
+    })
 }
 
-/// The same with another way to run a seed.
+/// Whether a run has the bug that is planted in its workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bug {
+    Planted,
+    Removed,
+}
+
+/// The same with another way to run a seed. What is not the expected violation may be another effect of the bug, so others are
+/// looked for; unless the same seed shows a violation without the bug: that is one of the store.
 fn find_out_with(
     seeds: Range<u64>,
     limit: Duration,
     record: &mut Record,
-    mut once: impl FnMut(u64) -> Result<Ended>,
+    mut once: impl FnMut(u64, Bug) -> Result<Ended>,
 ) -> Result<(), Interrupted> {
     let began = boottime_ns();
     let took = || Duration::from_nanos(boottime_ns() - began);
+    let mut once = |seed, bug, record: &mut Record| match once(seed, bug) {
+        Ok(Ended::Interrupted(_)) => Err(Interrupted),
+        Ok(Ended::Checked(report)) => Ok(Some(report)),
+        Err(error) => {
+            record.failed(Note { seed, words: format!("{error:#}") });
+            Ok(None)
+        }
+    };
     for seed in seeds {
-        let is_over = match once(seed) {
-            Ok(Ended::Interrupted(_)) => return Err(Interrupted),
-            Ok(Ended::Checked(report)) => take_negative(&report, record),
-            Err(error) => {
-                record.failed(Note { seed, words: format!("{error:#}") });
-                true
-            }
-        };
+        let mut is_over = true;
+        if let Some(report) = once(seed, Bug::Planted, record)? {
+            let another = report.verdict == Status::Violation && !report.as_expected;
+            let plain = if another { once(seed, Bug::Removed, record) } else { Ok(None) };
+            let of_the_store = matches!(&plain, Ok(Some(plain)) if plain.verdict == Status::Violation);
+            // it is written down whatever becomes of the other run
+            is_over = take_negative(&report, of_the_store, record);
+            plain?;
+        }
         record.blocks.push(Block { first: seed, seeds: 1, fingerprint: String::new() });
         if is_over || took() >= limit {
             break;
@@ -93,16 +114,17 @@ fn find_out_with(
     Ok(())
 }
 
-/// Writes down what came of one run of a negative workload; whether it is over with that.
-fn take_negative(report: &Report, record: &mut Record) -> bool {
+/// Writes down what came of one run of a workload with a planted bug; whether it is over with that.
+fn take_negative(report: &Report, of_the_store: bool, record: &mut Record) -> bool {
     let note = || Note { seed: report.seed, words: report.words.clone() };
     record.reached += report.facts.mutant_reached as u64;
     match (report.exit_code, report.verdict) {
         (0, _) | (1, Status::Violation) => {
             record.failing += 1;
             for class in classes_of(report) {
-                record.found(Class { expected: report.as_expected, count: 1, ..class });
+                record.found(Class { expected: report.as_expected, of_the_store, count: 1, ..class });
             }
+            return report.as_expected || of_the_store;
         }
         // nothing was found
         (1, _) => return false,
@@ -200,6 +222,7 @@ fn take(report: &Report, record: &mut Record, failing: &mut Vec<Class>) -> u8 {
         let took_effect = !fault.nodes.is_empty() && fault.struck != Some(0);
         *record.coverage.entry(format!("fault {}", fault.action)).or_default() += u64::from(took_effect);
     }
+    record.reached += report.facts.mutant_reached as u64;
     let note = || Note { seed, words: report.words.clone() };
     match report.exit_code {
         0 => {}
@@ -227,7 +250,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        campaign::{Verdict, judge::judge, record::Mode},
+        campaign::{Verdict, judge::judge, record::Mode, table},
         report::{Check, Facts, Figures},
         workload::{self, CheckName},
     };
@@ -294,29 +317,64 @@ mod tests {
     }
 
     #[test]
+    fn a_control_must_be_reached_on_real_processes_too() {
+        let ended = |reached| {
+            let mut record =
+                Record { mutant: Some("control-prepare-twice".to_owned()), ..Record::new(Mode::Real, false) };
+            let once = || {
+                let mut report = report(0, 0, Status::Valid);
+                report.facts.mutant_reached = reached;
+                Ok(Ended::Checked(Box::new(report)))
+            };
+            assert_eq!(run_with(0, &mut record, once), Ok(()));
+            judge(&record).0
+        };
+        assert_eq!((ended(0), ended(3)), (Verdict::Undecided, Verdict::Expected));
+    }
+
+    /// What runs with these exit codes and verdicts come to; the next one of a pair is the run without the bug.
+    fn find_out(runs: &[(Bug, u8, Status)], limit: Duration) -> Record {
+        let mut record = Record { mutant: Some("bug".to_owned()), ..Record::new(Mode::Real, true) };
+        let mut left = runs.iter();
+        let seeds = 0..runs.iter().filter(|(bug, ..)| *bug == Bug::Planted).count() as u64;
+        let ended = find_out_with(seeds, limit, &mut record, |seed, asked| {
+            let (bug, code, verdict) = left.next().expect("no more runs");
+            assert_eq!(asked, *bug);
+            Ok(Ended::Checked(Box::new(report(seed, *code, *verdict))))
+        });
+        assert_eq!(ended, Ok(()));
+        record
+    }
+
+    const LONG: Duration = Duration::from_hours(1);
+    const FOUND: (Bug, u8, Status) = (Bug::Planted, 0, Status::Violation);
+    const NOTHING: (Bug, u8, Status) = (Bug::Planted, 1, Status::Valid);
+    const ANOTHER: (Bug, u8, Status) = (Bug::Planted, 1, Status::Violation);
+    const CLEAN: (Bug, u8, Status) = (Bug::Removed, 0, Status::Valid);
+    const WRONG: (Bug, u8, Status) = (Bug::Removed, 1, Status::Violation);
+
+    #[test]
     fn a_planted_bug_is_looked_for_until_it_is_found_or_the_time_is_up() {
-        let find_out = |codes: &[u8], limit| {
-            let mut record = Record { mutant: Some("bug".to_owned()), ..Record::new(Mode::Real, true) };
-            let ended = find_out_with(0..codes.len() as u64, limit, &mut record, |seed| {
-                let code = codes[seed as usize];
-                let verdict = if code == 0 { Status::Violation } else { Status::Valid };
-                Ok(Ended::Checked(Box::new(report(seed, code, verdict))))
-            });
-            assert_eq!(ended, Ok(()));
+        let find_out = |runs: &[_], limit| {
+            let record = find_out(runs, limit);
             (record.seeds(), record.reached, judge(&record).0)
         };
-        let long = Duration::from_hours(1);
-        assert_eq!(find_out(&[1, 3, 0, 1], long), (3, 3, Verdict::Expected));
-        assert_eq!(find_out(&[1, 1], long), (2, 2, Verdict::Undecided), "not a violation of the store");
-        assert_eq!(find_out(&[1, 0], Duration::ZERO), (1, 1, Verdict::Undecided));
+        let undecided = (Bug::Planted, 3, Status::Unknown);
+        assert_eq!(find_out(&[NOTHING, undecided, FOUND, NOTHING], LONG), (3, 3, Verdict::Expected));
+        assert_eq!(find_out(&[NOTHING, NOTHING], LONG), (2, 2, Verdict::Undecided), "not of the store");
+        assert_eq!(find_out(&[NOTHING, FOUND], Duration::ZERO), (1, 1, Verdict::Undecided));
     }
 
     #[test]
-    fn a_violation_that_a_negative_workload_does_not_expect_is_told() {
-        let mut record = Record::new(Mode::Real, true);
-        let once = |seed| Ok(Ended::Checked(Box::new(report(seed, 1, Status::Violation))));
-        assert_eq!(find_out_with(0..9, Duration::from_hours(1), &mut record, once), Ok(()));
-        assert_eq!((record.seeds(), judge(&record).0), (1, Verdict::Unexpected));
+    fn another_violation_than_the_expected_is_told_unless_the_bug_alone_has_it_and_is_found() {
+        let find_out = |runs: &[_]| {
+            let record = find_out(runs, LONG);
+            let told = table::unexpected(std::slice::from_ref(&record));
+            (record.seeds(), judge(&record).0, told.is_empty())
+        };
+        assert_eq!(find_out(&[ANOTHER, CLEAN, FOUND]), (2, Verdict::Expected, true));
+        assert_eq!(find_out(&[ANOTHER, CLEAN, NOTHING]), (2, Verdict::Unexpected, false));
+        assert_eq!(find_out(&[ANOTHER, WRONG, FOUND]), (1, Verdict::Unexpected, false), "of the store");
     }
 
     fn report(seed: u64, exit_code: u8, verdict: Status) -> Report {
