@@ -120,6 +120,9 @@ fn whole(calls: &[Call]) -> Vec<Part> {
 }
 
 fn split(calls: &[Call], translate: &Translate<'_>) -> Vec<Part> {
+    if !calls.is_empty() && translate.knows_no_keys(calls) {
+        return whole(calls);
+    }
     let mut parts = std::collections::BTreeMap::<Key, Vec<usize>>::new();
     for (place, call) in calls.iter().enumerate() {
         parts.entry(translate.key(call)).or_default().push(place);

@@ -63,6 +63,11 @@ impl<'a> Translate<'a> {
         call.key.as_ref().or_else(|| self.tuples.then(pair).flatten())
     }
 
+    /// Whether all calls are about one object.
+    pub(super) fn knows_no_keys(&self, calls: &[Call]) -> bool {
+        calls.iter().all(|call| self.written_key(call).is_none())
+    }
+
     /// The key that a call is about.
     pub(super) fn key(&self, call: &Call) -> Key {
         match self.written_key(call) {
