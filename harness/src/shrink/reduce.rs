@@ -6,7 +6,7 @@ use super::{Size, ddmin::minimize, trial::Trials};
 use crate::{
     generator::Ask,
     plan::{Cause, Plan, PlannedAsk},
-    workload::{Action, CheckName, Delays, OperationStep, Require, Time, Who},
+    workload::{Action, CheckName, Delays, OperationStep, Require, Step, Time, Wait, Who},
 };
 
 /// No fault is made shorter than this.
@@ -144,6 +144,22 @@ impl Reduction<'_, '_> {
                 step.lasts.map(|lasts| if lasts.0 / 2 < SHORTEST { lasts } else { Time(lasts.0 / 2) });
         };
         while self.change(|plan| change_step(plan, index, halve)) {}
+        self.begin_later(index);
+    }
+
+    /// What a step asks again and again may matter at the end only: it begins later, as long as that is no less of a violation,
+    /// and then once may be enough.
+    fn begin_later(&mut self, mut index: usize) {
+        for part in [2, 4, 8, 16] {
+            while let Some(lasts) = lasts_of(&self.plan, index).filter(|lasts| *lasts / part >= SHORTEST) {
+                let steps = self.plan.steps.len();
+                if !self.change(|plan| wait_before(plan, index, lasts / part)) {
+                    break;
+                }
+                index += self.plan.steps.len() - steps;
+            }
+        }
+        self.change(|plan| change_step(plan, index, |step| (step.lasts, step.times) = (None, 1)));
     }
 
     /// All of a client's operations at once, then all of a key's, then single ones.
@@ -243,6 +259,27 @@ fn change_step(plan: &mut Plan, index: usize, change: impl FnOnce(&mut Operation
     }
 }
 
+/// How long a step asks again and again.
+fn lasts_of(plan: &Plan, index: usize) -> Option<Duration> {
+    match &plan.steps.get(index)?.action {
+        Action::Operation(step) => step.lasts.map(|lasts| lasts.0),
+        _ => None,
+    }
+}
+
+/// What a step asks again and again begins so much later, and ends when it did: the script waits before it.
+fn wait_before(plan: &mut Plan, index: usize, later: Duration) {
+    change_step(plan, index, |step| step.lasts = step.lasts.map(|lasts| Time(lasts.0.saturating_sub(later))));
+    let before = index.checked_sub(1).map(|before| &mut plan.steps[before].action);
+    if let Some(Action::Wait(Wait::For(time))) = before {
+        time.0 += later;
+    } else {
+        let name = format!("before {}", plan.steps[index].name);
+        let action = Action::Wait(Wait::For(Time(later)));
+        plan.steps.insert(index, Step { name, within: None, action });
+    }
+}
+
 fn without_last_node(plan: &mut Plan) {
     let last = plan.nodes;
     plan.nodes -= 1;
@@ -288,5 +325,33 @@ fn set_asks(plan: &mut Plan, kept: &[(usize, PlannedAsk)]) {
 fn key_of(ask: &Ask) -> &checker::history::Key {
     match ask {
         Ask::Get(key) | Ask::Put(key, _) | Ask::Cas(key, _) | Ask::Delete(key) => key,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn what_begins_later_ends_when_it_did() {
+        let text = "[cluster]\nnodes = 3\npartitions = [{}]\nlease = \"off\"\n[clients]\ncount = 1\n\
+            [[step]]\nname = \"cut\"\nfault = { action = \"isolate\", target = \"node 3\" }\n\
+            [[step]]\nname = \"reads\"\nclient = 1\nget = { key = 1 }\nfor = \"800ms\"\n";
+        let workload =
+            crate::workload::parse(Path::new("w.toml"), text).unwrap_or_else(|told| panic!("{told}"));
+        let mut plan = Plan::new(workload, 1);
+        let millis = Duration::from_millis;
+        assert_eq!((plan.steps.len(), lasts_of(&plan, 0), lasts_of(&plan, 1)), (2, None, Some(millis(800))));
+        // a step that waits comes before it, and once it is there it waits longer
+        for (index, later, waits, left) in [(1, 400, 400, 400), (2, 100, 500, 300)] {
+            wait_before(&mut plan, index, millis(later));
+            let Action::Wait(Wait::For(time)) = &plan.steps[1].action else { panic!("{:?}", plan.steps) };
+            assert_eq!(
+                (plan.steps.len(), time.0, lasts_of(&plan, 2)),
+                (3, millis(waits), Some(millis(left)))
+            );
+        }
     }
 }
