@@ -177,8 +177,12 @@ fn damage_in_the_middle_stops_the_node_and_it_says_what_and_where() {
 }
 
 /// A node that is written to until its disk is full ends for that reason. Started again with space, it has all of what it
-/// acknowledged.
-fn fills_up(node: Node, reason: &str, with_space: impl FnOnce() -> Result<Node, (ExitStatus, String)>) {
+/// acknowledged; the node that was started again.
+fn fills_up(
+    node: Node,
+    reason: &str,
+    with_space: impl FnOnce() -> Result<Node, (ExitStatus, String)>,
+) -> Node {
     let value = "x".repeat(1000);
     let acknowledged = block_on(node.write(11, 10_000, &value));
     assert!(acknowledged > 10, "{acknowledged} were acknowledged");
@@ -191,6 +195,7 @@ fn fills_up(node: Node, reason: &str, with_space: impl FnOnce() -> Result<Node, 
     }
     assert_eq!(block_on(node.write(1, 1, "again")), 1, "and it serves on");
     assert_eq!(block_on(node.read(1)), "again 1");
+    node
 }
 
 /// On a disk on which files may be that many blocks long.
@@ -199,7 +204,10 @@ fn files_fill_up(blocks: impl Fn(u64) -> u64) {
     let bytes = std::fs::read(&segment).expect("the segment");
     let used = bytes.iter().rposition(|byte| *byte != 0).expect("it is not empty") as u64;
     let node = Node::start_within(folder.path(), blocks(used));
-    fills_up(node, "File too large", || Node::start(folder.path()));
+    let node = fills_up(node, "File too large", || Node::start(folder.path()));
+    for key in 2..=10 {
+        assert_eq!(block_on(node.read(key)), format!("value {key}"), "from before it was full");
+    }
 }
 
 #[test]
