@@ -137,7 +137,7 @@ fn a_frame_that_is_too_long_or_makes_no_sense_ends_its_connection_only() {
         let length = (wire::MAX_FRAME as u32 + 1).to_be_bytes();
         long.get_mut().write_all(&length).await.expect("sent");
         assert!(is_closed(&mut long).await);
-        node.logs("frame size too big").await;
+        node.logs("is longer than").await;
 
         let stream = TcpStream::connect(&node.address).await.expect("it listens");
         let mut babble = Framed::new(stream, wire::frames());

@@ -6,7 +6,7 @@ use store::{
     api::Ballot,
     core::{
         Message,
-        message::{GroupMessage, Suffix},
+        message::{Entries, GroupMessage, Suffix},
     },
     node::wire,
 };
@@ -266,7 +266,7 @@ fn of_frames() -> Vec<Primitive> {
 /// Frames in turn: an Accept of a ballot that grows, and a heartbeat. Those from ballot 3 on are dropped.
 fn matching() -> Primitive {
     let frame = |number: u64| {
-        let suffix = Suffix { start: 0, entries: Vec::new() };
+        let suffix = Suffix { start: 0, entries: Entries::default() };
         let ballot = Ballot { config: 0, number: number / 2, priority: 0, node: 1 };
         let accept = GroupMessage::Accept { ballot, session: 1, sequence: number, suffix, decided: 0 };
         wire::encode(&match number % 2 {

@@ -12,7 +12,7 @@ use crate::{
     core::{
         kv::{Change, KeyValues},
         log::Log,
-        message::{Entry, Table},
+        message::{Entries, Table},
     },
 };
 
@@ -44,7 +44,7 @@ pub enum Record {
         /// Length that the log is cut to.
         start: u64,
         /// What follows.
-        entries: Vec<Entry>,
+        entries: Entries,
     },
     /// The group's decided index has risen. Rides along; nothing waits for it.
     Decided {
@@ -105,7 +105,7 @@ impl DurableState {
                 group.accepted_ballot = *accepted_ballot;
                 group.log.truncate(*start);
                 assert_eq!(group.log.length(), *start, "entries follow what the log holds");
-                group.log.extend(entries.clone());
+                group.log.extend(entries.iter().cloned());
             }
             Record::Decided { partition, decided } => self.group(*partition).decided = *decided,
             Record::Snapshot { partition, index, changed, start } => {

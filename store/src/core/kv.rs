@@ -126,25 +126,48 @@ impl KeyValues {
         changed
     }
 
-    /// What these entries, from the one after `index` on, have named except by reading, as it is now: at least all that they
-    /// have changed.
-    pub fn changed_by<'a>(&self, index: u64, entries: impl IntoIterator<Item = &'a Entry>) -> Vec<Change> {
-        let (mut keys, mut sessions) = (BTreeSet::new(), BTreeSet::new());
-        for (entry, index) in entries.into_iter().zip(index + 1..) {
-            if let Entry::Command(command) = entry
-                && !command.operation.is_read()
-            {
-                keys.insert(command.operation.key());
-            }
-            sessions.extend(sessions::named_by(entry, index));
+    /// What these entries, which follow number `index` and are the last applied, have changed, as it is now: keys in their
+    /// order, then sessions. Of the entries that changed one of them only the last counts: what is held names its index.
+    pub fn changed_by<'a>(
+        &self,
+        index: u64,
+        entries: impl ExactSizeIterator<Item = &'a Entry> + Clone,
+    ) -> Vec<Change> {
+        // whichever are fewer
+        let keys: Vec<(&Key, &Versioned)> = if self.keys.len() <= entries.len() {
+            self.keys.iter().filter(|(_, held)| held.version > index).collect()
+        } else {
+            self.written_by(index, entries.clone())
+        };
+        let mut sessions = Vec::new();
+        for (entry, index) in entries.zip(index + 1..) {
+            let named = sessions::named_by(entry, index);
+            let named = named.into_iter().map(|session| (session, self.sessions.get(session)));
+            sessions.extend(named.filter(|(_, held)| held.is_none_or(|held| held.verdict.index == index)));
         }
-        let keys =
-            keys.into_iter().filter_map(|key| Some(Change::Key(key.clone(), self.keys.get(key)?.clone())));
-        let sessions = sessions.into_iter().map(|session| match self.sessions.get(session) {
+        sessions.sort_unstable_by_key(|(session, _)| *session);
+        sessions.dedup_by_key(|(session, _)| *session);
+        let keys = keys.into_iter().map(|(key, held)| Change::Key(key.clone(), held.clone()));
+        let sessions = sessions.into_iter().map(|(session, held)| match held {
             Some(held) => Change::Session(session, held.clone()),
             None => Change::SessionClosed(session),
         });
         keys.chain(sessions).collect()
+    }
+
+    /// The keys that were written last by one of these entries, in their order.
+    fn written_by<'a>(
+        &self,
+        index: u64,
+        entries: impl Iterator<Item = &'a Entry>,
+    ) -> Vec<(&Key, &Versioned)> {
+        let written = |(entry, index): (&Entry, u64)| {
+            let Entry::Command(Command { operation, .. }) = entry else { return None };
+            self.keys.get_key_value(operation.key()).filter(|(_, held)| held.version == index)
+        };
+        let mut keys: Vec<_> = entries.zip(index + 1..).filter_map(written).collect();
+        keys.sort_unstable_by_key(|(key, _)| *key);
+        keys
     }
 
     /// All that there is.
@@ -210,7 +233,11 @@ impl KeyValues {
 
     fn write(&mut self, key: &Key, value: Option<Value>) -> u64 {
         let version = self.applied;
-        self.keys.insert(key.clone(), Versioned { value, version });
+        let written = Versioned { value, version };
+        match self.keys.get_mut(key) {
+            Some(held) => *held = written,
+            None => drop(self.keys.insert(key.clone(), written)),
+        }
         version
     }
 }
@@ -336,6 +363,41 @@ mod tests {
         assert_eq!(kv.sessions().len(), MOST_SESSIONS);
     }
 
+    /// With more keys than entries, the entries are gone through; the other way the keys.
+    #[test]
+    fn what_entries_have_changed_is_the_same_whichever_are_gone_through() {
+        let preset = (0..4).map(|key| (Key::Integer(key), Value::from("preset")));
+        let mut kv = KeyValues::new(preset);
+        let key = |key| Key::Integer(key);
+        let swap = |expected: &str| Operation::Cas {
+            key: key(1),
+            expected: Some(expected.into()),
+            new: "swapped".into(),
+        };
+        let asked = [
+            Operation::Put { key: key(9), value: "a".into() },
+            swap("other"),
+            Operation::Get { key: key(2) },
+            Operation::Put { key: key(3), value: "b".into() },
+            Operation::Put { key: key(9), value: "c".into() },
+            Operation::Delete { key: key(2) },
+            swap("preset"),
+            Operation::Delete { key: key(7) },
+        ];
+        let mut entries = Vec::new();
+        for operation in asked {
+            let entry = entry(&kv, operation, None);
+            kv.apply(&entry);
+            entries.push(entry);
+        }
+        for from in 0..=entries.len() {
+            let newer: Vec<_> = kv.iter().filter(|(_, held)| held.version > from as u64).collect();
+            assert_eq!(kv.written_by(from as u64, entries[from..].iter()), newer, "from {from}");
+            let changed = newer.into_iter().map(|(key, held)| Change::Key(key.clone(), held.clone()));
+            assert_eq!(kv.changed_by(from as u64, entries[from..].iter()), changed.collect::<Vec<_>>());
+        }
+    }
+
     /// Whatever of these entries a state has applied, both ways bring it to where the others are.
     #[test]
     fn changes_bring_an_earlier_state_to_the_later_one() {
@@ -366,7 +428,10 @@ mod tests {
                 sent.move_to(length as u64, earlier.closing(later.changed_since(applied as u64)));
                 assert_eq!(sent, *later, "from {applied} to {length}");
                 let mut kept = earlier.clone();
-                kept.move_to(length as u64, later.changed_by(applied as u64, &entries[applied..length]));
+                kept.move_to(
+                    length as u64,
+                    later.changed_by(applied as u64, entries[applied..length].iter()),
+                );
                 assert_eq!(kept, *later, "from {applied} to {length}");
             }
         }

@@ -44,7 +44,12 @@ impl Terms {
     /// How long a hold lasts on the holder's clock, from before it asked: D(1-rho)/(1+rho), rounded down.
     pub fn hold(&self) -> Duration {
         let rho = u128::from(self.drift_ppm);
-        nanoseconds(self.duration.as_nanos() * (MILLION - rho) / (MILLION + rho))
+        let (factor, divisor) = (MILLION - rho, MILLION + rho);
+        // asked for with every read; only a lease of hours needs the long division
+        match u64::try_from(self.duration.as_nanos() * factor) {
+            Ok(product) => Duration::from_nanos(product / divisor as u64),
+            Err(_) => nanoseconds(self.duration.as_nanos() * factor / divisor),
+        }
     }
 
     /// How long a candidate waits on its own clock until a refusal of `remaining` on another's is over:
@@ -92,6 +97,8 @@ impl Grant {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Hold {
     granted: BTreeMap<NodeId, LocalTime>,
+    /// The same times, the newest first: every read asks for one of them.
+    newest: Vec<LocalTime>,
 }
 
 impl Hold {
@@ -99,14 +106,14 @@ impl Hold {
     pub fn acknowledge(&mut self, from: NodeId, sent_at: LocalTime) {
         let newest = self.granted.entry(from).or_default();
         *newest = (*newest).max(sent_at);
+        self.newest = self.granted.values().copied().collect();
+        self.newest.sort_unstable_by(|a, b| b.cmp(a));
     }
 
     /// When the lease ends on the leader's clock, if it lasts `length` from the request: the oldest of the newest
     /// quorum of granted requests counts. None without a quorum.
     pub fn expiry(&self, quorum: usize, length: Duration) -> Option<LocalTime> {
-        let mut sent: Vec<LocalTime> = self.granted.values().copied().collect();
-        sent.sort_unstable_by(|a, b| b.cmp(a));
-        sent.get(quorum - 1).map(|oldest| *oldest + length)
+        self.newest.get(quorum - 1).map(|oldest| *oldest + length)
     }
 }
 

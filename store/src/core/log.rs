@@ -1,21 +1,26 @@
 //! The log of one replica. Indices are absolute and count from 1; a beginning of the log may be gone, since a snapshot covers
 //! it. `length` means entries from the first that ever was, whether they are still here or not.
 
-use crate::core::message::Entry;
+use std::{
+    borrow::Borrow,
+    collections::{VecDeque, vec_deque},
+};
+
+use crate::core::message::{Entries, Entry, Suffix};
 
 /// Entries `start + 1` to `length`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Log {
     start: u64,
-    entries: Vec<Entry>,
+    entries: VecDeque<Entry>,
     bytes: u64,
 }
 
 impl Log {
     /// A log without its first `start` entries.
     pub fn new(start: u64, entries: Vec<Entry>) -> Self {
-        let bytes = weight(&entries);
-        Self { start, entries, bytes }
+        let bytes = weight(entries.iter());
+        Self { start, entries: entries.into(), bytes }
     }
 
     /// How many entries at its beginning are gone.
@@ -41,30 +46,34 @@ impl Log {
 
     /// The last entry, if any is here.
     pub fn last(&self) -> Option<&Entry> {
-        self.entries.last()
+        self.entries.back()
     }
 
     /// All entries after number `index`: never fewer because some are gone.
-    pub fn after(&self, index: u64) -> &[Entry] {
-        assert!(index >= self.start, "entries after {index} are gone: the log begins after {}", self.start);
-        &self.entries[(index - self.start) as usize..]
+    pub fn after(&self, index: u64) -> vec_deque::Iter<'_, Entry> {
+        self.between(index, self.length())
     }
 
     /// Entries after number `from` up to number `to`.
-    pub fn between(&self, from: u64, to: u64) -> &[Entry] {
-        &self.after(from)[..(to - from) as usize]
+    pub fn between(&self, from: u64, to: u64) -> vec_deque::Iter<'_, Entry> {
+        assert!(from >= self.start, "entries after {from} are gone: the log begins after {}", self.start);
+        self.entries.range((from - self.start) as usize..(to - self.start) as usize)
+    }
+
+    /// A copy of the same entries.
+    pub fn suffix(&self, from: u64, to: u64) -> Suffix {
+        Suffix { start: from, entries: Entries::new(self.between(from, to).cloned().collect()) }
     }
 
     /// Appends an entry.
     pub fn push(&mut self, entry: Entry) {
         self.bytes += entry.weight() as u64;
-        self.entries.push(entry);
+        self.entries.push_back(entry);
     }
 
     /// Appends entries.
-    pub fn extend(&mut self, entries: Vec<Entry>) {
-        self.bytes += weight(&entries);
-        self.entries.extend(entries);
+    pub fn extend(&mut self, entries: impl IntoIterator<Item = Entry>) {
+        entries.into_iter().for_each(|entry| self.push(entry));
     }
 
     /// A snapshot covers everything up to number `index`, which may lie beyond the end: all of that is gone.
@@ -73,14 +82,16 @@ impl Log {
             return;
         }
         let gone = ((index - self.start) as usize).min(self.entries.len());
-        self.bytes -= weight(&self.entries[..gone]);
-        self.entries.drain(..gone);
+        self.bytes -= weight(self.entries.drain(..gone));
         self.start = index;
     }
 
     /// The first number, from `lowest` on, after which no more than `budget` bytes of entries follow.
     pub fn within(&self, budget: u64, lowest: u64) -> u64 {
         let mut start = lowest.clamp(self.start, self.length());
+        if self.bytes <= budget {
+            return start;
+        }
         let mut bytes = weight(self.after(start));
         while bytes > budget {
             start += 1;
@@ -93,13 +104,13 @@ impl Log {
     pub fn truncate(&mut self, length: u64) {
         assert!(length >= self.start, "a log is not cut off below {}, where it begins", self.start);
         let keep = ((length - self.start) as usize).min(self.entries.len());
-        self.bytes -= weight(&self.entries[keep..]);
+        self.bytes -= weight(self.entries.range(keep..));
         self.entries.truncate(keep);
     }
 }
 
-fn weight(entries: &[Entry]) -> u64 {
-    entries.iter().map(|entry| entry.weight() as u64).sum()
+fn weight(entries: impl Iterator<Item: Borrow<Entry>>) -> u64 {
+    entries.map(|entry| entry.borrow().weight() as u64).sum()
 }
 
 #[cfg(test)]
@@ -112,9 +123,13 @@ mod tests {
         Entry::StopSign(StopSign { config, members: Vec::new() })
     }
 
+    fn copy(entries: vec_deque::Iter<'_, Entry>) -> Vec<Entry> {
+        entries.cloned().collect()
+    }
+
     fn log() -> Log {
         let mut log = Log::default();
-        log.extend((1..=5).map(entry).collect());
+        log.extend((1..=5).map(entry));
         log
     }
 
@@ -124,8 +139,8 @@ mod tests {
         log.cover(2);
         assert_eq!((log.start(), log.length(), log.bytes()), (2, 5, 3 * 64));
         assert_eq!(
-            (log.entry(3), log.after(4), log.between(2, 3)),
-            (&entry(3), &[entry(5)][..], &[entry(3)][..])
+            (log.entry(3), copy(log.after(4)), copy(log.between(2, 3))),
+            (&entry(3), vec![entry(5)], vec![entry(3)])
         );
         log.cover(1);
         log.truncate(3);
@@ -133,7 +148,7 @@ mod tests {
         assert_eq!((log.start(), log.length(), log.last(), log.bytes()), (2, 4, Some(&entry(6)), 2 * 64));
         log.cover(9);
         assert_eq!((log.start(), log.length(), log.last(), log.bytes()), (9, 9, None, 0));
-        assert_eq!(log.after(9), []);
+        assert_eq!(copy(log.after(9)), []);
     }
 
     #[test]

@@ -21,7 +21,7 @@
 //! Links are TCP connections: in order while a connection lasts, and possibly cut off at its end. A session number in
 //! the messages of the accept phase makes what belongs to an earlier connection recognisable.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -297,8 +297,11 @@ pub struct Suffix {
     /// Length of the log before them.
     pub start: u64,
     /// The entries.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
 }
+
+/// Entries that several have: what is sent to each follower and what is recorded is one list.
+pub type Entries = Arc<Vec<Entry>>;
 
 impl Suffix {
     /// Length of the log with them.

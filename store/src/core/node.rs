@@ -8,12 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    api::{Ballot, Key, MAX_KEY, NodeId, NodeStatus, PartitionId, StoreError, TransferError},
+    api::{Ballot, Key, MAX_KEY, NodeId, NodeStatus, Operation, PartitionId, StoreError, TransferError},
     config::{Mutant, PartitionConfig, RoutingMode},
     core::{
         ClientId, Config, Input, Journal, LocalTime, Moment, Output, Turn,
         detector::Detector,
         durable::{DurableState, Record},
+        hosted::Hosted,
         kv::KeyValues,
         message::{GroupStatus, Message, Table},
         paxos::Group,
@@ -46,7 +47,16 @@ enum Membership {
     /// No lookup table is known yet.
     Joining { joined: BTreeMap<NodeId, u64>, ask_at: LocalTime },
     /// The cluster is open.
-    Member { table: Table, replicas: BTreeMap<PartitionId, Replica> },
+    Member { table: Table, replicas: BTreeMap<PartitionId, Hosted> },
+}
+
+/// How a replica carries an operation out.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// From what it has applied, whoever leads.
+    Locally,
+    /// As the leader of its group.
+    AsLeader,
 }
 
 impl Node {
@@ -85,6 +95,13 @@ impl Node {
     pub fn finish_turn(&mut self, config: &Config, now: LocalTime, out: &mut Vec<Output>) {
         self.state.finish_turn(&mut Turn::new(Moment { config, now }, &mut self.journal, out));
         out.extend(self.journal.take());
+    }
+
+    /// Has the next turn go through every replica, also those to which nothing happens: it comes to the same.
+    pub fn go_through_all(&mut self) {
+        self.state.membership.hosted_mut().for_each(|hosted| {
+            hosted.touch();
+        });
     }
 
     /// When the node wants to be woken with [`Input::Tick`] at the latest.
@@ -142,7 +159,7 @@ impl State {
                 Membership::Member { .. } => self.handle_member(from, message, turn),
             },
             Input::Session { from } => {
-                self.membership.replicas_mut().for_each(|replica| replica.on_session(from, turn));
+                self.membership.hosted_mut().for_each(|hosted| hosted.touch().on_session(from, turn));
             }
             Input::Request { client, operation, seen, session } => {
                 let (received, until) = (turn.now, Until::Led);
@@ -157,7 +174,7 @@ impl State {
                 if self.announced <= number {
                     self.announced = 0;
                 }
-                self.membership.replicas_mut().for_each(|replica| replica.on_persisted(number, turn));
+                self.membership.hosted_mut().for_each(|hosted| hosted.on_persisted(number, turn));
             }
             Input::Tick => {}
         }
@@ -165,10 +182,9 @@ impl State {
 
     fn finish_turn(&mut self, turn: &mut Turn<'_>) {
         self.on_time(turn);
-        let Self { membership, transfers, routing, .. } = self;
-        membership.replicas_mut().for_each(|replica| transfers.go_on(replica, routing, turn));
+        self.go_on_with_transfers(turn);
         self.dispatch_waiting(turn);
-        self.membership.replicas_mut().for_each(|replica| replica.finish_turn(turn));
+        self.membership.hosted_mut().for_each(|hosted| hosted.finish_turn(turn));
     }
 
     // ---- messages ------------------------------------------------------------------------------------------------
@@ -205,7 +221,7 @@ impl State {
             }
             Message::HeartbeatRequest { round } => {
                 self.detector.on_request(from);
-                let groups = replicas.values().map(Replica::heartbeat).collect();
+                let groups = replicas.values().map(|hosted| hosted.replica().heartbeat()).collect();
                 let mut needs = self.announced;
                 if turn.has(Mutant::AnnouncedNotDurable) && needs > 0 {
                     turn.reached(Mutant::AnnouncedNotDurable);
@@ -225,8 +241,8 @@ impl State {
             }
             Message::Forwarded { id, response } => self.routing.on_forwarded(from, id, response, turn),
             Message::Group { partition, message } => {
-                if let Some(replica) = replicas.get_mut(&partition)
-                    && replica.handle(from, message, turn)
+                if let Some(hosted) = replicas.get_mut(&partition)
+                    && hosted.touch().handle(from, message, turn)
                 {
                     self.announced = turn.covering();
                 }
@@ -239,13 +255,21 @@ impl State {
             if group.leading {
                 self.routing.learn(group.partition, group.ballot);
             }
-            if let Some(replica) = self.membership.replica_mut(group.partition) {
+            if let Some(replica) = self.membership.touch(group.partition) {
                 replica.on_follower_decided(from, group.decided);
             }
         }
     }
 
     // ---- planned changes of leaders ------------------------------------------------------------------------------
+
+    fn go_on_with_transfers(&mut self, turn: &mut Turn<'_>) {
+        for partition in self.transfers.partitions() {
+            if let Some(replica) = self.membership.touch(partition) {
+                self.transfers.go_on(replica, &self.routing, turn);
+            }
+        }
+    }
 
     fn on_transfer(
         &mut self,
@@ -259,7 +283,7 @@ impl State {
         if !turn.config.cluster.partitions.iter().any(|config| config.partition == partition) {
             return Err(TransferError::NoPartition { partition });
         }
-        let replica = self.membership.replica_mut(partition).filter(|replica| replica.serving().is_some());
+        let replica = self.membership.touch(partition).filter(|replica| replica.serving().is_some());
         let replica = replica.ok_or(TransferError::NotLeader { leader })?;
         match replica.serving() {
             Some(ballot) if to == turn.config.node => {
@@ -284,13 +308,11 @@ impl State {
     fn route(&mut self, partition: PartitionId, waiting: Waiting, turn: &mut Turn<'_>) {
         let (operation, seen) = (&waiting.operation, waiting.seen);
         let here = self.membership.replica(partition);
-        let carried_out = here.is_some_and(|replica| {
-            replica.answers(operation, turn.moment()) || replica.reads_locally(operation, seen, turn.moment())
-        });
-        if carried_out {
+        let way = here.and_then(|replica| Way::of(replica, operation, seen, turn.moment()));
+        if let Some(way) = way {
             let Waiting { client, operation, seen, session, received, .. } = waiting;
             let request = Request { origin: Origin::Client(client), operation, seen, session, received };
-            return self.submit(request, turn);
+            return self.carry_out(partition, way, request, turn);
         }
         if let Some(replica) = here.filter(|_| is_local_read(operation, turn.moment())) {
             let until = Until::Applied(replica.keys().applied());
@@ -315,19 +337,23 @@ impl State {
         (leader.node != moment.config.node && self.detector.trusts(leader.node, moment)).then_some(leader)
     }
 
+    /// An operation that another node has forwarded.
     fn submit(&mut self, request: Request, turn: &mut Turn<'_>) {
         let partition = turn.config.cluster.partition_of(request.operation.key()).unwrap_or_default();
-        let here = self.membership.replica_mut(partition);
-        let Request { operation, seen, .. } = &request;
-        match here {
-            Some(replica) if replica.reads_locally(operation, *seen, turn.moment()) => {
-                replica.answer_locally(&request, turn);
-            }
-            Some(replica) if replica.answers(operation, turn.moment()) => replica.submit(request, turn),
-            _ => {
-                let leader = self.leader_elsewhere(partition, turn.moment());
-                request.origin.reply(Err(StoreError::NotLeader { partition, leader }), turn);
-            }
+        let here = self.membership.replica(partition);
+        let way = here.and_then(|replica| Way::of(replica, &request.operation, request.seen, turn.moment()));
+        if let Some(way) = way {
+            return self.carry_out(partition, way, request, turn);
+        }
+        let leader = self.leader_elsewhere(partition, turn.moment());
+        request.origin.reply(Err(StoreError::NotLeader { partition, leader }), turn);
+    }
+
+    fn carry_out(&mut self, partition: PartitionId, way: Way, request: Request, turn: &mut Turn<'_>) {
+        let Some(replica) = self.membership.touch(partition) else { return };
+        match way {
+            Way::Locally => replica.answer_locally(&request, turn),
+            Way::AsLeader => replica.submit(request, turn),
         }
     }
 
@@ -364,14 +390,16 @@ impl State {
             self.join(turn);
         }
         if let Membership::Member { replicas, .. } = &mut self.membership {
-            for replica in replicas.values_mut() {
+            for hosted in replicas.values_mut() {
                 if round.is_some() {
-                    let words = self.detector.last_words(replica.paxos().group(), turn.moment());
-                    if replica.on_heartbeat_period(&words, turn) {
+                    let words = self.detector.last_words(hosted.replica().paxos().group(), turn.moment());
+                    if hosted.touch().on_heartbeat_period(&words, turn) {
                         self.announced = turn.covering();
                     }
                 }
-                replica.on_time(turn);
+                if let Some(replica) = hosted.if_due(turn.now) {
+                    replica.on_time(turn);
+                }
             }
         }
         self.routing.expire(turn);
@@ -408,13 +436,22 @@ impl State {
             Membership::Joining { ask_at, .. } => Some(*ask_at),
             Membership::Member { .. } => None,
         };
-        let replicas = self.membership.replicas().filter_map(|replica| replica.next_deadline(moment));
+        let replicas = self.membership.hosted().filter_map(|hosted| hosted.next_deadline(moment));
         let first = self.detector.next_deadline();
         replicas
             .chain(joining)
             .chain(transfers)
             .chain(self.routing.next_deadline(moment))
             .fold(first, LocalTime::min)
+    }
+}
+
+impl Way {
+    fn of(replica: &Replica, operation: &Operation, seen: u64, moment: Moment<'_>) -> Option<Self> {
+        if replica.reads_locally(operation, seen, moment) {
+            return Some(Self::Locally);
+        }
+        replica.answers(operation, moment).then_some(Self::AsLeader)
     }
 }
 
@@ -432,13 +469,32 @@ impl Membership {
             let half = turn.has(Mutant::QuorumOfHalf);
             let group = Group { partition: *partition, node, replicas: nodes.clone(), half };
             let replica = Replica::new(group, 0, &found, preset(*partition, turn.config), turn.moment());
-            replicas.insert(*partition, replica);
+            replicas.insert(*partition, Hosted::new(replica));
         }
         turn.announce(Output::Open);
         Self::Member { table, replicas }
     }
 
     fn replicas(&self) -> impl Iterator<Item = &Replica> {
+        self.hosted().map(Hosted::replica)
+    }
+
+    fn replica(&self, partition: PartitionId) -> Option<&Replica> {
+        match self {
+            Self::Joining { .. } => None,
+            Self::Member { replicas, .. } => replicas.get(&partition).map(Hosted::replica),
+        }
+    }
+
+    /// The replica of a partition, to which something happens.
+    fn touch(&mut self, partition: PartitionId) -> Option<&mut Replica> {
+        match self {
+            Self::Joining { .. } => None,
+            Self::Member { replicas, .. } => replicas.get_mut(&partition).map(Hosted::touch),
+        }
+    }
+
+    fn hosted(&self) -> impl Iterator<Item = &Hosted> {
         match self {
             Self::Joining { .. } => None,
             Self::Member { replicas, .. } => Some(replicas.values()),
@@ -447,21 +503,7 @@ impl Membership {
         .flatten()
     }
 
-    fn replica(&self, partition: PartitionId) -> Option<&Replica> {
-        match self {
-            Self::Joining { .. } => None,
-            Self::Member { replicas, .. } => replicas.get(&partition),
-        }
-    }
-
-    fn replica_mut(&mut self, partition: PartitionId) -> Option<&mut Replica> {
-        match self {
-            Self::Joining { .. } => None,
-            Self::Member { replicas, .. } => replicas.get_mut(&partition),
-        }
-    }
-
-    fn replicas_mut(&mut self) -> impl Iterator<Item = &mut Replica> {
+    fn hosted_mut(&mut self) -> impl Iterator<Item = &mut Hosted> {
         match self {
             Self::Joining { .. } => None,
             Self::Member { replicas, .. } => Some(replicas.values_mut()),

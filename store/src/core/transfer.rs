@@ -45,6 +45,11 @@ impl Transfers {
         self.0.get(&partition).is_some_and(|transfer| transfer.step != Step::CatchUp)
     }
 
+    /// The partitions of the transfers.
+    pub fn partitions(&self) -> Vec<PartitionId> {
+        self.0.keys().copied().collect()
+    }
+
     /// Begins a transfer, if the replica agrees to it. `trusted`: the successor answers the failure detector.
     pub fn begin(
         &mut self,

@@ -1,6 +1,6 @@
 //! A load on this store.
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 
 use super::{Asked, Keys, Kind, Link, Protocol, Request, Verdict, value_of, value_shows};
 use crate::{
@@ -76,11 +76,8 @@ impl Protocol for StoreProtocol {
         _: &mut BytesMut,
         asked: &Asked,
     ) -> Result<Option<(u64, Verdict)>, String> {
-        let Some((length, rest)) = read.split_first_chunk::<4>() else { return Ok(None) };
-        let length = u32::from_be_bytes(*length) as usize;
-        let Some(frame) = rest.get(..length) else { return Ok(None) };
-        let ClientReply { id, body } =
-            wire::decode(frame).map_err(|error| format!("not a reply: {error}"))?;
+        let Some(reply) = wire::take(read, wire::MAX_MESSAGE)? else { return Ok(None) };
+        let ClientReply { id, body } = reply;
         let request = asked.request(id).ok_or_else(|| format!("answered {id}, which was not asked"))?;
         let verdict = match body {
             ReplyBody::Operation(Ok(answer)) => self.judge(request, &answer),
@@ -88,7 +85,6 @@ impl Protocol for StoreProtocol {
             ReplyBody::Operation(Err(error)) => Verdict::Unknown(error.to_string()),
             other => return Err(format!("the answer is to something else: {other:?}")),
         };
-        read.advance(4 + length);
         Ok(Some((id, verdict)))
     }
 }

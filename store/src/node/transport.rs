@@ -3,12 +3,13 @@
 //! A connection between nodes carries messages in one direction, from whoever dialed. While a peer cannot be reached its
 //! messages are dropped: the protocol's sessions notice. What is ready when a task wakes is written with one call.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures::{SinkExt, StreamExt};
+use serde::de::DeserializeOwned;
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -16,19 +17,26 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
-use tokio_util::codec::{Framed, FramedParts};
+use tokio_util::codec::Framed;
 
-use super::wire::{self, Handshake, Role, Verdict};
+use super::{
+    replies::Replies,
+    wire::{self, Handshake, Role, Verdict, WRITE},
+};
 use crate::{
-    api::{ClientReply, ClientRequest, NodeId},
+    api::{ClientRequest, NodeId},
     core::Message,
 };
 
 /// Messages that wait for one peer; more are dropped.
 const QUEUE: usize = 4096;
 
-/// Bytes that are put together for one write, except that one frame always fits.
-const WRITE: usize = 1 << 20;
+/// Frames that are taken from one connection at once, at most.
+const AT_ONCE: usize = 64;
+
+/// Room for what is read at once from a client, of which there may be thousands, and from a peer.
+const ROOM_OF_CLIENTS: usize = 8 << 10;
+const ROOM_OF_PEERS: usize = 64 << 10;
 
 /// How long a peer may take to answer a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(2);
@@ -67,30 +75,30 @@ pub enum Event {
         /// Takes the verdict: the reason of a refusal, if it is one.
         verdict: oneshot::Sender<Option<String>>,
     },
-    /// A message on a peer's connection.
-    Message {
+    /// Messages on a peer's connection, in their order.
+    Messages {
         /// The peer.
         from: NodeId,
         /// Number of the connection.
         connection: u64,
-        /// The message.
-        message: Box<Message>,
+        /// The messages.
+        messages: Vec<Message>,
     },
     /// A client has connected.
     Client {
         /// Number of the connection.
         connection: u64,
         /// Where its replies go.
-        replies: mpsc::Sender<ClientReply>,
+        replies: Arc<Replies>,
         /// The connection ends when this is dropped.
         open: oneshot::Sender<()>,
     },
-    /// A client asks.
-    Request {
+    /// A client asks, for one thing after the other.
+    Requests {
         /// Number of the connection.
         connection: u64,
-        /// The request.
-        request: ClientRequest,
+        /// The requests.
+        requests: Vec<ClientRequest>,
     },
     /// A client is gone.
     Gone {
@@ -178,7 +186,7 @@ async fn write_messages(stream: TcpStream, messages: &mut mpsc::Receiver<Message
         tokio::select! {
             first = messages.recv() => put_message(&mut buffer, &first?),
             // a peer sends nothing here: whatever happens on this half is its end
-            end = tokio::io::AsyncReadExt::read(&mut read, &mut nothing) => {
+            end = read.read(&mut nothing) => {
                 return Some(end.err().unwrap_or_else(|| std::io::ErrorKind::ConnectionReset.into()));
             }
         }
@@ -271,38 +279,91 @@ async fn judge(
 }
 
 async fn read_messages(
-    mut framed: Framed<TcpStream, wire::Frames>,
+    accepted: Framed<TcpStream, wire::Frames>,
     from: NodeId,
     connection: u64,
     events: mpsc::Sender<Event>,
 ) {
-    framed.codec_mut().set_max_frame_length(wire::MAX_MESSAGE);
-    while let Some(frame) = framed.next().await {
-        let message = match frame
-            .map_err(|error| error.to_string())
-            .and_then(|frame| wire::decode::<Message>(&frame).map_err(|error| error.to_string()))
+    let parts = accepted.into_parts();
+    let mut frames =
+        Incoming { stream: parts.io, read: parts.read_buf, longest: wire::MAX_MESSAGE, room: ROOM_OF_PEERS };
+    loop {
+        let (messages, next) = frames.receive().await;
+        if !messages.is_empty() && events.send(Event::Messages { from, connection, messages }).await.is_err()
         {
-            Ok(message) => Box::new(message),
-            Err(error) => return tracing::warn!(peer = from, error, "connection closed: malformed frame"),
-        };
-        if events.send(Event::Message { from, connection, message }).await.is_err() {
             return;
+        }
+        match next {
+            Next::More => {}
+            Next::Ended => return,
+            Next::Malformed(error) => {
+                return tracing::warn!(peer = from, error, "connection closed: malformed frame");
+            }
         }
     }
 }
 
-async fn serve_client(framed: Framed<TcpStream, wire::Frames>, connection: u64, events: mpsc::Sender<Event>) {
+/// Frames that come on a connection. All that a reading brought is decoded at once, where it lies: the loop is woken once for it,
+/// and a frame costs no handle of its own.
+struct Incoming<S> {
+    stream: S,
+    read: BytesMut,
+    /// The longest frame that is borne.
+    longest: usize,
+    /// Bytes that are read at once, at least.
+    room: usize,
+}
+
+/// What a connection has behind the frames that came.
+enum Next {
+    More,
+    Ended,
+    Malformed(String),
+}
+
+impl<S: AsyncRead + Unpin> Incoming<S> {
+    /// What has come, at least one frame unless the connection has ended.
+    async fn receive<T: DeserializeOwned>(&mut self) -> (Vec<T>, Next) {
+        let mut came = Vec::new();
+        loop {
+            while came.len() < AT_ONCE {
+                match wire::take(&mut self.read, self.longest) {
+                    Ok(Some(value)) => came.push(value),
+                    Ok(None) => break,
+                    Err(error) => return (came, Next::Malformed(error)),
+                }
+            }
+            if !came.is_empty() {
+                return (came, Next::More);
+            }
+            self.read.reserve(wire::lacking(&self.read).clamp(self.room, WRITE));
+            match self.stream.read_buf(&mut self.read).await {
+                Ok(0) if self.read.is_empty() => return (came, Next::Ended),
+                Ok(0) => return (came, Next::Malformed("it ends within a frame".to_owned())),
+                Ok(_) => {}
+                Err(error) => return (came, Next::Malformed(error.to_string())),
+            }
+        }
+    }
+}
+
+async fn serve_client(
+    accepted: Framed<TcpStream, wire::Frames>,
+    connection: u64,
+    events: mpsc::Sender<Event>,
+) {
     // a client may have sent requests behind its handshake
-    let parts = framed.into_parts();
-    let (read, write) = parts.io.into_split();
-    let (replies, waiting) = mpsc::channel(QUEUE);
+    let parts = accepted.into_parts();
+    let (stream, write) = parts.io.into_split();
+    let frames = Incoming { stream, read: parts.read_buf, longest: wire::MAX_FRAME, room: ROOM_OF_CLIENTS };
+    let replies = Arc::new(Replies::default());
     let (open, closed) = oneshot::channel();
-    if events.send(Event::Client { connection, replies, open }).await.is_err() {
+    if events.send(Event::Client { connection, replies: Arc::clone(&replies), open }).await.is_err() {
         return;
     }
-    let writer = tokio::spawn(write_replies(write, waiting));
+    let writer = tokio::spawn(write_replies(write, replies));
     tokio::select! {
-        () = read_requests(read, parts.read_buf, connection, &events) => {}
+        () = read_requests(frames, connection, &events) => {}
         // it is given up: what it still asks is not read
         _ = closed => {}
     }
@@ -310,38 +371,29 @@ async fn serve_client(framed: Framed<TcpStream, wire::Frames>, connection: u64, 
     writer.abort();
 }
 
-async fn read_requests(read: OwnedReadHalf, early: BytesMut, connection: u64, events: &mpsc::Sender<Event>) {
-    let mut parts = FramedParts::new::<Bytes>(read, wire::frames());
-    parts.read_buf = early;
-    let mut frames = Framed::from_parts(parts);
-    while let Some(frame) = frames.next().await {
-        let request = match frame
-            .map_err(|error| error.to_string())
-            .and_then(|frame| wire::decode::<ClientRequest>(&frame).map_err(|error| error.to_string()))
-        {
-            Ok(request) => request,
-            Err(error) => {
+async fn read_requests(mut frames: Incoming<OwnedReadHalf>, connection: u64, events: &mpsc::Sender<Event>) {
+    loop {
+        let (requests, next) = frames.receive().await;
+        if !requests.is_empty() && events.send(Event::Requests { connection, requests }).await.is_err() {
+            return;
+        }
+        match next {
+            Next::More => {}
+            Next::Ended => return,
+            Next::Malformed(error) => {
                 return tracing::warn!(connection, error, "client's connection closed: malformed frame");
             }
-        };
-        if events.send(Event::Request { connection, request }).await.is_err() {
-            return;
         }
     }
 }
 
-async fn write_replies(mut write: OwnedWriteHalf, mut replies: mpsc::Receiver<ClientReply>) {
-    let mut buffer = BytesMut::new();
-    while let Some(first) = replies.recv().await {
-        wire::put(&mut buffer, &first);
-        while buffer.len() < WRITE
-            && let Ok(next) = replies.try_recv()
-        {
-            wire::put(&mut buffer, &next);
-        }
-        if write.write_all(&buffer).await.is_err() {
+async fn write_replies(mut write: OwnedWriteHalf, replies: Arc<Replies>) {
+    let mut out = BytesMut::new();
+    loop {
+        replies.take(&mut out).await;
+        if write.write_all(&out).await.is_err() {
             return;
         }
-        buffer.clear();
+        out.clear();
     }
 }

@@ -4,7 +4,7 @@
 //! [`ClientRequest`](crate::api::ClientRequest)s and gets [`ClientReply`](crate::api::ClientReply)s; a node sends
 //! protocol messages and gets nothing: the other direction of that pair of nodes is a connection of its own.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio_util::codec::LengthDelimitedCodec;
@@ -19,6 +19,9 @@ pub const MAX_FRAME: usize = 4 << 20;
 
 /// A longer message between nodes is not sent. One message brings a follower that lags up to date with what the log still has.
 pub const MAX_MESSAGE: usize = 1 << 30;
+
+/// Bytes that are put together for one write, except that one frame always fits.
+pub const WRITE: usize = 1 << 20;
 
 /// The framing of a connection.
 pub type Frames = LengthDelimitedCodec;
@@ -116,6 +119,25 @@ impl Flavor for Appended<'_> {
 /// The value in a frame.
 pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, postcard::Error> {
     postcard::from_bytes(frame)
+}
+
+/// Takes the first frame out of what was read, and decodes it; none while it is not complete. An error is for people.
+pub fn take<T: DeserializeOwned>(read: &mut BytesMut, longest: usize) -> Result<Option<T>, String> {
+    let Some((length, rest)) = read.split_first_chunk::<4>() else { return Ok(None) };
+    let length = u32::from_be_bytes(*length) as usize;
+    if length > longest {
+        return Err(format!("a frame of {length} bytes is longer than {longest}"));
+    }
+    let Some(frame) = rest.get(..length) else { return Ok(None) };
+    let value = decode(frame).map_err(|error| error.to_string())?;
+    read.advance(4 + length);
+    Ok(Some(value))
+}
+
+/// How many bytes the first frame of what was read still lacks, as far as that is known.
+pub fn lacking(read: &[u8]) -> usize {
+    let length = read.first_chunk().map(|length| 4 + u32::from_be_bytes(*length) as usize);
+    length.unwrap_or(4).saturating_sub(read.len())
 }
 
 /// What a frame is, for those that look at a connection from outside.
@@ -290,7 +312,7 @@ mod tests {
         api::{Key, Operation, StoreError},
         core::{
             LocalTime, Message,
-            message::{ForwardId, GroupMessage, Suffix, Table},
+            message::{Entries, ForwardId, GroupMessage, Suffix, Table},
         },
     };
 
@@ -299,7 +321,7 @@ mod tests {
     fn group_messages() -> Vec<(Kind, GroupMessage)> {
         let (ballot, session, length, decided, sequence) = (BALLOT, 1, 2, 3, 4);
         let (sent_at, accepted_ballot) = (LocalTime::default(), Ballot::BOTTOM);
-        let suffix = Suffix { start: 0, entries: Vec::new() };
+        let suffix = Suffix { start: 0, entries: Entries::default() };
         let basis = (Ballot::BOTTOM, 0);
         vec![
             (
@@ -403,7 +425,7 @@ mod tests {
         let ballot = Ballot { config: 0, number: 9, priority: 1, node: 3 };
         let (accepted_ballot, session, decided, sequence) = (ballot, 300, 70, 5);
         let sent_at = LocalTime::default();
-        let suffix = Suffix { start: 71, entries: Vec::new() };
+        let suffix = Suffix { start: 71, entries: Entries::default() };
         let place = |message| {
             let frame = encode(&Message::Group { partition: 2, message });
             let (_, Place { session, index }) =

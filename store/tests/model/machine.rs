@@ -88,7 +88,7 @@ impl Machine {
             partition: PARTITION,
             accepted_ballot: ballot,
             start: 0,
-            entries: vec![Entry::StopSign(StopSign { config: 1, members: vec![1, 2, 3] })],
+            entries: vec![Entry::StopSign(StopSign { config: 1, members: vec![1, 2, 3] })].into(),
         });
         machine
     }

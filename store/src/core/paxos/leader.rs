@@ -12,7 +12,7 @@ use crate::{
     core::{
         LocalTime, Moment, Turn,
         detector::LONGEST_PERIOD,
-        message::{Entry, GroupMessage, Suffix},
+        message::{Entries, Entry, GroupMessage, Suffix},
     },
 };
 
@@ -315,7 +315,7 @@ impl Paxos {
         let suffix = promises.get_mut(&best).and_then(|promised| promised.suffix.take());
         let suffix = suffix.unwrap_or_else(|| {
             assert_eq!(best, self.group.node, "who has a more recent log has sent it");
-            Suffix { start: self.length(), entries: Vec::new() }
+            Suffix { start: self.length(), entries: Entries::default() }
         });
         let accepted_ballot = if turn.has(Mutant::AcceptedBallotNotSet) {
             turn.reached(Mutant::AcceptedBallotNotSet);
@@ -394,7 +394,7 @@ impl Paxos {
         });
         peer.deadline = Some(turn.now + peer.patience);
         let session = peer.session;
-        let suffix = Suffix { start: common, entries: self.log.after(common).to_vec() };
+        let suffix = self.log.suffix(common, length);
         let basis = (promised.accepted_ballot, promised.length);
         let message = GroupMessage::AcceptSync { ballot, session, basis, suffix, decided };
         turn.send(to, self.group.wrap(message));
@@ -446,6 +446,13 @@ impl Paxos {
         self.decide_by_quorum(turn);
     }
 
+    /// Whether this persist of the node is one of what it proposed.
+    pub fn waits_for(&self, number: u64) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        let oldest = leader.accepting().and_then(|accepting| accepting.persisting.front());
+        oldest.is_some_and(|(persist, _)| *persist <= number)
+    }
+
     /// What a quorum has durably at this ballot is decided.
     fn decide_by_quorum(&mut self, turn: &mut Turn<'_>) {
         let quorum = self.group.quorum();
@@ -493,14 +500,15 @@ impl Paxos {
     }
 
     /// Ends a leader's turn: Accept to every synced follower, or Decide when there is nothing to append.
-    pub(super) fn announce_as_leader(&mut self, changed: bool, turn: &mut Turn<'_>) {
+    pub(super) fn announce_as_leader(&mut self, recorded: Option<Suffix>, turn: &mut Turn<'_>) {
         let (decided, length) = (self.decided, self.log.length());
         let Role::Leader(leader) = &mut self.role else { return };
         let LeaderPhase::Accept(accepting) = &mut leader.phase else { return };
-        if changed {
+        if recorded.is_some() {
             accepting.persisting.push_back((turn.covering(), length));
         }
         let (ballot, log) = (leader.ballot, &self.log);
+        let mut latest = recorded.unwrap_or_else(|| Suffix { start: length, entries: Entries::default() });
         for (node, peer) in &mut leader.peers {
             let PeerState::Synced(synced) = &mut peer.state else { continue };
             while synced.sent < length && synced.sent - synced.accepted.unwrap_or(synced.base) < WINDOW {
@@ -509,7 +517,11 @@ impl Paxos {
                 synced.sent_decided = decided.min(synced.sent);
                 synced.sequence += 1;
                 peer.deadline.get_or_insert(turn.now + peer.patience);
-                let suffix = Suffix { start, entries: log.between(start, synced.sent).to_vec() };
+                // followers that keep up are sent what was just recorded
+                if (latest.start, latest.end()) != (start, synced.sent) {
+                    latest = log.suffix(start, synced.sent);
+                }
+                let suffix = latest.clone();
                 let (session, sequence) = (peer.session, synced.sequence);
                 turn.send(
                     *node,
@@ -559,9 +571,9 @@ impl Paxos {
 }
 
 /// How many of these entries one Accept takes.
-fn fitting(entries: &[Entry]) -> u64 {
+fn fitting<'a>(entries: impl Iterator<Item = &'a Entry>) -> u64 {
     let mut bytes = 0;
-    let fit = entries.iter().take_while(|entry| {
+    let fit = entries.take_while(|entry| {
         bytes += entry.weight();
         bytes <= BYTES_PER_MESSAGE
     });

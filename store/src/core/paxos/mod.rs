@@ -26,7 +26,7 @@ use crate::{
         LocalTime, Moment, Turn,
         durable::{DurableGroup, Record},
         log::Log,
-        message::{Entry, GroupMessage, Message, Suffix},
+        message::{Entries, Entry, GroupMessage, Message, Suffix},
         trace::TraceEvent,
     },
 };
@@ -210,26 +210,27 @@ impl Paxos {
 
     /// Ends a turn: one record for all that the log has gained, then the messages that tell of it.
     pub fn finish_turn(&mut self, turn: &mut Turn<'_>) {
-        let changed = self.record_log(turn);
+        let recorded = self.record_log(turn);
         match &self.role {
-            Role::Leader(_) => self.announce_as_leader(changed, turn),
+            Role::Leader(_) => self.announce_as_leader(recorded, turn),
             Role::Follower(_) => self.acknowledge(turn),
         }
     }
 
-    fn record_log(&mut self, turn: &mut Turn<'_>) -> bool {
-        let Some(start) = self.unrecorded.take() else { return false };
+    fn record_log(&mut self, turn: &mut Turn<'_>) -> Option<Suffix> {
+        let start = self.unrecorded.take()?;
+        let recorded = self.log.suffix(start, self.length());
         turn.persist(Record::Accepted {
             partition: self.group.partition,
             accepted_ballot: self.accepted_ballot,
             start,
-            entries: self.log.after(start).to_vec(),
+            entries: Entries::clone(&recorded.entries),
         });
         if self.decided > self.recorded_decided {
             self.recorded_decided = self.decided;
             turn.persist(Record::Decided { partition: self.group.partition, decided: self.decided });
         }
-        true
+        Some(recorded)
     }
 
     /// Tells what is newly decided, under the ballot and in the role that it was decided in.
@@ -242,7 +243,7 @@ impl Paxos {
             ballot: self.promised,
             leading: self.in_accept_phase(),
             first: self.traced_decided + 1,
-            hashes: self.log.between(self.traced_decided, self.decided).iter().map(hash).collect(),
+            hashes: self.log.between(self.traced_decided, self.decided).map(hash).collect(),
         });
         self.traced_decided = self.decided;
     }
@@ -292,7 +293,7 @@ impl Paxos {
         assert!(suffix.start <= self.length(), "entries follow what the log holds");
         assert!(ballot >= self.accepted_ballot, "an acceptor's ballot only rises");
         self.log.truncate(suffix.start);
-        self.log.extend(suffix.entries);
+        self.log.extend(Entries::unwrap_or_clone(suffix.entries));
         self.accepted_ballot = ballot;
         self.changed_from(suffix.start, turn);
         self.trace_stop_sign(turn);
@@ -320,7 +321,7 @@ impl Paxos {
 
     /// The entries after number `start`; none when some of them are gone.
     fn suffix(&self, start: u64) -> Option<Suffix> {
-        (start >= self.log.start()).then(|| Suffix { start, entries: self.log.after(start).to_vec() })
+        (start >= self.log.start()).then(|| self.log.suffix(start, self.length()))
     }
 
     /// What `to` lacks is gone from this log.

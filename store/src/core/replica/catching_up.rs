@@ -67,6 +67,11 @@ impl CatchingUp {
         self.fetch.is_some()
     }
 
+    /// Whether it keeps something that others fetch, and forgets in time.
+    pub(super) fn hands_out(&self) -> bool {
+        !self.handed_out.is_empty()
+    }
+
     pub(super) fn next_deadline(&self) -> Option<LocalTime> {
         self.fetch.as_ref().map(|fetch| fetch.deadline)
     }

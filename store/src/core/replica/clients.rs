@@ -3,7 +3,7 @@
 //! which makes each partition sequentially consistent; that a replica may be cut off or slow makes it no more than that. Such
 //! a read claims nothing of the lease, and is not traced as a fast one.
 
-use super::{Leadership, Replica, Request, Standing, terms};
+use super::{Asked, Leadership, Replica, Request, Standing, terms};
 use crate::{
     api::{Answer, Ballot, Key, Operation, Outcome, SessionTag, StoreError},
     config::{Mutant, ReadMode},
@@ -51,14 +51,16 @@ impl Replica {
         if self.answer_deposed(&request, turn) {
             return;
         }
-        let may_serve = !self.paxos.stopped() && !self.hold_is_over(turn.moment()) && !self.is_handing_over();
+        let hold = self.hold_until(turn.moment());
+        let is_over = terms(turn.moment()).is_some() && hold.is_none_or(|expiry| turn.now >= expiry);
+        let may_serve = !self.paxos.stopped() && !is_over && !self.is_handing_over();
         let Some(ballot) = self.serving().filter(|_| may_serve) else {
             let partition = self.paxos.group().partition;
             return request.origin.reply(Err(StoreError::NotLeader { partition, leader: None }), turn);
         };
         // a leader that has not applied as much as a client has seen reads through the log, whose end is beyond that
         let may_be_fast = request.operation.is_read() && !is_local_read(&request.operation, turn.moment());
-        if may_be_fast && self.answer_fast(&request, ballot, turn) {
+        if may_be_fast && self.answer_fast(&request, (ballot, hold), turn) {
             return;
         }
         if turn.has(Mutant::SwapRefusedAlone) && self.refuse_swap(&request, ballot, turn) {
@@ -105,8 +107,13 @@ impl Replica {
     }
 
     /// Answers a read under the lease, if it may (L4, L5, L7).
-    pub(super) fn answer_fast(&self, request: &Request, ballot: Ballot, turn: &mut Turn<'_>) -> bool {
-        let expiry = match self.hold_until(turn.moment()) {
+    pub(super) fn answer_fast(
+        &self,
+        request: &Request,
+        (ballot, hold): (Ballot, Option<LocalTime>),
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let expiry = match hold {
             Some(expiry) => expiry,
             None if terms(turn.moment()).is_none() && turn.has(Mutant::ReadsWithoutLease) => {
                 turn.reached(Mutant::ReadsWithoutLease);
@@ -176,13 +183,13 @@ impl Replica {
     pub(super) fn propose(&mut self, request: Request, turn: &mut Turn<'_>) {
         let id = ProposalId { node: turn.config.node, boot: turn.config.boot, number: self.next_proposal };
         self.next_proposal += 1;
-        let operation = request.operation.clone();
         let session = self.tag_of(&request, turn);
+        let Request { origin, operation, received, .. } = request;
         let Standing::Leader(leadership) = &mut self.standing else { unreachable!("only a leader proposes") };
         if !operation.is_read() {
             *leadership.unapplied.entry(operation.key().clone()).or_default() += 1;
         }
-        let earlier = leadership.waiting.insert(id, request);
+        let earlier = leadership.waiting.insert(id, Asked { origin, received });
         assert!(earlier.is_none(), "SP1: a proposal has an identity of its own");
         self.paxos.propose(Entry::Command(Command { id, operation, session }), turn);
     }

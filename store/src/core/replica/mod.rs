@@ -85,7 +85,7 @@ struct Leadership {
     traced_expiry: Option<LocalTime>,
     extend_at: LocalTime,
     progress: Progress,
-    waiting: BTreeMap<ProposalId, Request>,
+    waiting: BTreeMap<ProposalId, Asked>,
     unapplied: BTreeMap<Key, u64>,
     /// Length of the log that was adopted.
     adopted: u64,
@@ -100,6 +100,13 @@ struct Leadership {
 struct Progress {
     decided: Advance,
     durable: Advance,
+}
+
+/// Who waits for what was proposed, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Asked {
+    origin: Origin,
+    received: LocalTime,
 }
 
 /// How far something has come on its way to the end of the log, and since when it has not got further.
@@ -462,6 +469,21 @@ impl Replica {
         }
         self.paxos.finish_turn(turn);
         self.trim_if_due(turn);
+    }
+
+    /// Whether this persist of the node, once it is durable, changes something here.
+    pub fn waits_for(&self, number: u64) -> bool {
+        self.trimming.waits_for(number) || self.paxos.waits_for(number)
+    }
+
+    /// Whether it keeps parts of a snapshot for others, which [`Replica::on_time`] forgets in time, before any deadline.
+    pub fn hands_out(&self) -> bool {
+        self.catching_up.hands_out()
+    }
+
+    /// Whether the next turn has something to do, whatever happens in it; only a planted bug leaves that.
+    pub fn owes_keys(&self) -> bool {
+        self.trimming.owes_keys()
     }
 
     /// When [`Replica::on_time`] has something to do.

@@ -18,6 +18,9 @@ use crate::{
     core::{Turn, durable::Record, kv::Change, message::Entry, trace::TraceEvent},
 };
 
+/// The most entries that are dropped at once: to free a hundred thousand takes long enough to be missed.
+const AT_ONCE: u64 = 1024;
+
 /// What a replica knows of its snapshot and of the others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Trimming {
@@ -41,6 +44,16 @@ impl Trimming {
     /// An entry is applied.
     pub(super) fn applied(&mut self, entry: &Entry) {
         self.bytes += entry.weight() as u64;
+    }
+
+    /// Whether something is to be done once this persist is durable.
+    pub(super) fn waits_for(&self, number: u64) -> bool {
+        self.pending.is_some_and(|(persist, _)| persist <= number)
+    }
+
+    /// Whether a planted bug has kept keys back for the next turn.
+    pub(super) fn owes_keys(&self) -> bool {
+        !self.late.is_empty()
     }
 
     /// Another replica has said how far it knows the log to be decided.
@@ -68,10 +81,16 @@ impl Replica {
         turn.trace(|| TraceEvent::Snapshot { partition, index, start, fetched: false });
     }
 
-    /// A persist of this node is durable: if that is the snapshot's, the log need not have what it covers.
+    /// A persist of this node is durable: if that is the snapshot's, or a later one, the log need not have what it covers. Of
+    /// very much a part is dropped now, and the rest with the next persist.
     pub(super) fn trim_durable(&mut self, number: u64, turn: &mut Turn<'_>) {
-        if let Some((_, start)) = self.trimming.pending.take_if(|(persist, _)| *persist <= number) {
-            self.paxos.trim(start, turn);
+        let Some((_, start)) = self.trimming.pending.filter(|(persist, _)| *persist <= number) else {
+            return;
+        };
+        let next = start.min(self.paxos.log().start() + AT_ONCE);
+        self.paxos.trim(next, turn);
+        if next == start {
+            self.trimming.pending = None;
         }
     }
 

@@ -230,7 +230,7 @@ fn checkpoint(state: &DurableState) -> Vec<Record> {
                 partition,
                 accepted_ballot: *accepted_ballot,
                 start: log.start(),
-                entries: log.after(log.start()).to_vec(),
+                entries: log.suffix(log.start(), log.length()).entries,
             },
             moved(snapshot.applied()),
             Record::Decided { partition, decided: *decided },

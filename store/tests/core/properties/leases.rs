@@ -226,7 +226,10 @@ fn l7_no_fast_read_after_a_stop_sign() {
     (1..=3).for_each(|node| world.crash(node));
     let stop_sign = Entry::StopSign(StopSign { config: 1, members: vec![1, 2, 3] });
     let (accepted_ballot, start) = (ballot(1, 3), 1);
-    world.plant(3, &Record::Accepted { partition: 1, accepted_ballot, start, entries: vec![stop_sign] });
+    world.plant(
+        3,
+        &Record::Accepted { partition: 1, accepted_ballot, start, entries: vec![stop_sign].into() },
+    );
     (1..=3).for_each(|node| world.start(node).expect("it starts"));
     world.run(1000 * MS).expect("no invariant breaks");
     let status = world.status(3).expect("it runs").partitions[0].clone();

@@ -123,11 +123,13 @@ impl Run {
         match event {
             // a closed channel: the connection has broken meanwhile
             Event::Peer { verdict, .. } => drop(verdict.send(None)),
-            Event::Message { from, connection, message } => {
-                let Message::HeartbeatRequest { round } = *message else {
-                    panic!("{message:?} was not sent")
-                };
-                self.delivered.push(Delivered { session: connection, from, number: round });
+            Event::Messages { from, connection, messages } => {
+                for message in messages {
+                    let Message::HeartbeatRequest { round } = message else {
+                        panic!("{message:?} was not sent")
+                    };
+                    self.delivered.push(Delivered { session: connection, from, number: round });
+                }
             }
             other => panic!("{other:?} of a peer"),
         }
@@ -254,8 +256,10 @@ fn pl3_nothing_is_delivered_of_a_refused_connection_or_of_half_a_frame() {
         let mut cut_off = say("links", &[&whole, half].concat()).await;
         let Some(Event::Peer { verdict, .. }) = events.recv().await else { panic!("only node 1 is let in") };
         verdict.send(None).expect("it waits to be let in");
-        let Some(Event::Message { from: 1, message, .. }) = events.recv().await else { panic!("a message") };
-        assert_eq!(*message, numbered(9));
+        let Some(Event::Messages { from: 1, messages, .. }) = events.recv().await else {
+            panic!("a message")
+        };
+        assert_eq!(messages, [numbered(9)]);
         cut_off.next().await.expect("an answer").expect("a frame");
         assert!(cut_off.next().await.is_none(), "it is closed");
         assert!(events.try_recv().is_err(), "nothing came of half a frame");

@@ -67,7 +67,7 @@ fn append(world: &mut World, node: NodeId, start: u64, entry: &Entry) {
     let accepted_ballot = elected.expect("there was a leader");
     world.plant(
         node,
-        &Record::Accepted { partition: 1, accepted_ballot, start, entries: vec![entry.clone()] },
+        &Record::Accepted { partition: 1, accepted_ballot, start, entries: vec![entry.clone()].into() },
     );
 }
 

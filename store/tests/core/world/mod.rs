@@ -464,11 +464,25 @@ impl World {
         let machine = self.machines.get_mut(&id).expect("a known node");
         let Some(node) = &mut machine.node else { return Ok(()) };
         let local = machine.clock.local(now);
+        let thorough = machine.config.mutant.is_none().then(|| node.clone());
         let mut out = Vec::new();
-        for input in inputs {
-            node.handle(&machine.config, local, input, &mut out);
+        for input in &inputs {
+            node.handle(&machine.config, local, input.clone(), &mut out);
         }
         node.finish_turn(&machine.config, local, &mut out);
+        if let Some(mut thorough) = thorough {
+            thorough.go_through_all();
+            let mut all_out = Vec::new();
+            for input in inputs {
+                thorough.handle(&machine.config, local, input, &mut all_out);
+            }
+            thorough.finish_turn(&machine.config, local, &mut all_out);
+            assert_eq!(
+                (&out, &*node),
+                (&all_out, &thorough),
+                "to a replica that is left alone nothing happens"
+            );
+        }
         self.carry_out(id, out)
     }
 

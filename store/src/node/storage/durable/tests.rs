@@ -10,7 +10,7 @@ use crate::{
     api::{Ballot, Key, Operation, Outcome},
     core::{
         kv::{Change, Versioned},
-        message::{Command, Entry, ProposalId, Table},
+        message::{Command, Entries, Entry, ProposalId, Table},
         sessions::{Session, Verdict},
     },
     node::storage::{LosesUnsynced, tear_log},
@@ -67,12 +67,12 @@ fn ballot(number: u64) -> Ballot {
     Ballot { config: 0, number, priority: 0, node: 1 }
 }
 
-fn entries(values: &[&str]) -> Vec<Entry> {
+fn entries(values: &[&str]) -> Entries {
     let entry = |value: &&str| {
         let operation = Operation::Put { key: Key::Integer(1), value: (*value).into() };
         Entry::Command(Command { id: ProposalId { node: 1, boot: 1, number: 1 }, operation, session: None })
     };
-    values.iter().map(entry).collect()
+    Entries::new(values.iter().map(entry).collect())
 }
 
 fn records() -> Vec<Record> {

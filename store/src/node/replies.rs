@@ -1,0 +1,139 @@
+//! Replies on their way to one client: the loop adds them, the connection's writer takes all that are there.
+//!
+//! They are encoded where they are added, as many as one write takes. Behind these they wait as they are, since their values are
+//! shared: a client that asks for a long value again and again and does not read costs no copy of it for each time.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::BytesMut;
+use tokio::sync::Notify;
+
+use super::wire::{self, WRITE};
+use crate::api::ClientReply;
+
+/// Replies that wait for one client behind those that are written next, at most.
+const QUEUE: usize = 4096;
+
+/// The replies of one client that are not written yet.
+#[derive(Debug, Default)]
+pub struct Replies {
+    waiting: Mutex<Waiting>,
+    added: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// What is written next.
+    frames: BytesMut,
+    /// What comes behind that.
+    rest: VecDeque<ClientReply>,
+}
+
+impl Replies {
+    /// Adds one; false when too many wait.
+    #[must_use]
+    pub fn add(&self, reply: ClientReply) -> bool {
+        let mut waiting = self.lock();
+        let first = waiting.frames.is_empty();
+        if waiting.rest.is_empty() && waiting.frames.len() < WRITE {
+            wire::put(&mut waiting.frames, &reply);
+        } else if waiting.rest.len() < QUEUE {
+            waiting.rest.push_back(reply);
+        } else {
+            return false;
+        }
+        drop(waiting);
+        if first {
+            self.added.notify_one();
+        }
+        true
+    }
+
+    /// Waits until there are some, and gives what one write takes for an empty buffer.
+    pub async fn take(&self, out: &mut BytesMut) {
+        while !self.lock().take(out) {
+            self.added.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn take(&mut self, out: &mut BytesMut) -> bool {
+        if self.frames.is_empty() {
+            return false;
+        }
+        std::mem::swap(out, &mut self.frames);
+        while self.frames.len() < WRITE
+            && let Some(reply) = self.rest.pop_front()
+        {
+            wire::put(&mut self.frames, &reply);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::api::{Answer, Ballot, Outcome, ReplyBody, Value};
+
+    fn reply(id: u64, value: &Value) -> ClientReply {
+        let outcome = Outcome::Value(Some(Value::clone(value)));
+        let answer = Answer {
+            outcome,
+            version: 1,
+            index: 1,
+            leader: 1,
+            ballot: Ballot::BOTTOM,
+            fast: true,
+            local: false,
+        };
+        ClientReply { id, body: ReplyBody::Operation(Ok(answer)) }
+    }
+
+    /// The numbers of all replies that are taken.
+    fn taken(replies: &Replies) -> Vec<u64> {
+        let (mut out, mut numbers) = (BytesMut::new(), Vec::new());
+        while replies.take(&mut out).now_or_never().is_some() {
+            while !out.is_empty() {
+                let length = u32::from_be_bytes(*out.first_chunk().expect("a length")) as usize;
+                let frame = out.split_to(4 + length);
+                numbers.push(wire::decode::<ClientReply>(&frame[4..]).expect("a reply").id);
+            }
+        }
+        numbers
+    }
+
+    #[test]
+    fn replies_come_in_their_order_however_many_writes_they_take() {
+        let replies = Replies::default();
+        let value = Value::from("x".repeat(WRITE / 3));
+        for id in 0..10 {
+            assert!(replies.add(reply(id, &value)));
+        }
+        assert_eq!(replies.lock().rest.len(), 7, "three make a write");
+        assert_eq!(taken(&replies), (0..10).collect::<Vec<_>>());
+        assert!(replies.add(reply(10, &value)));
+        assert_eq!(taken(&replies), [10]);
+    }
+
+    /// Of what is not read, one write is encoded, and the rest shares its values.
+    #[test]
+    fn there_is_an_end_to_what_waits() {
+        let replies = Replies::default();
+        let value = Value::from("x".repeat(WRITE));
+        let added = (0..2 * QUEUE as u64).take_while(|id| replies.add(reply(*id, &value))).count();
+        assert_eq!(added, QUEUE + 1);
+        assert!(replies.lock().frames.len() < 2 * WRITE);
+        assert_eq!(std::sync::Arc::strong_count(&value), QUEUE + 1);
+    }
+}
