@@ -203,7 +203,11 @@ impl Judged<'_> {
                 let (operations, stuck) = (outer(&violation.core), places[violation.stuck]);
                 let furthest = outer(&violation.placed);
                 let line = self.calls[stuck].lines.returned.unwrap_or_default();
-                let text = words::violation(self.calls, key, &operations, stuck, history.len());
+                let text = if self.question.budget.explain.is_some_and(|limit| limit.is_zero()) {
+                    words::reason(self.calls, &operations, stuck)
+                } else {
+                    words::violation(self.calls, key, &operations, stuck, history.len())
+                };
                 let (key, stuck) = (key.clone(), Some(stuck));
                 Verdict::Violation(Violation { key, operations, stuck, placed: furthest, line, text })
             }

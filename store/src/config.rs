@@ -167,7 +167,7 @@ pub struct TrimConfig {
 
 impl Default for TrimConfig {
     fn default() -> Self {
-        Self { snapshot_after_bytes: 1 << 20, keep_log_bytes: 16 << 20 }
+        Self { snapshot_after_bytes: 4 << 20, keep_log_bytes: 16 << 20 }
     }
 }
 

@@ -67,6 +67,14 @@ pub(super) struct Depth {
     furthest: usize,
     /// The latest of the completions that some configuration waits for: when, and whose.
     blocked: (usize, usize),
+    scratch: Scratch,
+}
+
+/// Lists that every configuration fills anew.
+#[derive(Default)]
+struct Scratch {
+    found: Vec<((bool, usize), Choice, State)>,
+    alike: Vec<(Class, usize, u32)>,
 }
 
 impl Depth {
@@ -158,7 +166,7 @@ impl Depth {
         at.write_key(&mut self.key);
         let before = self.memo.bytes();
         if self.memo.insert(&self.key) {
-            let choices = choices(prepared, tables, &at, earliest, urgent);
+            let choices = choices(prepared, tables, &at, (earliest, urgent), &mut self.scratch);
             // the table of keys takes more for a moment before it grows, and less then
             tables.discharge(before);
             tables.charge(self.memo.bytes());
@@ -276,22 +284,20 @@ fn choices<M: Model>(
     prepared: &Prepared,
     tables: &mut Tables<'_, M>,
     at: &Configuration,
-    earliest: usize,
-    urgent: u32,
+    (earliest, urgent): (usize, u32),
+    Scratch { found, alike }: &mut Scratch,
 ) -> Vec<(Choice, State)> {
     let pending = at.pending.map(|(before, slot)| (before, prepared.unknown[slot as usize].class, slot));
     let urgent_class = prepared.completed[urgent as usize].class;
-    let mut found: Vec<((bool, usize), Choice, State)> = Vec::new();
-    let mut alike: Vec<(Class, usize, u32)> = at
-        .open
-        .iter()
-        .map(|&index| prepared.completed[index as usize])
-        .zip(&at.open)
-        .map(class_first)
-        .collect();
+    found.clear();
+    alike.clear();
+    alike.extend(at.open.iter().map(|&index| {
+        let done = prepared.completed[index as usize];
+        (done.class, done.ret, index)
+    }));
     alike.sort_unstable();
     alike.dedup_by_key(|&mut (class, ..)| class);
-    for (class, ret, index) in alike {
+    for &mut (class, ret, index) in alike {
         let Some(after) = tables.step(at.state, class) else { continue };
         if pending.is_some_and(|(before, unknown, _)| tables.commute(before, unknown, class, after)) {
             continue;
@@ -316,9 +322,5 @@ fn choices<M: Model>(
         }
     }
     found.sort_by_key(|&(rank, ..)| rank);
-    found.into_iter().map(|(_, choice, state)| (choice, state)).collect()
-}
-
-fn class_first((done, &index): (super::tables::Done, &u32)) -> (Class, usize, u32) {
-    (done.class, done.ret, index)
+    found.iter().map(|&(_, choice, state)| (choice, state)).collect()
 }

@@ -14,6 +14,8 @@ pub(super) type Class = u32;
 
 /// Rough bytes of an entry of a hash table beside what it holds.
 pub(super) const ENTRY: usize = 24;
+/// Entries for which a hash table is made at first, at most: short histories are judged by the thousand.
+const FEW: usize = 256;
 /// Transitions between two looks at the clock.
 const STEPS_PER_LOOK: u64 = 128;
 
@@ -72,8 +74,9 @@ pub(super) fn prepare<'a, M: Model>(
     limits: Limits<'a>,
 ) -> (Prepared, Tables<'a, M>) {
     let mut numbers: FxHashMap<(&M::Op, Option<&M::Ret>), Class> = FxHashMap::default();
+    numbers.reserve(history.len().min(FEW));
     let (mut classes, mut reads) = (Vec::new(), Vec::new());
-    let mut completed = Vec::new();
+    let mut completed = Vec::with_capacity(history.len());
     let mut unknown: Vec<Alike> = Vec::new();
     let mut alike: FxHashMap<Class, usize> = FxHashMap::default();
     let mut places: Vec<usize> = (0..history.len()).collect();
@@ -97,13 +100,15 @@ pub(super) fn prepare<'a, M: Model>(
         }
     }
     let begun = Rc::new(model.clone());
+    let mut transitions = FxHashMap::default();
+    transitions.reserve(4 * classes.len().min(FEW));
     let tables = Tables {
         limits,
         classes,
         reads,
         states: vec![Rc::clone(&begun)],
         numbers: FxHashMap::from_iter([(begun, 0)]),
-        transitions: FxHashMap::default(),
+        transitions,
         steps: 0,
         bytes: 0,
         peak: 0,

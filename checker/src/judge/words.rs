@@ -27,6 +27,12 @@ pub(super) fn violation(calls: &[Call], key: &Key, core: &[usize], stuck: usize,
     for &place in &core[hidden..] {
         let _ = writeln!(text, "  {}", told(&calls[place]));
     }
+    text + &reason(calls, core, stuck)
+}
+
+/// One sentence on the operation whose completion no order gets beyond.
+pub(super) fn reason(calls: &[Call], core: &[usize], stuck: usize) -> String {
+    let mut text = String::new();
     let culprit = &calls[stuck];
     let line = culprit.lines.returned.unwrap_or_default();
     let _ = write!(text, "Up to line {line} there is an order; the answer to process {} ", culprit.process);

@@ -88,7 +88,7 @@ type Compared = (Figure, Way, Way, (usize, usize), Option<Goal>);
 
 /// All of it. Those without a goal say how far the store is from
 /// what the machine allows, and what happens to a mixed load.
-const COMPARED: [Compared; 22] = {
+const COMPARED: [Compared; 21] = {
     use Figure::{P50, P99, PerSecond};
     use Goal::{AtLeast, AtMost};
     [
@@ -98,7 +98,6 @@ const COMPARED: [Compared; 22] = {
         (PerSecond, Way::DurablePut, Way::EtcdPut, LARGE, Some(AtLeast(12.0))),
         (PerSecond, Way::MemoryPut, Way::OmnipaxosPut, SMALL, Some(AtLeast(2.0))),
         (PerSecond, Way::MemoryPut, Way::OmnipaxosPut, LARGE, Some(AtLeast(2.0))),
-        (PerSecond, Way::LeaseGet, Way::LogGet, ONE, Some(AtLeast(3.0))),
         (PerSecond, Way::LeaseGet, Way::LogGet, SMALL, Some(AtLeast(3.0))),
         (PerSecond, Way::LeaseGet, Way::LogGet, LARGE, Some(AtLeast(3.0))),
         (P50, Way::LeaseGet, Way::Echo, ONE, Some(AtMost(1.6))),
