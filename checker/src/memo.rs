@@ -7,8 +7,8 @@ use std::hash::Hasher;
 
 use rustc_hash::FxHasher;
 
-/// Words of the first piece, and of the last ones, each but these twice as long as the one before; a key that is longer has one of
-/// its own.
+/// Words of the first piece, and of the longest ones: each is twice as long as the one before until then; a key that is longer has
+/// one of its own.
 const FIRST_PIECE: usize = 1 << 10;
 const PIECE: usize = 1 << 16;
 /// Places of the first table.
@@ -86,7 +86,7 @@ impl Memo {
     fn keep(&mut self, key: &[u32]) -> (u32, u32) {
         let length = key.len() + 1;
         if self.pieces.last().is_none_or(|piece| piece.capacity() - piece.len() < length) {
-            let usual = FIRST_PIECE << self.pieces.len().min(6);
+            let usual = (FIRST_PIECE << self.pieces.len().min(16)).min(PIECE);
             let words = usual.max(length);
             self.pieces.push(Vec::with_capacity(words));
             self.words += words;
