@@ -111,6 +111,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Passes over Porcupine's corpus in each round: its own benchmark also goes through it again and again.
+const PASSES: usize = 10;
+
 /// Decides the logs of Porcupine's corpus in this process, as its own benchmark does; the memory is not measured.
 fn in_one_process(name: &str, folder: &Path, rounds: usize) -> Result<Row> {
     let mut logs = Vec::new();
@@ -123,35 +126,29 @@ fn in_one_process(name: &str, folder: &Path, rounds: usize) -> Result<Row> {
     let question = Question { object, format, initial: None, whole: false, verify: false, budget };
     let mut runs = Vec::new();
     let mut configurations = 0;
-    for _ in 0..rounds.max(1) {
-        let (watch, before) = (Stopwatch::start(None), processor_ns());
+    for _ in 0..PASSES * rounds.max(1) {
+        let watch = Stopwatch::start(None);
         configurations = 0;
         for log in &logs {
             let report = judge::judge(log, &question)?;
             configurations += report.keys.iter().map(|key| key.configurations as u64).sum::<u64>();
         }
-        runs.push((processor_ns() - before, watch.elapsed()));
+        runs.push(watch.elapsed().as_secs_f64() * 1e3);
     }
-    runs.sort_unstable();
-    let (processor, passed) = runs[runs.len() / 2];
-    let processor_ms = processor as f64 / 1e6;
+    runs.sort_unstable_by(f64::total_cmp);
+    // one thread: what passed is what it was busy, or more; the kernel's own count moves on in ticks of milliseconds
+    let passed = runs[runs.len() / 2];
     Ok(Row {
         name: name.to_owned(),
         files: logs.len(),
         read_ms: 0.0,
-        judged_ms: passed.as_secs_f64() * 1e3,
-        processor_ms,
+        judged_ms: passed,
+        processor_ms: passed,
         configurations,
         peak_mib: 0.0,
         goal_ms: Some(2.0),
-        met: Some(processor_ms <= 2.0),
+        met: Some(passed <= 2.0),
     })
-}
-
-/// Time that this thread has spent on a processor.
-fn processor_ns() -> u64 {
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    told.split_whitespace().next().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 /// The goals that public histories have.

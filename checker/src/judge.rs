@@ -150,8 +150,8 @@ impl Judged<'_> {
     {
         let mut histories = Vec::new();
         for (key, members) in parts {
-            let mut places = Vec::new();
-            let mut history = Vec::new();
+            let mut places = Vec::with_capacity(members.len());
+            let mut history = Vec::with_capacity(members.len());
             for place in members {
                 if let Some(recorded) = meaning(&self.calls[place])? {
                     places.push(place);

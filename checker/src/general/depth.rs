@@ -23,10 +23,13 @@ use super::tables::{Class, Prepared, State, Tables};
 use super::{Answer, Model};
 use crate::memo::Memo;
 
+/// Operations that become minimal at once, mostly.
+const ROOM: usize = 4;
+
 /// The unknown operation that was taken last, if nothing was taken since, and the state before it.
 type Pending = Option<(State, u32)>;
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Configuration {
     high: u32,
     open: Vec<u32>,
@@ -116,7 +119,7 @@ impl Depth {
             if let Err(spent) = tables.count() {
                 return Some(Answer::Spent(spent));
             }
-            let configuration = frame.configuration.clone();
+            let configuration = frame.configuration.to_go_on_from();
             if self.advance(prepared, tables, configuration, choice, state) {
                 return Some(Answer::Linearizable);
             }
@@ -237,6 +240,14 @@ impl Frame {
 }
 
 impl Configuration {
+    /// A copy, with room for a few operations that become minimal.
+    fn to_go_on_from(&self) -> Self {
+        let mut open = Vec::with_capacity(self.open.len() + ROOM);
+        open.extend_from_slice(&self.open);
+        let Self { high, state, pending, .. } = *self;
+        Self { high, open, state, used: self.used.clone(), pending }
+    }
+
     /// Makes `open` hold all minimal operations; tells the earliest completion among them, and whose it is.
     fn extend(&mut self, prepared: &Prepared) -> (usize, u32) {
         let ret = |index: u32| (prepared.completed[index as usize].ret, index);
