@@ -1,6 +1,8 @@
-//! A budget of transitions is kept to exactly, by every search, and what is left undecided says so.
+//! A budget of transitions is kept to exactly, by every search, one of memory nearly so, and what is left undecided says so.
 
 mod support;
+
+use std::{fmt::Write as _, path::Path, process::Command};
 
 use checker::budget::{Budget, Spent};
 use checker::general::{Searches, Verdict as Found, check_by};
@@ -72,5 +74,58 @@ fn the_general_search_keeps_to_its_steps() {
                 (finding.steps, matches!(finding.verdict, Found::Valid(_)))
             });
         }
+    }
+}
+
+/// A history of a queue that takes any search as far as it is let: much is unknown, and the rest overlaps.
+fn endless(seed: u64) -> String {
+    let mut draws = Random::new(seed);
+    let mut events: Vec<(u64, String)> = Vec::new();
+    for number in 0..3000 {
+        let (begin, value) = (2 * number, draws.below(40));
+        let function = if number % 3 == 0 { "dequeue" } else { "enqueue" };
+        let asked = if number % 3 == 0 { "nil".to_owned() } else { value.to_string() };
+        let event = |kind: &str, value: &str| {
+            format!("{{:process {number}, :type :{kind}, :f :{function}, :value {value}}}")
+        };
+        events.push((begin, event("invoke", &asked)));
+        if number >= 30 && draws.below(5) > 0 {
+            events.push((begin + 60 + draws.below(60), event("ok", &value.to_string())));
+        }
+    }
+    events.sort_by_key(|(moment, _)| *moment);
+    events.iter().fold(String::new(), |mut text, (_, event)| {
+        let _ = writeln!(text, "{event}");
+        text
+    })
+}
+
+/// What the program says of a history, and the most memory that it held, in KiB.
+fn judged_within(file: &Path, memory: &str) -> (String, u64) {
+    let program = Command::new(env!("CARGO_BIN_EXE_checker"))
+        .args(["check", "--cost", "--threads", "1", "--explain-limit", "0s", "--time-limit", "5m"])
+        .args(["--model", "queue", "--memory-limit", memory])
+        .arg(file)
+        .output()
+        .expect("it runs");
+    let told = String::from_utf8(program.stderr).expect("text");
+    let cost = told.lines().find_map(|line| line.strip_prefix("cost ")).expect("it tells what it cost");
+    let cost: serde_json::Value = serde_json::from_str(cost).expect("JSON");
+    let said = String::from_utf8(program.stdout).expect("text");
+    (said, cost["peak_kib"].as_u64().expect("the system tells"))
+}
+
+#[test]
+fn the_general_search_keeps_to_its_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (seed, mebibytes) in [(2, 24), (3, 31), (4, 48)] {
+        let file = folder.path().join(format!("{seed}.edn"));
+        std::fs::write(&file, endless(seed)).expect("written");
+        let (_, before) = judged_within(&file, "1");
+        let (said, peak) = judged_within(&file, &format!("{mebibytes}MiB"));
+        assert!(said.contains("memory limit"), "{said}");
+        let (held, limit) = (peak - before, mebibytes << 10);
+        assert!(held * 20 <= limit * 21, "{seed}: {held} KiB of {limit}");
+        assert!(held * 2 >= limit, "{seed}: it gives up at {held} KiB of {limit}");
     }
 }

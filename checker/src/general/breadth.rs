@@ -28,7 +28,7 @@
 use rustc_hash::FxHashMap;
 
 use super::depth::{use_one, uses};
-use super::tables::{Class, ENTRY, Prepared, State, Tables};
+use super::tables::{ALLOCATED, Class, Held, Prepared, State, Tables, list_bytes, table_bytes};
 use super::{Answer, Model};
 
 /// No operation.
@@ -58,9 +58,16 @@ struct Pending {
 /// A step on the way to nodes: the one before, and the place of the operation in the history.
 type Step = (u32, usize);
 
-/// What tells nodes apart, but for the unknown operations used; and for each the ways to use them of which none is better
-/// than another.
-type Fronts = FxHashMap<Box<[u32]>, Vec<Vec<(u32, u32)>>>;
+/// Ways to use unknown operations of which none is better than another.
+type Front = Vec<Vec<(u32, u32)>>;
+
+/// What tells nodes apart, but for the unknown operations used; and for each the ways to use them.
+#[derive(Default)]
+struct Fronts {
+    by_key: FxHashMap<Box<[u32]>, Front>,
+    /// Bytes of the keys and of what the fronts hold.
+    held: usize,
+}
 
 /// The search, which can be interrupted.
 #[derive(Default)]
@@ -86,7 +93,9 @@ pub(super) struct Breadth {
     behind: Fronts,
     trail: Vec<Step>,
     configurations: usize,
-    bytes: usize,
+    /// Bytes of the lists of all nodes.
+    nodes: usize,
+    held: Held,
 }
 
 impl Breadth {
@@ -108,6 +117,13 @@ impl Breadth {
         }
         order.reverse();
         order
+    }
+
+    /// What it holds, or holds for a moment when the next node comes.
+    fn bytes(&self, todo: &Vec<Node>) -> usize {
+        let nodes = list_bytes(todo) + list_bytes(&self.next) + list_bytes(&self.frontier) + self.nodes;
+        let numbers = list_bytes(&self.returns) + list_bytes(&self.ranks) + list_bytes(&self.open);
+        nodes + numbers + list_bytes(&self.trail) + self.met.bytes() + self.behind.bytes()
     }
 
     /// Goes on for so many transitions.
@@ -140,16 +156,18 @@ impl Breadth {
                     return None;
                 }
                 left -= 1;
-                if let Err(spent) = tables.count() {
+                let now = self.bytes(&todo);
+                if let Err(spent) = tables.count(&mut self.held, now) {
                     return Some(Answer::Spent(spent));
                 }
+                self.nodes -= node.bytes();
                 self.extend(prepared, tables, target, &node, &mut todo);
             }
             if self.next.is_empty() {
                 let completion = prepared.completed[target as usize].place;
                 return Some(Answer::Stuck { completion });
             }
-            self.finish(tables, target);
+            self.finish(target);
         }
     }
 
@@ -165,31 +183,32 @@ impl Breadth {
             let length = self.trail.len();
             let settled = self.settle(prepared, tables, node);
             let kept = if settled.done.binary_search(&target).is_ok() {
-                self.arrive(tables, target, settled)
+                self.arrive(target, settled)
             } else {
+                self.nodes += settled.bytes();
                 todo.push(settled);
                 true
             };
-            self.keep_trail(tables, length, kept);
+            self.keep_trail(length, kept);
         }
         todo
     }
 
     /// The completion is dealt with.
-    fn finish<M: Model>(&mut self, tables: &mut Tables<'_, M>, target: u32) {
+    fn finish(&mut self, target: u32) {
         self.open.retain(|&index| index != target);
         self.returned += 1;
-        self.met.clear();
-        tables.discharge(self.bytes);
-        self.bytes = 0;
+        self.met.by_key.clear();
+        self.met.held = 0;
         let behind = std::mem::take(&mut self.behind);
         self.frontier.clear();
         for node in std::mem::take(&mut self.next) {
-            let kept = behind.get(&node.key()).is_some_and(|front| front.contains(&node.used));
+            let kept = behind.by_key.get(&node.key()).is_some_and(|front| front.contains(&node.used));
             if kept {
                 self.frontier.push(node);
             }
         }
+        self.nodes = self.frontier.iter().map(Node::bytes).sum();
     }
 
     /// All reads in progress that fit are linearised.
@@ -209,32 +228,23 @@ impl Breadth {
     }
 
     /// A configuration behind the completion at hand; tells whether it is new.
-    fn arrive<M: Model>(&mut self, tables: &mut Tables<'_, M>, target: u32, mut node: Node) -> bool {
+    fn arrive(&mut self, target: u32, mut node: Node) -> bool {
         node.done.retain(|&index| index != target);
         node.pending = None;
-        let new = insert(&mut self.behind, &node);
+        let new = self.behind.insert(&node);
         if new {
             self.configurations += 1;
-            self.charge(tables, &node);
+            self.nodes += node.bytes();
             self.next.push(node);
         }
         new
     }
 
     /// The trail was so long before a node that is kept or not.
-    fn keep_trail<M: Model>(&mut self, tables: &mut Tables<'_, M>, length: usize, kept: bool) {
-        if kept {
-            tables.charge(size_of::<Step>() * (self.trail.len() - length));
-        } else {
+    fn keep_trail(&mut self, length: usize, kept: bool) {
+        if !kept {
             self.trail.truncate(length);
         }
-    }
-
-    fn charge<M: Model>(&mut self, tables: &mut Tables<'_, M>, node: &Node) {
-        let words = 2 * node.done.len() + 4 * node.used.len();
-        let bytes = 2 * size_of::<Node>() + 4 * words + 2 * ENTRY;
-        tables.charge(bytes);
-        self.bytes += bytes;
     }
 
     /// Extends a node in which the target is not linearised by one operation, in all ways.
@@ -269,7 +279,7 @@ impl Breadth {
             let at = next.done.binary_search(&index).unwrap_or_else(|at| at);
             next.done.insert(at, index);
             let kept = self.reach(prepared, tables, target, next, todo);
-            self.keep_trail(tables, length, kept);
+            self.keep_trail(length, kept);
         }
         let moment = prepared.completed[target as usize].ret;
         for (slot, unknown) in prepared.unknown.iter().enumerate() {
@@ -293,7 +303,7 @@ impl Breadth {
             self.step(&mut next, after, Pending { before: node.state, class, rank }, place);
             use_one(&mut next.used, slot);
             let kept = self.reach(prepared, tables, target, next, todo);
-            self.keep_trail(tables, length, kept);
+            self.keep_trail(length, kept);
         }
     }
 
@@ -315,12 +325,12 @@ impl Breadth {
     ) -> bool {
         let node = self.settle(prepared, tables, node);
         if node.done.binary_search(&target).is_ok() {
-            return self.arrive(tables, target, node);
+            return self.arrive(target, node);
         }
-        let new = insert(&mut self.met, &node);
+        let new = self.met.insert(&node);
         if new {
             self.configurations += 1;
-            self.charge(tables, &node);
+            self.nodes += node.bytes();
             todo.push(node);
         }
         new
@@ -336,17 +346,38 @@ impl Node {
         key.extend_from_slice(&self.done);
         key.into_boxed_slice()
     }
+
+    /// Bytes of its lists.
+    fn bytes(&self) -> usize {
+        let (done, used) = (self.done.capacity(), self.used.capacity());
+        2 * ALLOCATED + size_of::<u32>() * done + size_of::<(u32, u32)>() * used
+    }
 }
 
-/// Whether nothing that is as good is there already; what the node is better than goes.
-fn insert(fronts: &mut Fronts, node: &Node) -> bool {
-    let front = fronts.entry(node.key()).or_default();
-    if front.iter().any(|used| is_within(used, &node.used)) {
-        return false;
+impl Fronts {
+    /// Whether nothing that is as good is there already; what the node is better than goes.
+    fn insert(&mut self, node: &Node) -> bool {
+        let key = node.key();
+        let key_bytes = size_of_val(&key[..]) + 2 * ALLOCATED;
+        let front = self.by_key.entry(key).or_default();
+        if front.iter().any(|used| is_within(used, &node.used)) {
+            return false;
+        }
+        let before = if front.is_empty() { 0 } else { key_bytes + front_bytes(front) };
+        front.retain(|used| !is_within(&node.used, used));
+        front.push(node.used.clone());
+        self.held = self.held - before + key_bytes + front_bytes(front);
+        true
     }
-    front.retain(|used| !is_within(&node.used, used));
-    front.push(node.used.clone());
-    true
+
+    fn bytes(&self) -> usize {
+        self.held + table_bytes(&self.by_key)
+    }
+}
+
+fn front_bytes(front: &Front) -> usize {
+    let used = |used: &Vec<(u32, u32)>| ALLOCATED + size_of::<(u32, u32)>() * used.capacity();
+    size_of::<Vec<(u32, u32)>>() * front.capacity() + front.iter().map(used).sum::<usize>()
 }
 
 /// Whether no kind of unknown operations is used more often in `few` than in `many`.

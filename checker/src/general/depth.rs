@@ -19,7 +19,7 @@
 //!
 //! They are sound together as those of [`super::breadth`] are, by the same ranks.
 
-use super::tables::{Class, Prepared, State, Tables};
+use super::tables::{ALLOCATED, Class, Held, Prepared, State, Tables, list_bytes};
 use super::{Answer, Model};
 use crate::memo::Memo;
 
@@ -71,6 +71,9 @@ pub(super) struct Depth {
     /// The latest of the completions that some configuration waits for: when, and whose.
     blocked: (usize, usize),
     scratch: Scratch,
+    /// Bytes of the lists of all frames.
+    frames: usize,
+    held: Held,
 }
 
 /// Lists that every configuration fills anew.
@@ -94,6 +97,12 @@ impl Depth {
         if self.furthest == prepared.completed.len() { self.order.clone() } else { self.longest.clone() }
     }
 
+    /// What it holds, or holds for a moment when the next configuration comes.
+    fn bytes(&self) -> usize {
+        let lists = list_bytes(&self.stack) + list_bytes(&self.order) + list_bytes(&self.longest);
+        lists + self.frames + self.memo.bytes()
+    }
+
     /// Goes on for so many transitions.
     pub(super) fn run<M: Model>(
         &mut self,
@@ -109,14 +118,15 @@ impl Depth {
         }
         for _ in 0..turn {
             while self.stack.last().is_some_and(|frame| frame.next == frame.choices.len()) {
-                self.backtrack(tables);
+                self.backtrack();
             }
+            let now = self.bytes();
             let Some(frame) = self.stack.last_mut() else {
                 return Some(Answer::Stuck { completion: self.blocked.1 });
             };
             let (choice, state) = frame.choices[frame.next];
             frame.next += 1;
-            if let Err(spent) = tables.count() {
+            if let Err(spent) = tables.count(&mut self.held, now) {
                 return Some(Answer::Spent(spent));
             }
             let configuration = frame.configuration.to_go_on_from();
@@ -167,14 +177,10 @@ impl Depth {
             return true;
         }
         at.write_key(&mut self.key);
-        let before = self.memo.bytes();
         if self.memo.insert(&self.key) {
             let choices = choices(prepared, tables, &at, (earliest, urgent), &mut self.scratch);
-            // the table of keys takes more for a moment before it grows, and less then
-            tables.discharge(before);
-            tables.charge(self.memo.bytes());
             let frame = Frame { configuration: at, choices, next: 0, length };
-            tables.charge(frame.bytes());
+            self.frames += frame.bytes();
             self.stack.push(frame);
         } else {
             self.order.truncate(length);
@@ -183,9 +189,9 @@ impl Depth {
         false
     }
 
-    fn backtrack<M: Model>(&mut self, tables: &mut Tables<'_, M>) {
+    fn backtrack(&mut self) {
         if let Some(frame) = self.stack.pop() {
-            tables.discharge(frame.bytes());
+            self.frames -= frame.bytes();
             self.order.truncate(frame.length);
             self.common = self.common.min(frame.length);
         }
@@ -233,9 +239,13 @@ impl Depth {
 }
 
 impl Frame {
+    /// Bytes of its lists.
     fn bytes(&self) -> usize {
         let Configuration { open, used, .. } = &self.configuration;
-        size_of::<Self>() + size_of_val(&open[..]) + size_of_val(&used[..]) + size_of_val(&self.choices[..])
+        3 * ALLOCATED
+            + size_of::<u32>() * open.capacity()
+            + size_of::<(u32, u32)>() * used.capacity()
+            + size_of::<(Choice, State)>() * self.choices.capacity()
     }
 }
 

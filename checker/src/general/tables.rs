@@ -12,10 +12,14 @@ pub(super) type State = u32;
 /// What an operation asked, and what it was answered: operations of one class are alike but for their times.
 pub(super) type Class = u32;
 
-/// Rough bytes of an entry of a hash table beside what it holds.
-pub(super) const ENTRY: usize = 24;
+/// Bytes that the allocator keeps beside what it gives, roughly.
+pub(super) const ALLOCATED: usize = 16;
 /// Entries for which a hash table is made at first, at most: short histories are judged by the thousand.
 const FEW: usize = 256;
+/// Entries that a step adds to a list or a table, mostly fewer.
+const AT_ONCE: usize = 32;
+/// Bytes of the two counters of a shared value.
+const COUNTED: usize = 16;
 /// Transitions between two looks at the clock.
 const STEPS_PER_LOOK: u64 = 128;
 
@@ -63,6 +67,7 @@ pub(super) struct Tables<'a, M: Model> {
     /// By state and class; `None`: the answer does not fit.
     transitions: FxHashMap<u64, Option<State>>,
     pub(super) steps: u64,
+    /// What the states hold, and what the searches have said that they hold.
     bytes: usize,
     pub(super) peak: usize,
 }
@@ -135,7 +140,6 @@ impl<M: Model> Tables<'_, M> {
         let is_read = self.reads[class as usize];
         assert!(!is_read || next.is_none_or(|next| next == state), "a read must not change the state");
         self.transitions.insert(key, next);
-        self.charge(ENTRY);
         next
     }
 
@@ -149,7 +153,7 @@ impl<M: Model> Tables<'_, M> {
         if let Some(&number) = self.numbers.get(&state) {
             return number;
         }
-        self.charge(size_of::<M>() + state.weight() + 2 * ENTRY);
+        self.bytes += COUNTED + size_of::<M>() + state.weight() + 2 * ALLOCATED;
         let state = Rc::new(state);
         self.states.push(Rc::clone(&state));
         self.numbers.insert(state, fresh);
@@ -162,29 +166,46 @@ impl<M: Model> Tables<'_, M> {
         self.step(other, first) == Some(after)
     }
 
-    /// Counts a transition of a search; the error says that the budget does not allow it.
-    pub(super) fn count(&mut self) -> Result<(), Spent> {
+    /// Counts a transition of a search, which holds so many bytes now; the error says that the budget does not allow it.
+    pub(super) fn count(&mut self, held: &mut Held, now: usize) -> Result<(), Spent> {
+        self.bytes = self.bytes - held.0 + now;
+        held.0 = now;
         if self.steps >= self.limits.steps {
             return Err(Spent::Steps);
         }
         self.steps += 1;
-        if self.bytes > self.limits.memory {
-            Err(Spent::Memory)
-        } else if self.steps.is_multiple_of(STEPS_PER_LOOK) && self.limits.watch.expired() {
+        let bytes = self.bytes
+            + list_bytes(&self.states)
+            + table_bytes(&self.numbers)
+            + table_bytes(&self.transitions);
+        if bytes > self.limits.memory {
+            return Err(Spent::Memory);
+        }
+        self.peak = self.peak.max(bytes);
+        if self.steps.is_multiple_of(STEPS_PER_LOOK) && self.limits.watch.expired() {
             Err(Spent::Time)
         } else {
             Ok(())
         }
     }
+}
 
-    /// Takes note of memory taken.
-    pub(super) fn charge(&mut self, bytes: usize) {
-        self.bytes += bytes;
-        self.peak = self.peak.max(self.bytes);
-    }
+/// Bytes that a search has said that it holds.
+#[derive(Default)]
+pub(super) struct Held(usize);
 
-    /// Takes note of memory given back.
-    pub(super) fn discharge(&mut self, bytes: usize) {
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
+/// Bytes of a list, or those that it takes for a moment when the next step makes it grow.
+pub(super) fn list_bytes<T>(list: &Vec<T>) -> usize {
+    growing(size_of::<T>() * list.capacity(), list.len(), list.capacity())
+}
+
+/// The same of a hash table: seven of eight places can be taken, and each has a byte of its own beside its entry.
+pub(super) fn table_bytes<K, V>(table: &FxHashMap<K, V>) -> usize {
+    let places = table.capacity() / 7 * 8;
+    growing((size_of::<(K, V)>() + 1) * places, table.len(), table.capacity())
+}
+
+/// What is nearly full will be copied to where there is twice as much room. A step may add many entries.
+fn growing(bytes: usize, taken: usize, room: usize) -> usize {
+    if taken + room / 16 + AT_ONCE < room { bytes } else { 3 * bytes }
 }
