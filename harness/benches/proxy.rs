@@ -264,7 +264,7 @@ async fn keep_in_flight(
     let mut message = [b'x'; FRAME];
     message[..4].copy_from_slice(&(FRAME as u32 - 4).to_be_bytes());
     // what is recorded is what nodes send
-    let suffix = Suffix { start: 70_000, entries: Vec::new() };
+    let suffix = Suffix { start: 70_000, entries: Vec::new().into() };
     let accept = GroupMessage::Accept {
         ballot: Ballot::BOTTOM,
         session: 3,

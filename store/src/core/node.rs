@@ -350,10 +350,15 @@ impl State {
     }
 
     fn carry_out(&mut self, partition: PartitionId, way: Way, request: Request, turn: &mut Turn<'_>) {
-        let Some(replica) = self.membership.touch(partition) else { return };
+        let Some(replica) = self.membership.replica(partition) else { return };
         match way {
             Way::Locally => replica.answer_locally(&request, turn),
-            Way::AsLeader => replica.submit(request, turn),
+            Way::AsLeader if replica.answer_alone(&request, turn) => {}
+            Way::AsLeader => {
+                if let Some(replica) = self.membership.touch(partition) {
+                    replica.propose(request, turn);
+                }
+            }
         }
     }
 

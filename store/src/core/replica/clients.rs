@@ -46,27 +46,31 @@ impl Replica {
         request.origin.reply(Ok(answer), turn);
     }
 
-    /// An operation for the leader of this group, which [`Replica::answers`] says this replica is.
-    pub fn submit(&mut self, request: Request, turn: &mut Turn<'_>) {
-        if self.answer_deposed(&request, turn) {
-            return;
+    /// Answers an operation for the leader of this group, which [`Replica::answers`] says this replica is, if the log need not
+    /// have it: then nothing happens to this replica. False: it is to be proposed.
+    pub fn answer_alone(&self, request: &Request, turn: &mut Turn<'_>) -> bool {
+        if self.answer_deposed(request, turn) {
+            return true;
         }
         let hold = self.hold_until(turn.moment());
         let is_over = terms(turn.moment()).is_some() && hold.is_none_or(|expiry| turn.now >= expiry);
         let may_serve = !self.paxos.stopped() && !is_over && !self.is_handing_over();
         let Some(ballot) = self.serving().filter(|_| may_serve) else {
             let partition = self.paxos.group().partition;
-            return request.origin.reply(Err(StoreError::NotLeader { partition, leader: None }), turn);
+            request.origin.reply(Err(StoreError::NotLeader { partition, leader: None }), turn);
+            return true;
         };
         // a leader that has not applied as much as a client has seen reads through the log, whose end is beyond that
         let may_be_fast = request.operation.is_read() && !is_local_read(&request.operation, turn.moment());
-        if may_be_fast && self.answer_fast(&request, (ballot, hold), turn) {
-            return;
+        may_be_fast && self.answer_fast(request, (ballot, hold), turn)
+            || turn.has(Mutant::SwapRefusedAlone) && self.refuse_swap(request, ballot, turn)
+    }
+
+    /// An operation for the leader of this group.
+    pub fn submit(&mut self, request: Request, turn: &mut Turn<'_>) {
+        if !self.answer_alone(&request, turn) {
+            self.propose(request, turn);
         }
-        if turn.has(Mutant::SwapRefusedAlone) && self.refuse_swap(&request, ballot, turn) {
-            return;
-        }
-        self.propose(request, turn);
     }
 
     /// A planted bug: answers a swap that would not match what is applied here. True when it did.
@@ -180,7 +184,8 @@ impl Replica {
         request.origin.reply(Ok(answer), turn);
     }
 
-    pub(super) fn propose(&mut self, request: Request, turn: &mut Turn<'_>) {
+    /// Has the log carry out an operation that [`Replica::answer_alone`] leaves to it.
+    pub fn propose(&mut self, request: Request, turn: &mut Turn<'_>) {
         let id = ProposalId { node: turn.config.node, boot: turn.config.boot, number: self.next_proposal };
         self.next_proposal += 1;
         let session = self.tag_of(&request, turn);
