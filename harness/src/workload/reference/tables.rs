@@ -370,7 +370,7 @@ pub const TABLES: &[Table] = &[
             key(
                 "snapshot_after_bytes",
                 Integer(1),
-                Default("1048576"),
+                Default("4194304"),
                 "bytes of log entries from one snapshot of a replica's keys to the next, after which the log is trimmed",
             ),
             key(
