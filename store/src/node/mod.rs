@@ -311,7 +311,7 @@ impl Running {
             }
             self.turn(&mut inputs)?;
             for _ in 0..LOOKS {
-                if inbox.is_empty() && internal.is_empty() {
+                if self.at_once.is_none() && inbox.is_empty() && internal.is_empty() {
                     tokio::task::yield_now().await;
                 }
             }

@@ -18,8 +18,11 @@ use crate::{
     core::{Turn, durable::Record, kv::Change, message::Entry, trace::TraceEvent},
 };
 
-/// The most entries that are dropped at once: to free a hundred thousand takes long enough to be missed.
+/// Entries that are dropped at once, unless there are very many: to free a hundred thousand takes long enough to be missed.
 const AT_ONCE: u64 = 1024;
+
+/// Of very many entries this part is dropped at once, so that they do not grow more, however many each persist brings.
+const PART: u64 = 8;
 
 /// What a replica knows of its snapshot and of the others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -87,7 +90,7 @@ impl Replica {
         let Some((_, start)) = self.trimming.pending.filter(|(persist, _)| *persist <= number) else {
             return;
         };
-        let next = start.min(self.paxos.log().start() + AT_ONCE);
+        let next = next_start(self.paxos.log().start(), start);
         self.paxos.trim(next, turn);
         if next == start {
             self.trimming.pending = None;
@@ -137,5 +140,45 @@ impl Replica {
         let told = |node: NodeId| self.trimming.told.get(&node).copied().unwrap_or(0);
         let lowest = self.paxos.group().others().map(told).min().unwrap_or(index);
         self.paxos.log().within(turn.config.cluster.trimming.keep_log_bytes, lowest.min(index)).min(index)
+    }
+}
+
+/// Where a log begins after the next piece of what it is to lose, up to `goal`.
+fn next_start(start: u64, goal: u64) -> u64 {
+    let rest = goal.saturating_sub(start);
+    goal.min(start + AT_ONCE.max(rest / PART))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_log_is_trimmed_in_pieces_and_all_of_it_in_the_end() {
+        assert_eq!(next_start(5, 5), 5);
+        assert_eq!(next_start(0, AT_ONCE), AT_ONCE, "a short one at once");
+        assert_eq!(next_start(9, 7), 7, "what is gone already changes nothing");
+        let starts: Vec<u64> =
+            std::iter::successors(Some(0), |start| (*start < 100_000).then(|| next_start(*start, 100_000)))
+                .collect();
+        assert_eq!(starts.last(), Some(&100_000));
+        assert!(starts.len() < 50, "{}", starts.len());
+        assert!(starts.windows(2).all(|pair| pair[1] > pair[0] && pair[1] - pair[0] <= 100_000 / PART));
+    }
+
+    /// Each persist brings far more entries than a short piece takes; a snapshot comes when the one before is trimmed.
+    #[test]
+    fn a_log_that_grows_fast_does_not_grow_without_bound() {
+        let (mut start, mut goal, mut length) = (0, 0, 0);
+        let mut longest = 0;
+        for _ in 0..100_000 {
+            length += 20 * AT_ONCE;
+            start = next_start(start, goal);
+            if start == goal {
+                goal = length;
+            }
+            longest = longest.max(length - start);
+        }
+        assert!(longest < 2_000_000, "{longest}");
     }
 }
