@@ -156,6 +156,9 @@ pub struct LeaseConfig {
 
 /// When a replica makes a snapshot and trims its log. A snapshot writes the keys that have changed since the one before, at
 /// most as much as the log between them: so what is written is at most doubled.
+///
+/// The partitions of a cluster share these bytes, in equal parts of at least 64 KiB: so what a node keeps, and begins each segment
+/// of its log on disk with, is about the same however many partitions it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrimConfig {
@@ -403,10 +406,20 @@ impl ClusterConfig {
         Ok(())
     }
 
-    /// A digest of everything that the nodes of a cluster must be told alike.
+    /// A digest of everything that the nodes of a cluster must be told alike. Each trims its log as it likes: there the digest has
+    /// what was once the default.
     pub fn digest(&self) -> u64 {
-        let text = serde_json::to_string(self).expect("a configuration can be written as JSON");
-        fnv_1a(text.as_bytes())
+        let trimming = TrimConfig { snapshot_after_bytes: 1 << 20, keep_log_bytes: 16 << 20 };
+        let text = serde_json::to_string(&Self { trimming, ..self.clone() });
+        fnv_1a(text.expect("a configuration can be written as JSON").as_bytes())
+    }
+
+    /// What each partition may take of the bytes that all share.
+    pub fn trimming_of_each(&self) -> TrimConfig {
+        let partitions = (self.partitions.len() as u64).max(1);
+        let part = |bytes: u64| (bytes / partitions).max(bytes.min(LEAST_PART));
+        let TrimConfig { snapshot_after_bytes, keep_log_bytes } = self.trimming;
+        TrimConfig { snapshot_after_bytes: part(snapshot_after_bytes), keep_log_bytes: part(keep_log_bytes) }
     }
 
     /// The partition that holds `key`, if any.
@@ -414,6 +427,9 @@ impl ClusterConfig {
         self.partitioning.place(key, self.partitions.iter())
     }
 }
+
+/// Of bytes that partitions share, each may take so many, if there are as many.
+const LEAST_PART: u64 = 64 << 10;
 
 /// A client that was cut off for a minute still learns what became of its write.
 pub const SESSION_IDLE_MS: u64 = 60_000;
@@ -682,7 +698,10 @@ mod tests {
         let cluster = ClusterConfig { name: "a".to_owned(), ..good().cluster };
         assert_eq!(fnv_1a(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv_1a(b"foobar"), 0x8594_4171_f739_67e8);
-        assert_eq!(cluster.digest(), fnv_1a(serde_json::to_string(&cluster).expect("JSON").as_bytes()));
         assert_ne!(cluster.digest(), good().cluster.digest());
+        assert_eq!(cluster.digest(), 6_141_511_273_747_214_030, "of a cluster that has data already");
+        let trimming = TrimConfig { snapshot_after_bytes: 1, keep_log_bytes: 2 };
+        let trims_otherwise = ClusterConfig { trimming, ..cluster.clone() };
+        assert_eq!(trims_otherwise.digest(), cluster.digest(), "each trims its log as it likes");
     }
 }

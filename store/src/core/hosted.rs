@@ -52,7 +52,7 @@ impl Hosted {
     pub fn finish_turn(&mut self, turn: &mut Turn<'_>) {
         if std::mem::take(&mut self.touched) {
             self.replica.finish_turn(turn);
-            self.touched = self.replica.owes_keys();
+            self.touched = self.replica.has_more_to_do();
             self.deadline = self.replica.next_deadline(turn.moment());
         }
     }

@@ -8,7 +8,6 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::BytesMut;
 use tokio::sync::Notify;
 
 use super::wire::{self, WRITE};
@@ -27,7 +26,7 @@ pub struct Replies {
 #[derive(Debug, Default)]
 struct Waiting {
     /// What is written next.
-    frames: BytesMut,
+    frames: Vec<u8>,
     /// What comes behind that.
     rest: VecDeque<ClientReply>,
 }
@@ -53,7 +52,7 @@ impl Replies {
     }
 
     /// Waits until there are some, and gives what one write takes for an empty buffer.
-    pub async fn take(&self, out: &mut BytesMut) {
+    pub async fn take(&self, out: &mut Vec<u8>) {
         while !self.lock().take(out) {
             self.added.notified().await;
         }
@@ -65,7 +64,7 @@ impl Replies {
 }
 
 impl Waiting {
-    fn take(&mut self, out: &mut BytesMut) -> bool {
+    fn take(&mut self, out: &mut Vec<u8>) -> bool {
         if self.frames.is_empty() {
             return false;
         }
@@ -81,6 +80,7 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
     use futures::FutureExt;
 
     use super::*;
@@ -102,13 +102,13 @@ mod tests {
 
     /// The numbers of all replies that are taken.
     fn taken(replies: &Replies) -> Vec<u64> {
-        let (mut out, mut numbers) = (BytesMut::new(), Vec::new());
+        let (mut out, mut numbers) = (Vec::new(), Vec::new());
         while replies.take(&mut out).now_or_never().is_some() {
-            while !out.is_empty() {
-                let length = u32::from_be_bytes(*out.first_chunk().expect("a length")) as usize;
-                let frame = out.split_to(4 + length);
-                numbers.push(wire::decode::<ClientReply>(&frame[4..]).expect("a reply").id);
+            let mut frames = BytesMut::from(&out[..]);
+            while let Some(reply) = wire::take::<ClientReply>(&mut frames, 2 * WRITE).expect("whole frames") {
+                numbers.push(reply.id);
             }
+            out.clear();
         }
         numbers
     }

@@ -180,7 +180,7 @@ async fn connect(to: NodeId, dial: u64, address: &str, identity: &Identity) -> R
 /// Writes messages until the connection breaks, whose error it returns, or the node ends.
 async fn write_messages(stream: TcpStream, messages: &mut mpsc::Receiver<Message>) -> Option<std::io::Error> {
     let (mut read, mut write) = stream.into_split();
-    let mut buffer = BytesMut::new();
+    let mut buffer = Vec::new();
     let mut nothing = [0_u8; 1];
     loop {
         tokio::select! {
@@ -202,7 +202,7 @@ async fn write_messages(stream: TcpStream, messages: &mut mpsc::Receiver<Message
     }
 }
 
-fn put_message(buffer: &mut BytesMut, message: &Message) {
+fn put_message(buffer: &mut Vec<u8>, message: &Message) {
     let length = wire::put(buffer, message);
     assert!(
         length <= wire::MAX_MESSAGE,
@@ -388,7 +388,7 @@ async fn read_requests(mut frames: Incoming<OwnedReadHalf>, connection: u64, eve
 }
 
 async fn write_replies(mut write: OwnedWriteHalf, replies: Arc<Replies>) {
-    let mut out = BytesMut::new();
+    let mut out = Vec::new();
     loop {
         replies.take(&mut out).await;
         if write.write_all(&out).await.is_err() {

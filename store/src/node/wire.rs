@@ -85,20 +85,24 @@ pub fn encode<T: Serialize>(value: &T) -> Bytes {
 }
 
 /// Appends a whole frame, its length included, to what is written; returns the length.
-pub fn put<T: Serialize>(out: &mut BytesMut, value: &T) -> usize {
-    let start = out.len();
+pub fn put<T: Serialize>(out: &mut (impl BufMut + AsMut<[u8]>), value: &T) -> usize {
+    let start = out.as_mut().len();
     out.put_u32(0);
     postcard::serialize_with_flavor(value, Appended(out)).expect("a value in memory can be encoded");
-    let length = out.len() - start - 4;
+    let frame = &mut out.as_mut()[start..];
+    let length = frame.len() - 4;
     let told = u32::try_from(length).expect("no value has four gigabytes");
-    out[start..start + 4].copy_from_slice(&told.to_be_bytes());
+    frame[..4].copy_from_slice(&told.to_be_bytes());
     length
 }
 
 /// Encodes to the end of a buffer that is written anyway, without a buffer of its own.
-struct Appended<'a>(&'a mut BytesMut);
+struct Appended<'a, B>(&'a mut B);
 
-impl Flavor for Appended<'_> {
+/// Numbers have up to ten bytes, most of them one or two: to copy these one by one is faster than to call for it.
+const SHORT: usize = 10;
+
+impl<B: BufMut> Flavor for Appended<'_, B> {
     type Output = ();
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
@@ -107,7 +111,13 @@ impl Flavor for Appended<'_> {
     }
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
+        if bytes.len() <= SHORT {
+            for byte in bytes {
+                self.0.put_u8(*byte);
+            }
+        } else {
+            self.0.put_slice(bytes);
+        }
         Ok(())
     }
 

@@ -371,13 +371,14 @@ pub const TABLES: &[Table] = &[
                 "snapshot_after_bytes",
                 Integer(1),
                 Default("4194304"),
-                "bytes of log entries from one snapshot of a replica's keys to the next, after which the log is trimmed",
+                "bytes of log entries from one snapshot of a replica's keys to the next, after which the log is trimmed; \
+                 partitions share them equally, at least 64 KiB for each",
             ),
             key(
                 "keep_log_bytes",
                 COUNT,
                 Default("16777216"),
-                "bytes of trimmed entries that are kept for members that lag; who lags more fetches the keys",
+                "bytes of trimmed entries that are kept for members that lag, shared like these; who lags more fetches the keys",
             ),
             key(
                 "preset",

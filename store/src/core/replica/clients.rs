@@ -194,8 +194,11 @@ impl Replica {
         if !operation.is_read() {
             *leadership.unapplied.entry(operation.key().clone()).or_default() += 1;
         }
-        let earlier = leadership.waiting.insert(id, Asked { origin, received });
-        assert!(earlier.is_none(), "SP1: a proposal has an identity of its own");
+        assert!(
+            leadership.waiting.back().is_none_or(|(last, _)| *last < id),
+            "SP1: a proposal has an identity of its own"
+        );
+        leadership.waiting.push_back((id, Asked { origin, received }));
         self.paxos.propose(Entry::Command(Command { id, operation, session }), turn);
     }
 
@@ -219,7 +222,7 @@ impl Replica {
             let Standing::Leader(leadership) = &mut self.standing else { continue };
             let (Entry::Command(command), Some(result)) = (entry, result) else { continue };
             leadership.applied(&command.operation);
-            if let Some(request) = leadership.waiting.remove(&command.id) {
+            if let Some((_, request)) = leadership.waiting.pop_front_if(|(id, _)| *id == command.id) {
                 let (leader, ballot, fast, local) = (turn.config.node, leadership.ballot, false, false);
                 let answer = result.map(|Verdict { outcome, version, index }| Answer {
                     outcome,

@@ -94,7 +94,7 @@ impl Replica {
             turn.trace(|| TraceEvent::SteppedDown { partition, ballot });
             turn.announce(Output::SteppedDown { partition, ballot });
         }
-        for request in leadership.waiting.into_values() {
+        for (_, request) in leadership.waiting {
             let reason = "the leader was replaced while the operation was in its log".to_owned();
             request.origin.reply(Err(StoreError::Indefinite { reason }), turn);
         }

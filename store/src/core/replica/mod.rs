@@ -23,7 +23,10 @@ use catching_up::CatchingUp;
 use expiring::Idle;
 use trimming::Trimming;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use crate::{
     api::{Ballot, Key, NodeId, Operation, PartitionStatus, Response, SessionTag, StoreError},
@@ -85,7 +88,8 @@ struct Leadership {
     traced_expiry: Option<LocalTime>,
     extend_at: LocalTime,
     progress: Progress,
-    waiting: BTreeMap<ProposalId, Asked>,
+    /// Who waits for this leadership's own proposals, in their order, which is that of the log.
+    waiting: VecDeque<(ProposalId, Asked)>,
     unapplied: BTreeMap<Key, u64>,
     /// Length of the log that was adopted.
     adopted: u64,
@@ -450,7 +454,7 @@ impl Replica {
     pub fn on_persisted(&mut self, number: u64, turn: &mut Turn<'_>) {
         self.give_up_if_over(turn);
         self.paxos.on_persisted(number, turn);
-        self.trim_durable(number, turn);
+        self.trim_durable(number);
         self.apply(turn);
     }
 
@@ -467,6 +471,7 @@ impl Replica {
             leadership.progress.decided.observe(self.paxos.decided(), length, turn.now);
             leadership.progress.durable.observe(durable, length, turn.now);
         }
+        self.free_a_piece(turn);
         self.paxos.finish_turn(turn);
         self.trim_if_due(turn);
     }
@@ -481,22 +486,22 @@ impl Replica {
         self.catching_up.hands_out()
     }
 
-    /// Whether the next turn has something to do, whatever happens in it; only a planted bug leaves that.
-    pub fn owes_keys(&self) -> bool {
-        self.trimming.owes_keys()
+    /// Whether the next turn has something to do, whatever happens in it: a long log goes in pieces.
+    pub fn has_more_to_do(&self) -> bool {
+        self.has_more_to_free() || self.trimming.owes_keys()
     }
 
     /// When [`Replica::on_time`] has something to do.
     pub fn next_deadline(&self, moment: Moment<'_>) -> Option<LocalTime> {
         let leader = match &self.standing {
             Standing::Leader(leadership) => {
-                let oldest = leadership.waiting.values().next();
+                let oldest = leadership.waiting.front();
                 let preparing = self.serving().is_none();
                 [
                     terms(moment).map(|_| leadership.extend_at),
                     self.hold_until(moment),
                     preparing.then(|| leadership.began + prepare_limit(moment)),
-                    oldest.map(|request| request.received + request_timeout(moment)),
+                    oldest.map(|(_, request)| request.received + request_timeout(moment)),
                     self.expire_sessions_at(leadership, moment),
                 ]
                 .into_iter()
@@ -512,12 +517,11 @@ impl Replica {
     fn expire_requests(&mut self, turn: &mut Turn<'_>) {
         let timeout = request_timeout(turn.moment());
         let Standing::Leader(leadership) = &mut self.standing else { return };
-        while let Some(oldest) = leadership.waiting.first_entry() {
-            if oldest.get().received + timeout > turn.now {
-                break;
-            }
+        let now = turn.now;
+        let is_over = |(_, request): &mut (ProposalId, Asked)| request.received + timeout <= now;
+        while let Some((_, request)) = leadership.waiting.pop_front_if(is_over) {
             let reason = format!("not decided within {} ms", timeout.as_millis());
-            oldest.remove().origin.reply(Err(StoreError::Indefinite { reason }), turn);
+            request.origin.reply(Err(StoreError::Indefinite { reason }), turn);
         }
     }
 }
@@ -533,7 +537,7 @@ impl Leadership {
             traced_expiry: None,
             extend_at: moment.now,
             progress: Progress::default(),
-            waiting: BTreeMap::new(),
+            waiting: VecDeque::new(),
             unapplied: BTreeMap::new(),
             adopted: 0,
             handing_to: None,
