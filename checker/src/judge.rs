@@ -204,7 +204,7 @@ impl Judged<'_> {
                 let furthest = outer(&violation.placed);
                 let line = self.calls[stuck].lines.returned.unwrap_or_default();
                 let text = if self.question.budget.explain.is_some_and(|limit| limit.is_zero()) {
-                    words::reason(self.calls, &operations, stuck)
+                    words::violation_in_short(self.calls, key, &operations, stuck)
                 } else {
                     words::violation(self.calls, key, &operations, stuck, history.len())
                 };
@@ -246,6 +246,20 @@ fn certificate<M: Model>(
 mod tests {
     use super::*;
     use crate::model::MutexOp;
+
+    /// Of several keys it must be told which one is meant, however short the explanation.
+    #[test]
+    fn a_violation_in_short_names_its_key() {
+        let text = "0 :invoke :acquire nil\n0 :ok :acquire nil\n";
+        let calls = crate::formats::read(text.as_bytes(), Format::JepsenText).unwrap();
+        let of = |key| words::violation_in_short(&calls.list, &key, &[0], 0);
+        assert!(
+            of(Key::Integer(7)).starts_with("key 7: Up to line 2 there is an order"),
+            "{}",
+            of(Key::Integer(7))
+        );
+        assert!(of(Key::String(String::new())).starts_with("Up to line 2"), "an object without keys");
+    }
 
     #[test]
     fn a_wrong_certificate_is_no_verdict() {

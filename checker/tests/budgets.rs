@@ -5,10 +5,10 @@ mod support;
 use std::{fmt::Write as _, path::Path, process::Command};
 
 use checker::budget::{Budget, Spent};
-use checker::general::{Searches, Verdict as Found, check_by};
+use checker::general::{Recorded, Searches, Verdict as Found, check_by};
 use checker::history::History;
 use checker::linearizability::{Report, Verdict, check};
-use checker::model::{Keyed, Register, RegisterOp};
+use checker::model::{Access, Keyed, MultiRegister, Register, RegisterOp};
 use support::Random;
 use support::runs::{Shape, recorded};
 use support::small::history;
@@ -75,6 +75,40 @@ fn the_general_search_keeps_to_its_steps() {
             });
         }
     }
+}
+
+type Accesses = Vec<Access<u32, u32>>;
+
+/// Two writes at once of each of many registers, which nobody reads, then reads of another one: no read asks for a transition from
+/// any of the thousands of states that there can be, and each is linearised in all of them.
+fn reads_in_many_states() -> Vec<Recorded<Accesses, Vec<Option<u32>>>> {
+    let mut history: Vec<_> = (0..12)
+        .flat_map(|register| {
+            [1, 2].map(|value| {
+                let begin = 10 * register as usize;
+                Recorded::completed(vec![Access::Write(register, value)], Vec::new(), begin, begin + 5)
+            })
+        })
+        .collect();
+    history.extend((0..2000).map(|number| {
+        let begin = 1000 + 10 * number;
+        Recorded::completed(vec![Access::Read(99)], vec![None], begin, begin + 5)
+    }));
+    history
+}
+
+#[test]
+fn breadth_first_looks_at_its_budget_also_where_nothing_is_tried() {
+    let history = reads_in_many_states();
+    let judged = |memory: usize| {
+        let budget = Budget { memory: Some(memory), threads: Some(1), ..Budget::default() };
+        check_by(&history, &MultiRegister::default(), Searches::BreadthFirst, budget).verdict
+    };
+    let Found::Unknown(why) = judged(32 << 20) else { panic!("2000 times 4096 steps are 128 MiB") };
+    assert_eq!(why.reason, Spent::Memory);
+    let whole = |searches| check_by(&history, &MultiRegister::default(), searches, Budget::default()).verdict;
+    assert!(matches!(whole(Searches::BreadthFirst), Found::Valid(_)));
+    assert!(matches!(whole(Searches::InTurns), Found::Valid(_)));
 }
 
 /// A history of a queue that takes any search as far as it is let: much is unknown, and the rest overlaps.

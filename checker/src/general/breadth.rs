@@ -30,6 +30,7 @@ use rustc_hash::FxHashMap;
 use super::depth::{use_one, uses};
 use super::tables::{ALLOCATED, Class, Held, Prepared, State, Tables, list_bytes, table_bytes};
 use super::{Answer, Model};
+use crate::budget::Spent;
 
 /// No operation.
 const NONE: u32 = u32::MAX;
@@ -82,8 +83,10 @@ pub(super) struct Breadth {
     high: u32,
     /// Operations in progress.
     open: Vec<u32>,
-    /// Configurations behind the last completion.
+    /// Configurations behind the last completion, as long as none of them is extended.
     frontier: Vec<Node>,
+    /// The last step on the way to the first of them.
+    at: u32,
     /// Nodes to be extended towards the completion at hand, while there is one.
     todo: Option<Vec<Node>>,
     /// Nodes that were met on the way to it.
@@ -110,7 +113,7 @@ impl Breadth {
     /// The order found, or one up to where none gets on.
     pub(super) fn order(&self) -> Vec<usize> {
         let mut order = Vec::new();
-        let mut at = self.frontier.first().map_or(NONE, |node| node.last);
+        let mut at = self.at;
         while let Some(&(before, place)) = self.trail.get(at as usize) {
             order.push(place);
             at = before;
@@ -133,28 +136,33 @@ impl Breadth {
         tables: &mut Tables<'_, M>,
         turn: u64,
     ) -> Option<Answer> {
-        if self.frontier.is_empty() {
+        if self.frontier.is_empty() && self.todo.is_none() {
             self.returns = (0..prepared.completed.len() as u32).collect();
             self.returns.sort_by_key(|&index| prepared.completed[index as usize].ret);
             self.ranks = vec![0; self.returns.len()];
             for (rank, &index) in self.returns.iter().enumerate() {
                 self.ranks[index as usize] = rank as u32;
             }
+            self.at = NONE;
             self.frontier.push(Node { last: NONE, ..Node::default() });
+            self.nodes = self.frontier[0].bytes();
         }
         let mut left = turn;
         loop {
             let Some(&target) = self.returns.get(self.returned) else { return Some(Answer::Linearizable) };
             let mut todo = match self.todo.take() {
                 Some(todo) => todo,
-                None => self.begin(prepared, tables, target),
+                None => match self.begin(prepared, tables, target, &mut left) {
+                    Ok(todo) => todo,
+                    Err(spent) => return Some(Answer::Spent(spent)),
+                },
             };
-            while let Some(node) = todo.pop() {
+            loop {
                 if left == 0 {
-                    todo.push(node);
                     self.todo = Some(todo);
                     return None;
                 }
+                let Some(node) = todo.pop() else { break };
                 left -= 1;
                 let now = self.bytes(&todo);
                 if let Err(spent) = tables.count(&mut self.held, now) {
@@ -171,18 +179,30 @@ impl Breadth {
         }
     }
 
-    /// Takes what was invoked before this completion into progress; tells from where it is to be reached.
-    fn begin<M: Model>(&mut self, prepared: &Prepared, tables: &mut Tables<'_, M>, target: u32) -> Vec<Node> {
+    /// Takes what was invoked before this completion into progress; tells from where it is to be reached. Where it is linearised
+    /// already, the configuration has had its turn with that.
+    fn begin<M: Model>(
+        &mut self,
+        prepared: &Prepared,
+        tables: &mut Tables<'_, M>,
+        target: u32,
+        left: &mut u64,
+    ) -> Result<Vec<Node>, Spent> {
         let moment = prepared.completed[target as usize].ret;
         while prepared.completed.get(self.high as usize).is_some_and(|done| done.call <= moment) {
             self.open.push(self.high);
             self.high += 1;
         }
         let mut todo = Vec::new();
-        for node in self.frontier.clone() {
+        self.frontier.reverse();
+        while let Some(node) = self.frontier.pop() {
+            let now = self.bytes(&todo);
+            tables.look(&mut self.held, now)?;
+            self.nodes -= node.bytes();
             let length = self.trail.len();
             let settled = self.settle(prepared, tables, node);
             let kept = if settled.done.binary_search(&target).is_ok() {
+                *left = left.saturating_sub(1);
                 self.arrive(target, settled)
             } else {
                 self.nodes += settled.bytes();
@@ -191,7 +211,7 @@ impl Breadth {
             };
             self.keep_trail(length, kept);
         }
-        todo
+        Ok(todo)
     }
 
     /// The completion is dealt with.
@@ -209,6 +229,7 @@ impl Breadth {
             }
         }
         self.nodes = self.frontier.iter().map(Node::bytes).sum();
+        self.at = self.frontier.first().map_or(NONE, |node| node.last);
     }
 
     /// All reads in progress that fit are linearised.

@@ -20,8 +20,8 @@ const FEW: usize = 256;
 const AT_ONCE: usize = 32;
 /// Bytes of the two counters of a shared value.
 const COUNTED: usize = 16;
-/// Transitions between two looks at the clock.
-const STEPS_PER_LOOK: u64 = 128;
+/// Looks at the budget, of which each step has one, between two looks at the clock.
+const LOOKS_PER_TIME: u64 = 128;
 
 /// An operation that completed.
 #[derive(Clone, Copy)]
@@ -67,6 +67,7 @@ pub(super) struct Tables<'a, M: Model> {
     /// By state and class; `None`: the answer does not fit.
     transitions: FxHashMap<u64, Option<State>>,
     pub(super) steps: u64,
+    looks: u64,
     /// What the states hold, and what the searches have said that they hold.
     bytes: usize,
     pub(super) peak: usize,
@@ -115,6 +116,7 @@ pub(super) fn prepare<'a, M: Model>(
         numbers: FxHashMap::from_iter([(begun, 0)]),
         transitions,
         steps: 0,
+        looks: 0,
         bytes: 0,
         peak: 0,
     };
@@ -168,12 +170,17 @@ impl<M: Model> Tables<'_, M> {
 
     /// Counts a transition of a search, which holds so many bytes now; the error says that the budget does not allow it.
     pub(super) fn count(&mut self, held: &mut Held, now: usize) -> Result<(), Spent> {
-        self.bytes = self.bytes - held.0 + now;
-        held.0 = now;
         if self.steps >= self.limits.steps {
             return Err(Spent::Steps);
         }
         self.steps += 1;
+        self.look(held, now)
+    }
+
+    /// Looks whether the budget allows a search to go on, which holds so many bytes now.
+    pub(super) fn look(&mut self, held: &mut Held, now: usize) -> Result<(), Spent> {
+        self.bytes = self.bytes - held.0 + now;
+        held.0 = now;
         let bytes = self.bytes
             + list_bytes(&self.states)
             + table_bytes(&self.numbers)
@@ -182,7 +189,8 @@ impl<M: Model> Tables<'_, M> {
             return Err(Spent::Memory);
         }
         self.peak = self.peak.max(bytes);
-        if self.steps.is_multiple_of(STEPS_PER_LOOK) && self.limits.watch.expired() {
+        self.looks += 1;
+        if self.looks.is_multiple_of(LOOKS_PER_TIME) && self.limits.watch.expired() {
             Err(Spent::Time)
         } else {
             Ok(())

@@ -10,12 +10,8 @@ use crate::history::Key;
 const NAMED: usize = 12;
 
 pub(super) fn violation(calls: &[Call], key: &Key, core: &[usize], stuck: usize, total: usize) -> String {
-    let whose = match key {
-        Key::String(text) if text.is_empty() => String::new(),
-        key => format!("key {key}: "),
-    };
     let rest = total - core.len();
-    let mut text = format!("{whose}no order explains {} of {total} operations", core.len());
+    let mut text = format!("{}no order explains {} of {total} operations", whose(key), core.len());
     text += match rest {
         0 => ":\n",
         _ => ", even if all others happened at any time after they were asked for, or never:\n",
@@ -30,8 +26,21 @@ pub(super) fn violation(calls: &[Call], key: &Key, core: &[usize], stuck: usize,
     text + &reason(calls, core, stuck)
 }
 
+/// That no order explains a key, where no time was given to say which operations it takes for that.
+pub(super) fn violation_in_short(calls: &[Call], key: &Key, core: &[usize], stuck: usize) -> String {
+    whose(key) + &reason(calls, core, stuck)
+}
+
+/// The key, if the object has any.
+fn whose(key: &Key) -> String {
+    match key {
+        Key::String(text) if text.is_empty() => String::new(),
+        key => format!("key {key}: "),
+    }
+}
+
 /// One sentence on the operation whose completion no order gets beyond.
-pub(super) fn reason(calls: &[Call], core: &[usize], stuck: usize) -> String {
+fn reason(calls: &[Call], core: &[usize], stuck: usize) -> String {
     let mut text = String::new();
     let culprit = &calls[stuck];
     let line = culprit.lines.returned.unwrap_or_default();

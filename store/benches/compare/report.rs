@@ -88,7 +88,7 @@ type Compared = (Figure, Way, Way, (usize, usize), Option<Goal>);
 
 /// All of it. Those without a goal say how far the store is from
 /// what the machine allows, and what happens to a mixed load.
-const COMPARED: [Compared; 21] = {
+const COMPARED: [Compared; 24] = {
     use Figure::{P50, P99, PerSecond};
     use Goal::{AtLeast, AtMost};
     [
@@ -106,6 +106,9 @@ const COMPARED: [Compared; 21] = {
         (PerSecond, Way::ManyPartitionsGet, Way::LeaseGet, LARGE, Some(AtLeast(1.0))),
         (PerSecond, Way::ManyPartitionsPut, Way::MemoryPut, SMALL, Some(AtLeast(1.0))),
         (PerSecond, Way::ManyPartitionsPut, Way::MemoryPut, LARGE, Some(AtLeast(1.0))),
+        (PerSecond, Way::LeaseGet, Way::LogGet, ONE, None),
+        (PerSecond, Way::Echo, Way::QuorumInMemory, SMALL, None),
+        (PerSecond, Way::Echo, Way::QuorumInMemory, LARGE, None),
         (PerSecond, Way::LeaseGet, Way::Echo, LARGE, None),
         (PerSecond, Way::MemoryPut, Way::QuorumInMemory, SMALL, None),
         (PerSecond, Way::MemoryPut, Way::QuorumInMemory, LARGE, None),
