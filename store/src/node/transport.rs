@@ -361,11 +361,12 @@ async fn serve_client(
     if events.send(Event::Client { connection, replies: Arc::clone(&replies), open }).await.is_err() {
         return;
     }
-    let writer = tokio::spawn(write_replies(write, replies));
+    let mut writer = tokio::spawn(write_replies(write, replies));
     tokio::select! {
         () = read_requests(frames, connection, &events) => {}
-        // it is given up: what it still asks is not read
+        // it is given up, or takes no more answers: what it still asks is not read
         _ = closed => {}
+        _ = &mut writer => {}
     }
     let _ = events.send(Event::Gone { connection }).await;
     writer.abort();
