@@ -47,10 +47,11 @@ pub enum Way {
     EtcdPut,
     EtcdMix,
     OmnipaxosPut,
+    OmnipaxosTightPut,
 }
 
 impl Way {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Echo,
         Self::QuorumInMemory,
         Self::QuorumSynced,
@@ -65,6 +66,7 @@ impl Way {
         Self::EtcdPut,
         Self::EtcdMix,
         Self::OmnipaxosPut,
+        Self::OmnipaxosTightPut,
     ];
 
     pub fn words(self) -> &'static str {
@@ -82,7 +84,8 @@ impl Way {
             Self::EtcdGet => "etcd, linearizable GET",
             Self::EtcdPut => "etcd, PUT",
             Self::EtcdMix => "etcd, GET and PUT, 1:1",
-            Self::OmnipaxosPut => "omnipaxos over TCP, PUT in memory",
+            Self::OmnipaxosPut => "omnipaxos as in its own store, PUT",
+            Self::OmnipaxosTightPut => "omnipaxos in the quorum's loop, PUT",
         }
     }
 
@@ -129,8 +132,8 @@ struct Contenders {
     many_partitions: Vec<NodeProcess>,
     /// Or why it is left out.
     etcd: Result<Etcd, String>,
-    /// The same.
-    omnipaxos: Result<Vec<Part>, String>,
+    /// The same: built as the crate's own store is, and in the loop of the bare quorum.
+    omnipaxos: Result<[Vec<Part>; 2], String>,
     keys: Arc<[i64]>,
 }
 
@@ -172,7 +175,9 @@ impl Contenders {
         let quorum_folder = folder.join("quorum");
         std::fs::create_dir(&quorum_folder)?;
         let etcd = named(arguments.etcd.as_deref(), "--etcd", |program| Etcd::start(program, folder));
-        let omnipaxos = named(arguments.omnipaxos.as_deref(), "--omnipaxos", omnipaxos::start);
+        let omnipaxos = named(arguments.omnipaxos.as_deref(), "--omnipaxos", |program| {
+            Ok([omnipaxos::start(program, "tasks")?, omnipaxos::start(program, "tight")?])
+        });
         Ok(Self {
             echo: Part::start(&["echo"])?,
             quorum_in_memory: quorum::start(None)?,
@@ -227,8 +232,9 @@ impl Contenders {
             Way::Echo => plain(slice::from_ref(&self.echo), Answers::Echo).await,
             Way::QuorumInMemory => plain(&self.quorum_in_memory, Answers::Number).await,
             Way::QuorumSynced => plain(&self.quorum_synced, Answers::Number).await,
-            Way::OmnipaxosPut => {
-                let Ok(members) = &self.omnipaxos else { return Ok(None) };
+            Way::OmnipaxosPut | Way::OmnipaxosTightPut => {
+                let Ok([tasks, tight]) = &self.omnipaxos else { return Ok(None) };
+                let members = if way == Way::OmnipaxosPut { tasks } else { tight };
                 plain(members, Answers::Number).await
             }
             Way::LeaseGet | Way::DurablePut | Way::DurableMix => store(&self.durable).await,

@@ -6,11 +6,11 @@ use anyhow::{Context, Result, ensure};
 
 use crate::plain::Part;
 
-/// The three processes, the leader first.
-pub fn start(program: &Path) -> Result<Vec<Part>> {
+/// The three processes, the leader first; `way`: what moves their bytes, `tasks` or `tight`.
+pub fn start(program: &Path, way: &str) -> Result<Vec<Part>> {
     let start = |number: u32| {
         let mut command = Command::new(program);
-        command.arg(number.to_string());
+        command.args([way, &number.to_string()]);
         Part::begin(command).with_context(|| format!("cannot start {}", program.display()))
     };
     let mut members: Vec<Part> = (1..=3).map(start).collect::<Result<_>>()?;

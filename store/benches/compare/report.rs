@@ -88,7 +88,7 @@ type Compared = (Figure, Way, Way, (usize, usize), Option<Goal>);
 
 /// All of it. Those without a goal say how far the store is from
 /// what the machine allows, and what happens to a mixed load.
-const COMPARED: [Compared; 24] = {
+const COMPARED: [Compared; 28] = {
     use Figure::{P50, P99, PerSecond};
     use Goal::{AtLeast, AtMost};
     [
@@ -110,6 +110,10 @@ const COMPARED: [Compared; 24] = {
         (PerSecond, Way::Echo, Way::QuorumInMemory, SMALL, None),
         (PerSecond, Way::Echo, Way::QuorumInMemory, LARGE, None),
         (PerSecond, Way::LeaseGet, Way::Echo, LARGE, None),
+        (PerSecond, Way::MemoryPut, Way::OmnipaxosTightPut, SMALL, None),
+        (PerSecond, Way::MemoryPut, Way::OmnipaxosTightPut, LARGE, None),
+        (PerSecond, Way::OmnipaxosPut, Way::QuorumInMemory, SMALL, None),
+        (PerSecond, Way::OmnipaxosPut, Way::QuorumInMemory, LARGE, None),
         (PerSecond, Way::MemoryPut, Way::QuorumInMemory, SMALL, None),
         (PerSecond, Way::MemoryPut, Way::QuorumInMemory, LARGE, None),
         (PerSecond, Way::DurablePut, Way::QuorumSynced, SMALL, None),
