@@ -288,17 +288,18 @@ impl Running {
     ) -> anyhow::Result<()> {
         let mut inputs = Vec::new();
         loop {
-            tokio::select! {
-                biased;
-                // what needs no disk is durable as soon as other tasks have had their turn
-                () = tokio::task::yield_now(), if self.at_once.is_some() => {}
-                Some(signal) = internal.recv() => {
-                    if !self.on_signal(signal, &mut inputs)? {
-                        return Ok(());
+            // what needs no disk is durable already
+            if self.at_once.is_none() && inbox.is_empty() && internal.is_empty() {
+                tokio::select! {
+                    biased;
+                    Some(signal) = internal.recv() => {
+                        if !self.on_signal(signal, &mut inputs)? {
+                            return Ok(());
+                        }
                     }
+                    Some(event) = inbox.recv() => self.on_event(event, &mut inputs),
+                    () = tokio::time::sleep(self.sleep_time()) => {}
                 }
-                Some(event) = inbox.recv() => self.on_event(event, &mut inputs),
-                () = tokio::time::sleep(self.sleep_time()) => {}
             }
             while let Ok(signal) = internal.try_recv() {
                 if !self.on_signal(signal, &mut inputs)? {
