@@ -217,7 +217,9 @@ impl Journal {
             return None;
         }
         self.issued += 1;
-        Some(Output::Persist { number: self.issued, records: std::mem::take(&mut self.records) })
+        // the next turn will have about as many
+        let next = Vec::with_capacity(self.records.len());
+        Some(Output::Persist { number: self.issued, records: std::mem::replace(&mut self.records, next) })
     }
 }
 

@@ -276,7 +276,7 @@ impl Running {
             commands: 0,
             handed: 0,
         };
-        running.carry_out(out, running.clock.read())?;
+        running.carry_out(&mut out, running.clock.read())?;
         Ok(running)
     }
 
@@ -286,7 +286,8 @@ impl Running {
         mut inbox: mpsc::Receiver<Event>,
         mut internal: mpsc::UnboundedReceiver<Signal>,
     ) -> anyhow::Result<()> {
-        let mut inputs = Vec::new();
+        // what each turn fills and empties
+        let (mut inputs, mut out) = (Vec::new(), Vec::new());
         loop {
             // what needs no disk is durable already
             if self.at_once.is_none() && inbox.is_empty() && internal.is_empty() {
@@ -311,7 +312,7 @@ impl Running {
             {
                 self.on_event(event, &mut inputs);
             }
-            self.turn(&mut inputs)?;
+            self.turn(&mut inputs, &mut out)?;
             for look in 0..LOOKS {
                 // after each turn connections have theirs
                 let first = look == 0;
@@ -331,15 +332,14 @@ impl Running {
     }
 
     /// One turn of the core; the clock is read here, after the last input was dequeued.
-    fn turn(&mut self, inputs: &mut Vec<Input>) -> anyhow::Result<()> {
+    fn turn(&mut self, inputs: &mut Vec<Input>, out: &mut Vec<Output>) -> anyhow::Result<()> {
         if let Some(number) = self.at_once.take() {
             self.durable = number;
             inputs.push(Input::Persisted { number });
         }
         let reading = self.clock.read();
-        let mut out = Vec::new();
         let Self { trace, node, config, .. } = self;
-        in_core(trace, reading, &mut out, |out| {
+        in_core(trace, reading, out, |out| {
             for input in inputs.drain(..) {
                 node.handle(config, reading.local, input, out);
             }
@@ -349,16 +349,16 @@ impl Running {
     }
 
     /// Traces, then the persist, then what may leave; everything else waits for its persist.
-    fn carry_out(&mut self, mut out: Vec<Output>, reading: Reading) -> anyhow::Result<()> {
+    fn carry_out(&mut self, out: &mut Vec<Output>, reading: Reading) -> anyhow::Result<()> {
         if let Some(trace) = &mut self.trace {
-            trace.write(&out, reading)?;
+            trace.write(out, reading)?;
         }
         for output in out.extract_if(.., |output| matches!(output, Output::Persist { .. })) {
             self.persist(output)?;
         }
         // what has waited longer goes first
         self.release();
-        for output in out {
+        for output in out.drain(..) {
             match output {
                 Output::Send { needs, .. } | Output::Reply { needs, .. } if needs > self.durable => {
                     self.held.push_back((needs, output));
@@ -465,7 +465,7 @@ impl Running {
         match (command, &self.log) {
             (Command::Clock(skew), _) => {
                 self.clock.set(skew);
-                self.carry_out(vec![Output::Trace(self.clock.event())], self.clock.read())?;
+                self.carry_out(&mut vec![Output::Trace(self.clock.event())], self.clock.read())?;
             }
             (Command::Disk(fault), Some(log)) => log.disk().set(fault),
             (Command::DieInWrite, Some(log)) => log.disk().die_in_write(),
