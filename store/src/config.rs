@@ -692,6 +692,21 @@ mod tests {
         assert!(refusal.starts_with("partition 1 has bounds"), "{refusal}");
     }
 
+    #[test]
+    fn partitions_share_the_bytes_of_their_logs() {
+        let of_each = |snapshot_after_bytes, partitions| {
+            let mut cluster = good().cluster;
+            cluster.trimming.snapshot_after_bytes = snapshot_after_bytes;
+            cluster.partitions = vec![cluster.partitions[0].clone(); partitions];
+            cluster.trimming_of_each().snapshot_after_bytes
+        };
+        assert_eq!(of_each(4 << 20, 1), 4 << 20);
+        assert_eq!(of_each(4 << 20, 16), 256 << 10);
+        assert_eq!(of_each(4 << 20, 1000), LEAST_PART, "so small that it is not worth a snapshot");
+        assert_eq!(of_each(300, 16), 300, "who asks for less than that gets it");
+        assert_eq!(of_each(300, 0), 300);
+    }
+
     /// FNV-1a as its authors publish it: the digest is kept on disk.
     #[test]
     fn the_digest_is_the_same_whichever_compiler_built_the_node() {

@@ -60,6 +60,27 @@ fn a_log_in_use_stays_as_short_as_the_time_between_snapshots() {
     }
 }
 
+/// A long log goes a thousand entries at a time: also those go for which no write comes any more.
+#[test]
+fn a_long_log_is_freed_to_its_end() {
+    let mut world = led(&cluster(3, 200_000, 0), 3);
+    let mut asked = 0;
+    while group(&world, 3).log_start == 0 {
+        for _ in 0..100 {
+            world.ask(3, put(asked)).expect("no invariant breaks");
+            asked += 1;
+        }
+        world.run(5 * MS).expect("no invariant breaks");
+        assert!(asked < 10_000, "{:?}", group(&world, 3));
+    }
+    assert!(asked > 3000 && kept(&group(&world, 3)) > 1000, "{asked}: {:?}", group(&world, 3));
+    world.run(1000 * MS).expect("no invariant breaks");
+    for node in 1..=3 {
+        let group = group(&world, node);
+        assert!(group.decided == asked && kept(&group) < 500, "{group:?}");
+    }
+}
+
 #[test]
 fn a_dead_member_stops_no_trimming_and_comes_back() {
     let mut world = led(&cluster(3, 500, 2000), 3);
