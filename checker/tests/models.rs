@@ -134,9 +134,10 @@ fn many_registers() {
             (0, key) => Access::Read(key),
             (_, key) => Access::Write(key, random.below(4)),
         };
-        (0..parts).map(|_| part(random)).collect()
+        (0..parts).map(|_| part(random)).collect::<Vec<Access<u64, u64>>>()
     };
-    agree("multi-register", &MultiRegister::<u64, u64>::default(), ask);
+    // one is not there at first: what is read of it then fits anything, so that of such registers alone few histories are wrong
+    agree("multi-register", &MultiRegister([(0, 0), (1, 0)].into()), ask);
 }
 
 #[test]
