@@ -92,7 +92,7 @@ fn main() -> Result<()> {
     let [files, read, judged, processor, configurations, peak, goal] = heads;
     println!(
         "{:<58} {files:>5} {read:>9} {judged:>10} {processor:>10} {configurations:>8} {peak:>7} {goal:>8}",
-        "medians; a goal is met where the processor, or all of it, took less"
+        "medians; goals bound the processor's time (-: all time)"
     );
     for row in rows {
         let goal = row.goal_ms.map_or(String::new(), |goal| format!("{goal:.0}"));

@@ -222,6 +222,11 @@ impl Replica {
             let Standing::Leader(leadership) = &mut self.standing else { continue };
             let (Entry::Command(command), Some(result)) = (entry, result) else { continue };
             leadership.applied(&command.operation);
+            let own = (command.id.node, command.id.boot) == (turn.config.node, turn.config.boot);
+            assert!(
+                !own || leadership.waiting.front().is_none_or(|(first, _)| command.id <= *first),
+                "SP1: own proposals are decided in the order in which they were made"
+            );
             if let Some((_, request)) = leadership.waiting.pop_front_if(|(id, _)| *id == command.id) {
                 let (leader, ballot, fast, local) = (turn.config.node, leadership.ballot, false, false);
                 let answer = result.map(|Verdict { outcome, version, index }| Answer {
