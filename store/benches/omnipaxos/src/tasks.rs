@@ -1,6 +1,7 @@
 //! Built as omnipaxos-kv is, the key-value store of the crate's authors: tasks that read and write one connection each, frames of
 //! `tokio-util`, queues between them and one server task, which takes a hundred messages at once. Keys and values are strings.
-//! What differs is the encoding (postcard, since bincode is not maintained) and the frames of clients, which are the bench's.
+//! What differs is the encoding (postcard, since bincode is not maintained), the frames of clients, which are the bench's, and that the
+//! log is trimmed.
 
 use std::collections::HashMap;
 
