@@ -120,7 +120,8 @@ impl Partitioning {
     }
 }
 
-fn hash(key: &Key) -> u64 {
+/// The same number for a key everywhere and always.
+pub(crate) fn hash(key: &Key) -> u64 {
     match key {
         Key::Integer(number) => fnv_1a(&number.to_be_bytes()),
         Key::String(text) => fnv_1a(text.as_bytes()),

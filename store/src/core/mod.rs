@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{Ballot, NodeId, NodeStatus, Operation, PartitionId, Response, SessionTag, TransferError},
-    config::{ClusterConfig, Mutant},
+    config::{ClusterConfig, Mutant, StorageKind},
 };
 use durable::Record;
 pub use message::Message;
@@ -199,21 +199,23 @@ pub enum Output {
 pub struct Journal {
     issued: u64,
     records: Vec<Record>,
-    /// A record will be added before the turn ends.
+    /// Something was recorded in this turn.
+    begun: bool,
+    /// Something will be recorded before the turn ends.
     expected: bool,
 }
 
 impl Journal {
     /// Number of the persist that covers everything recorded so far; 0: nothing was.
     pub fn covering(&self) -> u64 {
-        if self.records.is_empty() && !self.expected { self.issued } else { self.issued + 1 }
+        if self.begun || self.expected { self.issued + 1 } else { self.issued }
     }
 
     /// Ends a turn: the records to persist, with their number.
     pub fn take(&mut self) -> Option<Output> {
-        assert!(!self.expected || !self.records.is_empty(), "what was announced to be persisted is");
+        assert!(self.begun || !self.expected, "what was announced to be persisted is");
         self.expected = false;
-        if self.records.is_empty() {
+        if !std::mem::take(&mut self.begun) {
             return None;
         }
         self.issued += 1;
@@ -258,9 +260,17 @@ impl<'a> Turn<'a> {
         self.moment
     }
 
-    /// Has a record made durable with this turn's persist.
-    pub fn persist(&mut self, record: Record) {
-        self.journal.records.push(record);
+    /// Has a record made durable with this turn's persist. In memory none is made: nobody would ever read it.
+    pub fn persist(&mut self, record: impl FnOnce() -> Record) {
+        self.journal.begun = true;
+        if self.has_disk() {
+            self.journal.records.push(record());
+        }
+    }
+
+    /// Whether what is recorded outlives the process.
+    pub fn has_disk(&self) -> bool {
+        self.config.cluster.storage == StorageKind::Durable
     }
 
     /// Announces a record that this turn will persist at its end.

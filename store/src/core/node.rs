@@ -430,7 +430,7 @@ impl State {
 
     /// The lookup table is known: durable here before anyone else hears of it.
     fn open(&mut self, table: Table, turn: &mut Turn<'_>) {
-        turn.persist(Record::Table(table.clone()));
+        turn.persist(|| Record::Table(table.clone()));
         turn.send_to_all_durable(&Message::Table(table.clone()));
         self.membership = Membership::open(table, &DurableState::default(), turn);
     }

@@ -6,7 +6,7 @@
 
 pub mod clock;
 pub mod control;
-pub mod replies;
+pub mod outgoing;
 pub mod storage;
 mod trace_file;
 pub mod transport;
@@ -37,7 +37,7 @@ use crate::{
 };
 use clock::{Clock, Reading};
 use control::{Command, Notice};
-use replies::Replies;
+use outgoing::Outgoing;
 use storage::{Batch, Durable, Found, LogThread, LosesUnsynced, Storage, StorageError};
 use trace_file::TraceFile;
 use transport::{Event, Identity, Peers};
@@ -214,7 +214,7 @@ struct Running {
     /// Persists that are durable at once, since there is no disk.
     at_once: Option<u64>,
     /// Where replies go, and what keeps the connection open.
-    clients: BTreeMap<u64, (Arc<Replies>, oneshot::Sender<()>)>,
+    clients: BTreeMap<u64, (Arc<Outgoing<ClientReply>>, oneshot::Sender<()>)>,
     /// The connection of each peer; what an earlier one still brings is dropped.
     sessions: BTreeMap<NodeId, Session>,
     commands: u64,

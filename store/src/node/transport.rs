@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use futures::{SinkExt, StreamExt};
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{
@@ -20,16 +20,13 @@ use tokio::{
 use tokio_util::codec::Framed;
 
 use super::{
-    replies::Replies,
+    outgoing::Outgoing,
     wire::{self, Handshake, Role, Verdict, WRITE},
 };
 use crate::{
-    api::{ClientRequest, NodeId},
+    api::{ClientReply, ClientRequest, NodeId},
     core::Message,
 };
-
-/// Messages that wait for one peer; more are dropped.
-const QUEUE: usize = 4096;
 
 /// Frames that are taken from one connection at once, at most.
 const AT_ONCE: usize = 64;
@@ -89,7 +86,7 @@ pub enum Event {
         /// Number of the connection.
         connection: u64,
         /// Where its replies go.
-        replies: Arc<Replies>,
+        replies: Arc<Outgoing<ClientReply>>,
         /// The connection ends when this is dropped.
         open: oneshot::Sender<()>,
     },
@@ -109,51 +106,40 @@ pub enum Event {
 
 /// The way to every peer.
 #[derive(Debug)]
-pub struct Peers {
-    queues: BTreeMap<NodeId, mpsc::Sender<Message>>,
-}
+pub struct Peers(BTreeMap<NodeId, Arc<Outgoing<Message>>>);
 
 impl Peers {
     /// Dials every peer and goes on doing so.
     pub fn dial(peers: &BTreeMap<NodeId, String>, identity: &Identity) -> Self {
         let start = |(node, address): (&NodeId, &String)| {
-            let (queue, messages) = mpsc::channel(QUEUE);
-            tokio::spawn(keep_connected(*node, address.clone(), identity.clone(), messages));
-            (*node, queue)
+            let messages = Arc::new(Outgoing::new());
+            tokio::spawn(keep_connected(*node, address.clone(), identity.clone(), Arc::clone(&messages)));
+            (*node, messages)
         };
-        Self { queues: peers.iter().map(start).collect() }
+        Self(peers.iter().map(start).collect())
     }
 
-    /// Sends a message, or drops it when the peer's queue is full.
+    /// Sends a message, or drops it when too many wait.
     pub fn send(&self, to: NodeId, message: Message) {
-        if let Some(queue) = self.queues.get(&to) {
-            // a full or closed queue is a broken link, which the protocol survives
-            let _ = queue.try_send(message);
+        if let Some(messages) = self.0.get(&to) {
+            // what is missing is a broken link, which the protocol survives
+            let _ = messages.add(message);
         }
     }
 }
 
-async fn keep_connected(
-    to: NodeId,
-    address: String,
-    identity: Identity,
-    mut messages: mpsc::Receiver<Message>,
-) {
+async fn keep_connected(to: NodeId, address: String, identity: Identity, messages: Arc<Outgoing<Message>>) {
     for dial in 1.. {
         match connect(to, dial, &address, &identity).await {
             Ok(stream) => {
                 tracing::info!(peer = to, "connected");
-                if let Some(error) = write_messages(stream, &mut messages).await {
-                    tracing::info!(peer = to, %error, "connection lost");
-                }
+                let error = write_messages(stream, &messages).await;
+                tracing::info!(peer = to, %error, "connection lost");
             }
             Err(error) => tracing::debug!(peer = to, error, "cannot connect"),
         }
-        // what was queued while the link was down belongs to no session
-        while messages.try_recv().is_ok() {}
-        if messages.is_closed() {
-            return;
-        }
+        // what was added while the link was down belongs to no session
+        messages.clear();
         tokio::time::sleep(REDIAL).await;
     }
 }
@@ -177,37 +163,28 @@ async fn connect(to: NodeId, dial: u64, address: &str, identity: &Identity) -> R
     timeout(HANDSHAKE, dial).await.unwrap_or_else(|_| Err("no answer to the handshake".to_owned()))
 }
 
-/// Writes messages until the connection breaks, whose error it returns, or the node ends.
-async fn write_messages(stream: TcpStream, messages: &mut mpsc::Receiver<Message>) -> Option<std::io::Error> {
-    let (mut read, mut write) = stream.into_split();
-    let mut buffer = Vec::new();
-    let mut nothing = [0_u8; 1];
-    loop {
-        tokio::select! {
-            first = messages.recv() => put_message(&mut buffer, &first?),
-            // a peer sends nothing here: whatever happens on this half is its end
-            end = read.read(&mut nothing) => {
-                return Some(end.err().unwrap_or_else(|| std::io::ErrorKind::ConnectionReset.into()));
-            }
-        }
-        while buffer.len() < WRITE
-            && let Ok(next) = messages.try_recv()
-        {
-            put_message(&mut buffer, &next);
-        }
-        if let Err(error) = write.write_all(&buffer).await {
-            return Some(error);
-        }
-        buffer.clear();
+/// Writes messages until the connection breaks; its error.
+async fn write_messages(stream: TcpStream, messages: &Outgoing<Message>) -> std::io::Error {
+    let (mut read, write) = stream.into_split();
+    tokio::select! {
+        error = write_all(write, messages) => error,
+        // a peer sends nothing here: whatever happens on this half is its end
+        end = read.read_u8() => end.err().unwrap_or_else(|| std::io::ErrorKind::ConnectionReset.into()),
     }
 }
 
-fn put_message(buffer: &mut Vec<u8>, message: &Message) {
-    let length = wire::put(buffer, message);
-    assert!(
-        length <= wire::MAX_MESSAGE,
-        "a message of {length} bytes: the log has outgrown what one message can carry"
-    );
+/// Writes what is added until the connection breaks; its error.
+async fn write_all<T: Serialize>(mut write: OwnedWriteHalf, outgoing: &Outgoing<T>) -> std::io::Error {
+    let mut out = Vec::new();
+    loop {
+        outgoing.take(&mut out).await;
+        if let Err(error) = write.write_all(&out).await {
+            return error;
+        }
+        out.clear();
+        // one that was very long is no reason to keep its room
+        out.shrink_to(2 * WRITE);
+    }
 }
 
 /// Accepts connections for as long as the node lives.
@@ -356,12 +333,12 @@ async fn serve_client(
     let parts = accepted.into_parts();
     let (stream, write) = parts.io.into_split();
     let frames = Incoming { stream, read: parts.read_buf, longest: wire::MAX_FRAME, room: ROOM_OF_CLIENTS };
-    let replies = Arc::new(Replies::default());
+    let replies = Arc::new(Outgoing::new());
     let (open, closed) = oneshot::channel();
     if events.send(Event::Client { connection, replies: Arc::clone(&replies), open }).await.is_err() {
         return;
     }
-    let mut writer = tokio::spawn(write_replies(write, replies));
+    let mut writer = tokio::spawn(async move { write_all(write, &replies).await });
     tokio::select! {
         () = read_requests(frames, connection, &events) => {}
         // it is given up, or takes no more answers: what it still asks is not read
@@ -385,16 +362,5 @@ async fn read_requests(mut frames: Incoming<OwnedReadHalf>, connection: u64, eve
                 return tracing::warn!(connection, error, "client's connection closed: malformed frame");
             }
         }
-    }
-}
-
-async fn write_replies(mut write: OwnedWriteHalf, replies: Arc<Replies>) {
-    let mut out = Vec::new();
-    loop {
-        replies.take(&mut out).await;
-        if write.write_all(&out).await.is_err() {
-            return;
-        }
-        out.clear();
     }
 }

@@ -210,27 +210,31 @@ impl Paxos {
 
     /// Ends a turn: one record for all that the log has gained, then the messages that tell of it.
     pub fn finish_turn(&mut self, turn: &mut Turn<'_>) {
-        let recorded = self.record_log(turn);
+        let gained = self.unrecorded.take();
         match &self.role {
-            Role::Leader(_) => self.announce_as_leader(recorded, turn),
-            Role::Follower(_) => self.acknowledge(turn),
+            Role::Leader(_) => {
+                let gained = gained.map(|start| self.log.suffix(start, self.length()));
+                if let Some(Suffix { start, entries }) = &gained {
+                    self.record(*start, |_| Entries::clone(entries), turn);
+                }
+                self.announce_as_leader(gained, turn);
+            }
+            Role::Follower(_) => {
+                if let Some(start) = gained {
+                    self.record(start, |log| log.suffix(start, log.length()).entries, turn);
+                }
+                self.acknowledge(turn);
+            }
         }
     }
 
-    fn record_log(&mut self, turn: &mut Turn<'_>) -> Option<Suffix> {
-        let start = self.unrecorded.take()?;
-        let recorded = self.log.suffix(start, self.length());
-        turn.persist(Record::Accepted {
-            partition: self.group.partition,
-            accepted_ballot: self.accepted_ballot,
-            start,
-            entries: Entries::clone(&recorded.entries),
-        });
+    fn record(&mut self, start: u64, entries: impl FnOnce(&Log) -> Entries, turn: &mut Turn<'_>) {
+        let (partition, accepted_ballot) = (self.group.partition, self.accepted_ballot);
+        turn.persist(|| Record::Accepted { partition, accepted_ballot, start, entries: entries(&self.log) });
         if self.decided > self.recorded_decided {
             self.recorded_decided = self.decided;
-            turn.persist(Record::Decided { partition: self.group.partition, decided: self.decided });
+            turn.persist(|| Record::Decided { partition, decided: self.decided });
         }
-        Some(recorded)
     }
 
     /// Tells what is newly decided, under the ballot and in the role that it was decided in.
@@ -313,7 +317,7 @@ impl Paxos {
         assert!(ballot >= self.promised, "a promise only rises");
         if ballot > self.promised {
             self.promised = ballot;
-            turn.persist(Record::Promised { partition: self.group.partition, ballot });
+            turn.persist(|| Record::Promised { partition: self.group.partition, ballot });
             self.promised_by = turn.covering();
             turn.trace(|| TraceEvent::Promised { partition: self.group.partition, ballot });
         }

@@ -140,7 +140,7 @@ impl Replica {
 
     /// Whether an entry on the key is in the log, own or adopted, that is not applied yet (L5).
     fn awaits_decision(&self, leadership: &Leadership, key: &Key, turn: &mut Turn<'_>) -> bool {
-        let pending = leadership.unapplied.contains_key(key);
+        let pending = leadership.unapplied.write(key, self.paxos.log());
         let adopted = self.kv.applied() < leadership.adopted;
         if pending && adopted && turn.has(Mutant::FastReadBeforeAdoptedSuffix) {
             turn.reached(Mutant::FastReadBeforeAdoptedSuffix);
@@ -192,7 +192,7 @@ impl Replica {
         let Request { origin, operation, received, .. } = request;
         let Standing::Leader(leadership) = &mut self.standing else { unreachable!("only a leader proposes") };
         if !operation.is_read() {
-            *leadership.unapplied.entry(operation.key().clone()).or_default() += 1;
+            leadership.unapplied.add(operation.key(), self.paxos.length() + 1);
         }
         assert!(
             leadership.waiting.back().is_none_or(|(last, _)| *last < id),
@@ -221,7 +221,9 @@ impl Replica {
             let result = self.kv.apply(entry);
             let Standing::Leader(leadership) = &mut self.standing else { continue };
             let (Entry::Command(command), Some(result)) = (entry, result) else { continue };
-            leadership.applied(&command.operation);
+            if !command.operation.is_read() {
+                leadership.unapplied.applied(command.operation.key(), self.kv.applied());
+            }
             let own = (command.id.node, command.id.boot) == (turn.config.node, turn.config.boot);
             assert!(
                 !own || leadership.waiting.front().is_none_or(|(first, _)| command.id <= *first),

@@ -94,7 +94,7 @@ impl Replica {
         }
         let (partition, ballot) = (self.paxos.group().partition, self.election.succeed(ballot));
         turn.trace(|| TraceEvent::Elected { partition, ballot });
-        turn.persist(Record::Announced { partition, ballot });
+        turn.persist(|| Record::Announced { partition, ballot });
         self.standing = Standing::Candidate(ballot);
         self.try_to_lead(turn);
         true

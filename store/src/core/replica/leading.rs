@@ -27,7 +27,7 @@ impl Replica {
             Elected::Other(_) => self.step_down(turn),
             Elected::Myself(ballot) => {
                 self.step_down(turn);
-                turn.persist(Record::Announced { partition, ballot });
+                turn.persist(|| Record::Announced { partition, ballot });
                 self.standing = Standing::Candidate(ballot);
             }
         }

@@ -16,20 +16,19 @@ mod handing;
 mod leading;
 mod leasing;
 mod trimming;
+mod unapplied;
 
 pub use clients::is_local_read;
 
 use catching_up::CatchingUp;
 use expiring::Idle;
 use trimming::Trimming;
+use unapplied::Unapplied;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use crate::{
-    api::{Ballot, Key, NodeId, Operation, PartitionStatus, Response, SessionTag, StoreError},
+    api::{Ballot, NodeId, Operation, PartitionStatus, Response, SessionTag, StoreError},
     config::Mutant,
     core::{
         ClientId, LocalTime, Moment, Output, Turn,
@@ -90,7 +89,7 @@ struct Leadership {
     progress: Progress,
     /// Who waits for this leadership's own proposals, in their order, which is that of the log.
     waiting: VecDeque<(ProposalId, Asked)>,
-    unapplied: BTreeMap<Key, u64>,
+    unapplied: Unapplied,
     /// Length of the log that was adopted.
     adopted: u64,
     /// Who is to lead instead: until it does, or it comes to nothing, clients are answered nothing.
@@ -384,7 +383,7 @@ impl Replica {
             if let Entry::Command(command) = self.paxos.entry(index)
                 && !command.operation.is_read()
             {
-                *leadership.unapplied.entry(command.operation.key().clone()).or_default() += 1;
+                leadership.unapplied.add(command.operation.key(), index);
             }
         }
         leadership.adopted = self.paxos.length();
@@ -538,22 +537,10 @@ impl Leadership {
             extend_at: moment.now,
             progress: Progress::default(),
             waiting: VecDeque::new(),
-            unapplied: BTreeMap::new(),
+            unapplied: Unapplied::default(),
             adopted: 0,
             handing_to: None,
             idle: Idle::default(),
-        }
-    }
-
-    /// A write on this key has been applied.
-    fn applied(&mut self, operation: &Operation) {
-        if operation.is_read() {
-            return;
-        }
-        let count = self.unapplied.get_mut(operation.key()).expect("L5: every write in the log was counted");
-        *count -= 1;
-        if *count == 0 {
-            self.unapplied.remove(operation.key());
         }
     }
 }

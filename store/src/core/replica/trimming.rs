@@ -80,7 +80,7 @@ impl Replica {
         {
             return;
         }
-        let changed = self.changed_until(index);
+        let changed = if turn.has_disk() { self.changed_until(index) } else { Vec::new() };
         let start = self.first_to_keep(index, turn);
         self.persist_snapshot(index, changed, start, turn);
         self.trimming.pending = Some((turn.covering(), start));
@@ -134,14 +134,17 @@ impl Replica {
             self.trimming.late = std::mem::take(&mut changed);
         }
         let partition = self.paxos.group().partition;
-        turn.persist(Record::Snapshot { partition, index, changed, start });
+        turn.persist(|| Record::Snapshot { partition, index, changed, start });
     }
 
     fn persist_late_keys(&mut self, turn: &mut Turn<'_>) {
         let changed = std::mem::take(&mut self.trimming.late);
         if !changed.is_empty() {
             let (partition, index) = (self.paxos.group().partition, self.trimming.snapshot);
-            turn.persist(Record::Snapshot { partition, index, changed, start: self.paxos.log().start() });
+            turn.persist(|| {
+                let start = self.paxos.log().start();
+                Record::Snapshot { partition, index, changed, start }
+            });
         }
     }
 

@@ -1,46 +1,54 @@
-//! Replies on their way to one client: the loop adds them, the connection's writer takes all that are there.
+//! What is on its way to a client or to a peer: the loop adds it, the connection's writer takes all that is there.
 //!
-//! They are encoded where they are added, as many as one write takes. Behind these they wait as they are, since their values are
-//! shared: a client that asks for a long value again and again and does not read costs no copy of it for each time.
+//! It is encoded where it is added, as much as one write takes. Behind that it waits as it is, since its values are shared: a
+//! client that asks for a long value again and again and does not read costs no copy of it for each time.
 
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::wire::{self, WRITE};
-use crate::api::ClientReply;
 
-/// Replies that wait for one client behind those that are written next, at most.
+/// What waits for one connection behind what is written next, at most.
 const QUEUE: usize = 4096;
 
-/// The replies of one client that are not written yet.
-#[derive(Debug, Default)]
-pub struct Replies {
-    waiting: Mutex<Waiting>,
+/// Replies to one client, or messages to one peer, that are not written yet.
+#[derive(Debug)]
+pub struct Outgoing<T> {
+    waiting: Mutex<Waiting<T>>,
     added: Notify,
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
+#[derive(Debug)]
+struct Waiting<T> {
     /// What is written next.
     frames: Vec<u8>,
     /// What comes behind that.
-    rest: VecDeque<ClientReply>,
+    rest: VecDeque<T>,
 }
 
-impl Replies {
-    /// Adds one; false when too many wait.
+impl<T: Serialize> Outgoing<T> {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self {
+            waiting: Mutex::new(Waiting { frames: Vec::new(), rest: VecDeque::new() }),
+            added: Notify::new(),
+        }
+    }
+
+    /// Adds something; false when too much waits.
     #[must_use]
-    pub fn add(&self, reply: ClientReply) -> bool {
+    pub fn add(&self, value: T) -> bool {
         let mut waiting = self.lock();
         let first = waiting.frames.is_empty();
         if waiting.rest.is_empty() && waiting.frames.len() < WRITE {
-            wire::put(&mut waiting.frames, &reply);
+            wire::put(&mut waiting.frames, &value);
         } else if waiting.rest.len() < QUEUE {
-            waiting.rest.push_back(reply);
+            waiting.rest.push_back(value);
         } else {
             return false;
         }
@@ -51,28 +59,35 @@ impl Replies {
         true
     }
 
-    /// Waits until there are some, and gives what one write takes for an empty buffer.
+    /// Waits until there is something, and gives what one write takes for an empty buffer.
     pub async fn take(&self, out: &mut Vec<u8>) {
         while !self.lock().take(out) {
             self.added.notified().await;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    /// Forgets all of it.
+    pub fn clear(&self) {
+        let mut waiting = self.lock();
+        waiting.frames.clear();
+        waiting.rest.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
+impl<T: Serialize> Waiting<T> {
     fn take(&mut self, out: &mut Vec<u8>) -> bool {
         if self.frames.is_empty() {
             return false;
         }
         std::mem::swap(out, &mut self.frames);
         while self.frames.len() < WRITE
-            && let Some(reply) = self.rest.pop_front()
+            && let Some(value) = self.rest.pop_front()
         {
-            wire::put(&mut self.frames, &reply);
+            wire::put(&mut self.frames, &value);
         }
         true
     }
@@ -84,7 +99,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::api::{Answer, Ballot, Outcome, ReplyBody, Value};
+    use crate::api::{Answer, Ballot, ClientReply, Outcome, ReplyBody, Value};
 
     fn reply(id: u64, value: &Value) -> ClientReply {
         let outcome = Outcome::Value(Some(Value::clone(value)));
@@ -101,7 +116,7 @@ mod tests {
     }
 
     /// The numbers of all replies that are taken.
-    fn taken(replies: &Replies) -> Vec<u64> {
+    fn taken(replies: &Outgoing<ClientReply>) -> Vec<u64> {
         let (mut out, mut numbers) = (Vec::new(), Vec::new());
         while replies.take(&mut out).now_or_never().is_some() {
             let mut frames = BytesMut::from(&out[..]);
@@ -115,7 +130,7 @@ mod tests {
 
     #[test]
     fn replies_come_in_their_order_however_many_writes_they_take() {
-        let replies = Replies::default();
+        let replies = Outgoing::new();
         let value = Value::from("x".repeat(WRITE / 3));
         for id in 0..10 {
             assert!(replies.add(reply(id, &value)));
@@ -129,7 +144,7 @@ mod tests {
     /// Of what is not read, one write is encoded, and the rest shares its values.
     #[test]
     fn there_is_an_end_to_what_waits() {
-        let replies = Replies::default();
+        let replies = Outgoing::new();
         let value = Value::from("x".repeat(WRITE));
         let added = (0..2 * QUEUE as u64).take_while(|id| replies.add(reply(*id, &value))).count();
         assert_eq!(added, QUEUE + 1);
