@@ -16,6 +16,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io::{BufRead, Write},
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     process::ExitCode,
     sync::Arc,
     thread,
@@ -25,14 +26,14 @@ use anyhow::Context;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
     api::{ClientReply, ClientRequest, NodeId, NodeStatus, ReplyBody, RequestBody},
     assertions,
     config::{Mutant, NodeConfig, PartitionConfig, StorageKind},
-    core::{ClientId, Config, Input, Node, Output, durable::DurableState, trace::TraceEvent},
+    core::{ClientId, Config, Input, LocalTime, Node, Output, durable::DurableState, trace::TraceEvent},
     directory::{self, Directory},
 };
 use clock::{Clock, Reading};
@@ -145,7 +146,8 @@ async fn serve(config: NodeConfig, commanded: bool) -> anyhow::Result<()> {
         read_commands(signals);
     }
     notice(&Notice::Listening { node: config.node, address: address.to_string(), boot: identity.boot });
-    running.run(inbox, internal).await
+    // a task of its own is woken without a system call, unlike what the runtime was started with
+    tokio::spawn(running.run(inbox, internal)).await?
 }
 
 fn open_storage(config: &NodeConfig) -> anyhow::Result<(Option<Box<dyn Storage>>, Found)> {
@@ -213,6 +215,8 @@ struct Running {
     held: VecDeque<(u64, Output)>,
     /// Persists that are durable at once, since there is no disk.
     at_once: Option<u64>,
+    /// When the alarm rings that wakes the loop.
+    alarm: Option<LocalTime>,
     /// Where replies go, and what keeps the connection open.
     clients: BTreeMap<u64, (Arc<Outgoing<ClientReply>>, oneshot::Sender<()>)>,
     /// The connection of each peer; what an earlier one still brings is dropped.
@@ -271,6 +275,7 @@ impl Running {
             durable: 0,
             held: VecDeque::new(),
             at_once: None,
+            alarm: None,
             clients: BTreeMap::new(),
             sessions: BTreeMap::new(),
             commands: 0,
@@ -288,9 +293,13 @@ impl Running {
     ) -> anyhow::Result<()> {
         // what each turn fills and empties
         let (mut inputs, mut out) = (Vec::new(), Vec::new());
+        let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
         loop {
             // what needs no disk is durable already
             if self.at_once.is_none() && inbox.is_empty() && internal.is_empty() {
+                if let Some(wait) = self.set_alarm() {
+                    alarm.as_mut().reset(Instant::now() + wait);
+                }
                 tokio::select! {
                     biased;
                     Some(signal) = internal.recv() => {
@@ -299,7 +308,7 @@ impl Running {
                         }
                     }
                     Some(event) = inbox.recv() => self.on_event(event, &mut inputs),
-                    () = tokio::time::sleep(self.sleep_time()) => {}
+                    () = &mut alarm => self.alarm = None,
                 }
             }
             while let Ok(signal) = internal.try_recv() {
@@ -323,12 +332,18 @@ impl Running {
         }
     }
 
-    fn sleep_time(&mut self) -> Duration {
+    /// Until when to wait for something to happen, unless the alarm that is set rings before: to set it costs a system call, and
+    /// what comes next is most often the heartbeat that it is set for already.
+    fn set_alarm(&mut self) -> Option<Duration> {
         let reading = self.clock.read();
         let Self { trace, node, config, .. } = self;
         let next = |_: &mut Vec<Output>| node.next_deadline(config, reading.local);
         let deadline = in_core(trace, reading, &mut Vec::new(), next);
-        self.clock.until(deadline, reading.local)
+        if self.alarm.is_some_and(|set| set <= deadline) {
+            return None;
+        }
+        self.alarm = Some(deadline);
+        Some(self.clock.until(deadline, reading.local))
     }
 
     /// One turn of the core; the clock is read here, after the last input was dequeued.
@@ -465,6 +480,7 @@ impl Running {
         match (command, &self.log) {
             (Command::Clock(skew), _) => {
                 self.clock.set(skew);
+                self.alarm = None;
                 self.carry_out(&mut vec![Output::Trace(self.clock.event())], self.clock.read())?;
             }
             (Command::Disk(fault), Some(log)) => log.disk().set(fault),

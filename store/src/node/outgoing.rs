@@ -31,15 +31,14 @@ struct Waiting<T> {
     rest: VecDeque<T>,
 }
 
-impl<T: Serialize> Outgoing<T> {
-    /// Nothing yet.
-    pub fn new() -> Self {
-        Self {
-            waiting: Mutex::new(Waiting { frames: Vec::new(), rest: VecDeque::new() }),
-            added: Notify::new(),
-        }
+impl<T> Default for Outgoing<T> {
+    fn default() -> Self {
+        let waiting = Waiting { frames: Vec::new(), rest: VecDeque::new() };
+        Self { waiting: Mutex::new(waiting), added: Notify::new() }
     }
+}
 
+impl<T: Serialize> Outgoing<T> {
     /// Adds something; false when too much waits.
     #[must_use]
     pub fn add(&self, value: T) -> bool {
@@ -130,7 +129,7 @@ mod tests {
 
     #[test]
     fn replies_come_in_their_order_however_many_writes_they_take() {
-        let replies = Outgoing::new();
+        let replies = Outgoing::default();
         let value = Value::from("x".repeat(WRITE / 3));
         for id in 0..10 {
             assert!(replies.add(reply(id, &value)));
@@ -144,7 +143,7 @@ mod tests {
     /// Of what is not read, one write is encoded, and the rest shares its values.
     #[test]
     fn there_is_an_end_to_what_waits() {
-        let replies = Outgoing::new();
+        let replies = Outgoing::default();
         let value = Value::from("x".repeat(WRITE));
         let added = (0..2 * QUEUE as u64).take_while(|id| replies.add(reply(*id, &value))).count();
         assert_eq!(added, QUEUE + 1);

@@ -112,7 +112,7 @@ impl Peers {
     /// Dials every peer and goes on doing so.
     pub fn dial(peers: &BTreeMap<NodeId, String>, identity: &Identity) -> Self {
         let start = |(node, address): (&NodeId, &String)| {
-            let messages = Arc::new(Outgoing::new());
+            let messages = Arc::new(Outgoing::default());
             tokio::spawn(keep_connected(*node, address.clone(), identity.clone(), Arc::clone(&messages)));
             (*node, messages)
         };
@@ -333,7 +333,7 @@ async fn serve_client(
     let parts = accepted.into_parts();
     let (stream, write) = parts.io.into_split();
     let frames = Incoming { stream, read: parts.read_buf, longest: wire::MAX_FRAME, room: ROOM_OF_CLIENTS };
-    let replies = Arc::new(Outgoing::new());
+    let replies = Arc::new(Outgoing::default());
     let (open, closed) = oneshot::channel();
     if events.send(Event::Client { connection, replies: Arc::clone(&replies), open }).await.is_err() {
         return;
