@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt;
 use tokio::{
     io::AsyncWriteExt,
@@ -43,7 +43,7 @@ struct Shared {
 struct State {
     next_id: u64,
     /// Frames that are to be written.
-    out: BytesMut,
+    out: Vec<u8>,
     /// Requests from this number on have not been given to the socket.
     unsent: u64,
     waiting: BTreeMap<u64, oneshot::Sender<Result<ReplyBody, Unanswered>>>,
@@ -196,7 +196,7 @@ async fn read_replies(shared: &Shared, mut frames: Framed<OwnedReadHalf, wire::F
 
 /// Writes what is asked; returns why it cannot.
 async fn write_requests(shared: &Shared, mut write: OwnedWriteHalf) -> io::Error {
-    let mut out = BytesMut::new();
+    let mut out = Vec::new();
     loop {
         shared.asked.notified().await;
         {

@@ -146,7 +146,7 @@ impl Grpc {
     pub async fn connect(address: SocketAddr, keys: Keys) -> Result<Link<Self>> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let mut out = BytesMut::from(&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..]);
+        let mut out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         frame(&mut out, SETTINGS, 0, 0, &[]);
         frame(&mut out, WINDOW_UPDATE, 0, 0, &WINDOW.to_be_bytes());
         stream.write_all(&out).await?;
@@ -156,7 +156,7 @@ impl Grpc {
     }
 
     /// Writes a header field, by its number if the server knows it.
-    fn field(&mut self, name: u8, value: &str, out: &mut BytesMut) {
+    fn field(&mut self, name: u8, value: &str, out: &mut Vec<u8>) {
         if let Some(place) = self.known.iter().position(|(known, text)| *known == name && text == value) {
             return out.put_u8(0x80 | (FIRST_KNOWN + self.known.len() - 1 - place) as u8);
         }
@@ -169,13 +169,13 @@ impl Grpc {
     }
 }
 
-fn put_text(out: &mut BytesMut, text: &str) {
+fn put_text(out: &mut Vec<u8>, text: &str) {
     assert!(text.len() < 127, "one byte holds the length");
     out.put_u8(text.len() as u8);
     out.extend_from_slice(text.as_bytes());
 }
 
-fn frame(out: &mut BytesMut, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     out.put_uint(payload.len() as u64, 3);
     out.put_u8(kind);
     out.put_u8(flags);
@@ -184,7 +184,7 @@ fn frame(out: &mut BytesMut, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
 }
 
 /// A field of bytes in a protobuf message; numbers and lengths here take one byte, or two.
-fn put_bytes(out: &mut BytesMut, number: u8, bytes: &[u8]) {
+fn put_bytes(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     out.put_u8(number << 3 | 2);
     assert!(bytes.len() < 1 << 14, "two bytes hold the length");
     if bytes.len() >= 1 << 7 {
@@ -255,8 +255,8 @@ fn judge(request: Request, data: &[u8]) -> Result<Verdict, String> {
 }
 
 impl Protocol for Grpc {
-    fn ask(&mut self, id: u64, request: Request, out: &mut BytesMut) {
-        let mut message = BytesMut::new();
+    fn ask(&mut self, id: u64, request: Request, out: &mut Vec<u8>) {
+        let mut message = Vec::new();
         put_bytes(&mut message, 1, key_of(request).as_bytes());
         let path = match request.kind {
             Kind::Get => "/etcdserverpb.KV/Range",
@@ -266,7 +266,7 @@ impl Protocol for Grpc {
             }
             Kind::Cas => unreachable!("compare-and-swap is not compared"),
         };
-        let mut headers = BytesMut::new();
+        let mut headers = Vec::new();
         headers.put_u8(0x80 | POST);
         headers.put_u8(0x80 | HTTP);
         self.field(PATH, path, &mut headers);
@@ -276,7 +276,7 @@ impl Protocol for Grpc {
         self.field(0, "trailers", &mut headers);
         let stream = u32::try_from(2 * id + 1).expect("fewer than a thousand million requests");
         frame(out, HEADERS, END_HEADERS, stream, &headers);
-        let mut data = BytesMut::with_capacity(5 + message.len());
+        let mut data = Vec::with_capacity(5 + message.len());
         data.put_u8(0);
         data.put_u32(message.len() as u32);
         data.extend_from_slice(&message);
@@ -286,7 +286,7 @@ impl Protocol for Grpc {
     fn answer(
         &mut self,
         read: &mut BytesMut,
-        out: &mut BytesMut,
+        out: &mut Vec<u8>,
         asked: &Asked,
     ) -> Result<Option<(u64, Verdict)>, String> {
         while let Some(head) = read.first_chunk::<9>() {

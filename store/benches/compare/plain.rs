@@ -44,7 +44,7 @@ impl Plain {
 }
 
 impl Protocol for Plain {
-    fn ask(&mut self, id: u64, request: Request, out: &mut BytesMut) {
+    fn ask(&mut self, id: u64, request: Request, out: &mut Vec<u8>) {
         out.put_u32((NUMBER + VALUE) as u32);
         out.put_u64(id);
         out.extend_from_slice(value_of(request.key, VALUE).as_bytes());
@@ -53,7 +53,7 @@ impl Protocol for Plain {
     fn answer(
         &mut self,
         read: &mut BytesMut,
-        _: &mut BytesMut,
+        _: &mut Vec<u8>,
         asked: &Asked,
     ) -> Result<Option<(u64, Verdict)>, String> {
         let Some(head) = read.first_chunk::<{ 4 + NUMBER }>() else { return Ok(None) };

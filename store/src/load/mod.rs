@@ -134,14 +134,14 @@ pub enum Verdict {
 /// How operations are asked on a connection, and answers read.
 pub trait Protocol {
     /// Puts an operation into what is written. Numbers grow on each connection.
-    fn ask(&mut self, id: u64, request: Request, out: &mut BytesMut);
+    fn ask(&mut self, id: u64, request: Request, out: &mut Vec<u8>);
 
     /// Takes the next complete answer from what was read: the number of its operation, which must be one of those `asked`, and
     /// what it says. None: none is complete. It may write something of its own. An error ends the connection.
     fn answer(
         &mut self,
         read: &mut BytesMut,
-        out: &mut BytesMut,
+        out: &mut Vec<u8>,
         asked: &Asked,
     ) -> Result<Option<(u64, Verdict)>, String>;
 }

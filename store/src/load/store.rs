@@ -65,7 +65,7 @@ pub fn key_of(key: i64, key_type: KeyType) -> Key {
 }
 
 impl Protocol for StoreProtocol {
-    fn ask(&mut self, id: u64, request: Request, out: &mut BytesMut) {
+    fn ask(&mut self, id: u64, request: Request, out: &mut Vec<u8>) {
         let body = RequestBody::Operation { operation: self.operation(request), seen: 0, session: None };
         wire::put(out, &ClientRequest { id, body });
     }
@@ -73,7 +73,7 @@ impl Protocol for StoreProtocol {
     fn answer(
         &mut self,
         read: &mut BytesMut,
-        _: &mut BytesMut,
+        _: &mut Vec<u8>,
         asked: &Asked,
     ) -> Result<Option<(u64, Verdict)>, String> {
         let Some(reply) = wire::take(read, wire::MAX_MESSAGE)? else { return Ok(None) };
@@ -130,7 +130,7 @@ mod tests {
     /// What a node writes, as the protocol reads it, byte by byte.
     fn read(reply: &ClientReply, asked: &Asked) -> Result<Option<(u64, Verdict)>, String> {
         let frame = wire::encode(reply);
-        let (mut read, mut out) = (BytesMut::new(), BytesMut::new());
+        let (mut read, mut out) = (BytesMut::new(), Vec::new());
         for byte in (frame.len() as u32).to_be_bytes().iter().chain(&frame[..frame.len() - 1]) {
             read.extend_from_slice(&[*byte]);
             assert_eq!(protocol().answer(&mut read, &mut out, asked), Ok(None), "it is not complete");

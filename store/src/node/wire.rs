@@ -4,7 +4,7 @@
 //! [`ClientRequest`](crate::api::ClientRequest)s and gets [`ClientReply`](crate::api::ClientReply)s; a node sends
 //! protocol messages and gets nothing: the other direction of that pair of nodes is a connection of its own.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio_util::codec::LengthDelimitedCodec;
@@ -85,37 +85,36 @@ pub fn encode<T: Serialize>(value: &T) -> Bytes {
 }
 
 /// Appends a whole frame, its length included, to what is written.
-pub fn put<T: Serialize>(out: &mut (impl BufMut + AsMut<[u8]>), value: &T) {
-    let start = out.as_mut().len();
-    out.put_u32(0);
+pub fn put<T: Serialize>(out: &mut Vec<u8>, value: &T) {
+    let start = out.len();
+    out.extend([0; 4]);
     postcard::serialize_with_flavor(value, Appended(out)).expect("a value in memory can be encoded");
-    let frame = &mut out.as_mut()[start..];
-    let length = frame.len() - 4;
+    let length = out.len() - start - 4;
     assert!(length <= MAX_MESSAGE, "a frame of {length} bytes is longer than any is taken");
-    frame[..4].copy_from_slice(&(length as u32).to_be_bytes());
+    out[start..start + 4].copy_from_slice(&(length as u32).to_be_bytes());
 }
 
 /// Encodes to the end of a buffer that is written anyway, without a buffer of its own.
-struct Appended<'a, B>(&'a mut B);
+struct Appended<'a>(&'a mut Vec<u8>);
 
 /// Numbers have up to ten bytes, most of them one or two: to copy these one by one is faster than to call for it.
 const SHORT: usize = 10;
 
-impl<B: BufMut> Flavor for Appended<'_, B> {
+impl Flavor for Appended<'_> {
     type Output = ();
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.put_u8(byte);
+        self.0.push(byte);
         Ok(())
     }
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
         if bytes.len() <= SHORT {
             for byte in bytes {
-                self.0.put_u8(*byte);
+                self.0.push(*byte);
             }
         } else {
-            self.0.put_slice(bytes);
+            self.0.extend_from_slice(bytes);
         }
         Ok(())
     }
@@ -390,8 +389,8 @@ mod tests {
 
     #[test]
     fn a_frame_is_the_same_wherever_it_is_encoded() {
-        let mut out = BytesMut::from(&b"before"[..]);
-        let mut expected = out.to_vec();
+        let mut out = b"before".to_vec();
+        let mut expected = out.clone();
         for (_, message) in group_messages() {
             let message = Message::Group { partition: 1, message };
             let frame = encode(&message);
