@@ -4,7 +4,7 @@
 //! the batch that moves its index and drops entries from the log: so after a crash keys, index and log fit together (etcd 13766),
 //! and no entry is gone that no snapshot covers (omnipaxos 0.2.4). What has changed are the keys that the entries between have
 //! written, at most as many bytes as these: a write is written twice at most, however many keys there are. The log in memory is
-//! trimmed from when all that is durable, a piece in each turn. Where there is no disk, no keys are gathered, only the log is trimmed.
+//! trimmed from when all that is durable, a piece in each turn. Where there is no disk no keys are gathered.
 //!
 //! Entries that the snapshot covers stay for members that have not applied them, within the budget: a dead member stops nothing.
 //! Each replica trims by itself. A stop-sign is never covered, so that whoever has the log of a stopped group knows it (L7).
