@@ -92,7 +92,7 @@ impl Log {
         if self.bytes <= budget {
             return start;
         }
-        let mut bytes = weight(self.after(start));
+        let mut bytes = if start == self.start { self.bytes } else { weight(self.after(start)) };
         while bytes > budget {
             start += 1;
             bytes -= self.entry(start).weight() as u64;

@@ -339,7 +339,8 @@ impl Running {
         let Self { trace, node, config, .. } = self;
         let next = |_: &mut Vec<Output>| node.next_deadline(config, reading.local);
         let deadline = in_core(trace, reading, &mut Vec::new(), next);
-        if self.alarm.is_some_and(|set| set <= deadline) {
+        // while the machine slept this clock went on, and the runtime's did not: what is past is set anew
+        if self.alarm.is_some_and(|set| reading.local < set && set <= deadline) {
             return None;
         }
         self.alarm = Some(deadline);

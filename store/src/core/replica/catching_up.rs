@@ -159,7 +159,7 @@ impl Replica {
             since,
             "SP3: a snapshot that comes late does not undo what was applied"
         );
-        let (partition, before) = (self.paxos.group().partition, self.changed_until(since));
+        let (partition, before) = (self.paxos.group().partition, self.changed_until(since, turn));
         self.paxos.install(index, turn);
         let changed =
             if turn.has(Mutant::SessionsNotInSnapshot) { changed } else { self.kv.closing(changed) };

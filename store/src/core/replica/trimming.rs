@@ -6,8 +6,9 @@
 //! written, at most as many bytes as these: a write is written twice at most, however many keys there are. The log in memory is
 //! trimmed from when all that is durable, a piece in each turn. Where there is no disk no keys are gathered.
 //!
-//! Entries that the snapshot covers stay for members that have not applied them, within the budget: a dead member stops nothing.
-//! Each replica trims by itself. A stop-sign is never covered, so that whoever has the log of a stopped group knows it (L7).
+//! Entries that the snapshot covers stay for members that are not known to have them decided, or acknowledged to this leader, within
+//! the budget: a dead member stops nothing. Each replica trims by itself. A stop-sign is never covered, so that whoever has the log
+//! of a stopped group knows it (L7).
 
 use std::collections::BTreeMap;
 
@@ -85,7 +86,7 @@ impl Replica {
         {
             return;
         }
-        let changed = if turn.has_disk() { self.changed_until(index) } else { Vec::new() };
+        let changed = self.changed_until(index, turn);
         let start = self.first_to_keep(index, turn);
         self.persist_snapshot(index, changed, start, turn);
         self.trimming.pending = Some((turn.covering(), start));
@@ -118,8 +119,11 @@ impl Replica {
         if self.paxos.stopped() && applied == self.paxos.length() { applied - 1 } else { applied }
     }
 
-    /// What has changed from the snapshot until entry `index`, which is applied.
-    pub(super) fn changed_until(&self, index: u64) -> Vec<Change> {
+    /// What has changed from the snapshot until entry `index`, which is applied, for the disk, if there is one.
+    pub(super) fn changed_until(&self, index: u64, turn: &Turn<'_>) -> Vec<Change> {
+        if !turn.has_disk() {
+            return Vec::new();
+        }
         let snapshot = self.trimming.snapshot;
         self.kv.changed_by(snapshot, self.paxos.log().between(snapshot, index))
     }

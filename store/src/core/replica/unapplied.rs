@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// A few hundred operations in flight come to a few in each.
-const SLOTS: usize = 32;
+const SLOTS: usize = 1 << BITS;
+const BITS: u32 = 5;
 
 /// Numbers of entries, in their order in each slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -39,9 +40,10 @@ impl Unapplied {
     }
 }
 
-/// Not by the bits that may have chosen the partition.
+/// By the high bits of a product (Knuth, volume 3, section 6.4: the golden ratio): each alone of the hash's own bits depends on few of
+/// the key's, and the low ones may have chosen the partition.
 fn slot(key: &Key) -> usize {
-    (hash(key) >> 32) as usize % SLOTS
+    (hash(key).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - BITS)) as usize
 }
 
 #[cfg(test)]
@@ -80,6 +82,22 @@ mod tests {
             assert_eq!(unapplied.write(key, &log), index <= KEYS as u64, "after {index} is applied");
         }
         assert_eq!(unapplied, Unapplied::default());
+    }
+
+    #[test]
+    fn keys_are_spread_over_the_slots() {
+        let fullest = |keys: &mut dyn Iterator<Item = Key>| {
+            let mut counts = [0; SLOTS];
+            keys.for_each(|key| counts[slot(&key)] += 1);
+            counts.into_iter().max()
+        };
+        assert!(fullest(&mut (0..1000).map(Key::Integer)) < Some(2 * 1000 / SLOTS));
+        let texts =
+            |prefix: &'static str| (0..1000).map(move |number| Key::String(format!("{prefix}{number}")));
+        assert!(fullest(&mut texts("")) < Some(3 * 1000 / SLOTS));
+        assert!(fullest(&mut texts("bench-")) < Some(3 * 1000 / SLOTS));
+        let of_a_partition = |key: &Key| hash(key).is_multiple_of(16);
+        assert!(fullest(&mut (0..16_000).map(Key::Integer).filter(of_a_partition)) < Some(2 * 1000 / SLOTS));
     }
 
     #[test]
