@@ -213,7 +213,7 @@ struct Running {
     durable: u64,
     /// Sends and replies that wait for their persist, in order.
     held: VecDeque<(u64, Output)>,
-    /// Persists that are durable at once, since there is no disk.
+    /// A persist that was durable at once, since there is no disk: the core is told in its next turn.
     at_once: Option<u64>,
     /// When the alarm rings that wakes the loop.
     alarm: Option<LocalTime>,
@@ -295,8 +295,9 @@ impl Running {
         let (mut inputs, mut out) = (Vec::new(), Vec::new());
         let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
         loop {
-            // what needs no disk is durable already
-            if self.at_once.is_none() && inbox.is_empty() && internal.is_empty() {
+            if let Some(number) = self.at_once.take() {
+                inputs.push(Input::Persisted { number });
+            } else if inbox.is_empty() && internal.is_empty() {
                 if let Some(wait) = self.set_alarm() {
                     alarm.as_mut().reset(Instant::now() + wait);
                 }
@@ -325,7 +326,7 @@ impl Running {
             for look in 0..LOOKS {
                 // after each turn connections have theirs
                 let first = look == 0;
-                if self.at_once.is_none() && (first || inbox.is_empty() && internal.is_empty()) {
+                if first || inbox.is_empty() && internal.is_empty() {
                     tokio::task::yield_now().await;
                 }
             }
@@ -349,10 +350,6 @@ impl Running {
 
     /// One turn of the core; the clock is read here, after the last input was dequeued.
     fn turn(&mut self, inputs: &mut Vec<Input>, out: &mut Vec<Output>) -> anyhow::Result<()> {
-        if let Some(number) = self.at_once.take() {
-            self.durable = number;
-            inputs.push(Input::Persisted { number });
-        }
         let reading = self.clock.read();
         let Self { trace, node, config, .. } = self;
         in_core(trace, reading, out, |out| {
@@ -400,14 +397,18 @@ impl Running {
         let Output::Persist { number, records } = output else { return Ok(()) };
         match &self.log {
             Some(log) => log.persist(Batch { number, records }),
-            None => self.at_once = Some(number),
+            None => self.is_durable_at_once(number),
         }
         if self.config.mutant == Some(Mutant::AcknowledgeBeforeSync) {
-            self.at_once = Some(number);
-            self.durable = number;
+            self.is_durable_at_once(number);
             self.trace_mutant()?;
         }
         Ok(())
+    }
+
+    fn is_durable_at_once(&mut self, number: u64) {
+        self.durable = number;
+        self.at_once = Some(number);
     }
 
     fn trace_mutant(&mut self) -> anyhow::Result<()> {
