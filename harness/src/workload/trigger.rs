@@ -95,6 +95,7 @@ fn in_group(message: &GroupMessage) -> (Kind, Ballot) {
         GroupMessage::Trimmed { ballot, .. } => (Kind::Trimmed, ballot),
         GroupMessage::FetchSnapshot { ballot, .. } => (Kind::FetchSnapshot, ballot),
         GroupMessage::SnapshotPiece { ballot, .. } => (Kind::SnapshotPiece, ballot),
+        GroupMessage::AcceptedByAll { ballot, .. } => (Kind::AcceptedByAll, ballot),
     }
 }
 

@@ -16,6 +16,7 @@
 //! | `Nack` | acceptor -> leader | `replica` | |
 //! | `TakeOver` | leader -> its successor | `replica` | planned change of leaders |
 //! | `Trimmed`, `FetchSnapshot`, `SnapshotPiece` | who lacks entries <-> who has only their effect | `replica::catching_up` | |
+//! | `AcceptedByAll` | leader -> follower | `replica::trimming` | |
 //! | `LeaseNack`, `LeaseExtend`, `LeaseGranted`, `LeaseRelease` | acceptor <-> leader | `replica`, `lease` | Raft dissertation, section 6.4 |
 //!
 //! Links are TCP connections: in order while a connection lasts, and possibly cut off at its end. A session number in
@@ -288,6 +289,13 @@ pub enum GroupMessage {
         changed: Vec<Change>,
         /// Whether they are the last.
         last: bool,
+    },
+    /// "All members have these entries, decided: keep them for nobody."
+    AcceptedByAll {
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// How many entries.
+        length: u64,
     },
 }
 

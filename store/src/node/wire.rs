@@ -12,7 +12,7 @@ use tokio_util::codec::LengthDelimitedCodec;
 use crate::api::{Ballot, NodeId, PartitionId};
 
 /// Version of the wire format; a node refuses every other.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// A longer frame of a client, or before the handshake is over, closes the connection.
 pub const MAX_FRAME: usize = 4 << 20;
@@ -182,10 +182,11 @@ pub enum Kind {
     Trimmed,
     FetchSnapshot,
     SnapshotPiece,
+    AcceptedByAll,
 }
 
 /// All kinds, in their order.
-pub const KINDS: [Kind; 27] = [
+pub const KINDS: [Kind; 28] = [
     Kind::Handshake,
     Kind::Verdict,
     Kind::Request,
@@ -213,6 +214,7 @@ pub const KINDS: [Kind; 27] = [
     Kind::Trimmed,
     Kind::FetchSnapshot,
     Kind::SnapshotPiece,
+    Kind::AcceptedByAll,
 ];
 
 /// What the first bytes of a frame tell.
@@ -379,6 +381,7 @@ mod tests {
                     last: true,
                 },
             ),
+            (Kind::AcceptedByAll, GroupMessage::AcceptedByAll { ballot, length }),
         ]
     }
 
@@ -482,7 +485,7 @@ mod tests {
     fn what_is_no_message_is_not_recognised() {
         assert_eq!(peek(&[]), None);
         assert_eq!(peek(&[8]), None, "no such message");
-        assert_eq!(peek(&[7, 1, 16, 0, 0, 0, 0]), None, "no such message of a group");
+        assert_eq!(peek(&[7, 1, 17, 0, 0, 0, 0]), None, "no such message of a group");
         assert_eq!(peek(&[7, 1, 3, 0]), None, "cut off inside the ballot");
     }
 
@@ -491,6 +494,6 @@ mod tests {
         for (number, kind) in KINDS.iter().enumerate() {
             assert_eq!(*kind as usize, number, "{kind:?}");
         }
-        assert_eq!(Kind::SnapshotPiece as usize + 1, KINDS.len());
+        assert_eq!(Kind::AcceptedByAll as usize + 1, KINDS.len());
     }
 }

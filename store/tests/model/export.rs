@@ -166,6 +166,7 @@ fn kind(carried: &Carried) -> Option<&'static str> {
         GroupMessage::Trimmed { .. } => "trimmed",
         GroupMessage::FetchSnapshot { .. } => "fetch-snapshot",
         GroupMessage::SnapshotPiece { .. } => "snapshot-piece",
+        GroupMessage::AcceptedByAll { .. } => "accepted-by-all",
     })
 }
 

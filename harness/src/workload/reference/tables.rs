@@ -87,6 +87,7 @@ const MESSAGES: &[&str] = &[
     "trimmed",
     "fetch-snapshot",
     "snapshot-piece",
+    "accepted-by-all",
 ];
 const LEASE: Kind =
     OneOf(&[Words(&["off"]), Inline(&[("duration_ms", Integer(1)), ("drift_ppm", COUNT)], 2)]);

@@ -314,6 +314,11 @@ impl Replica {
             GroupMessage::SnapshotPiece { number, since, index, offset, changed, last, .. } => {
                 self.on_piece(from, (number, since), (index, offset), changed, last, turn);
             }
+            GroupMessage::AcceptedByAll { ballot, length } => {
+                if self.is_current(from, ballot, turn) {
+                    self.on_accepted_by_all(length);
+                }
+            }
         }
         self.apply(turn);
         self.stop_fetching_in_session(turn);
