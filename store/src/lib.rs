@@ -13,6 +13,7 @@ pub mod config;
 pub mod connections;
 pub mod core;
 pub mod directory;
+mod encoding;
 pub mod errand;
 pub mod load;
 pub mod local;

@@ -6,7 +6,8 @@ use store::{
     api::Ballot,
     core::{
         Message,
-        message::{Entries, GroupMessage, Suffix},
+        entries::Entries,
+        message::{GroupMessage, Suffix},
     },
     node::wire,
 };

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::{Ballot, PartitionId},
     core::{
+        entries::Entries,
         kv::{Change, KeyValues},
         log::Log,
-        message::{Entries, Table},
+        message::Table,
     },
 };
 

@@ -6,7 +6,7 @@ use std::{
     collections::{VecDeque, vec_deque},
 };
 
-use crate::core::message::{Entries, Entry, Suffix};
+use crate::core::message::{Entry, Suffix};
 
 /// Entries `start + 1` to `length`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -62,7 +62,7 @@ impl Log {
 
     /// A copy of the same entries.
     pub fn suffix(&self, from: u64, to: u64) -> Suffix {
-        Suffix { start: from, entries: Entries::new(self.between(from, to).cloned().collect()) }
+        Suffix { start: from, entries: Vec::into(self.between(from, to).cloned().collect()) }
     }
 
     /// Appends an entry.

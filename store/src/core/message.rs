@@ -22,13 +22,13 @@
 //! Links are TCP connections: in order while a connection lasts, and possibly cut off at its end. A session number in
 //! the messages of the accept phase makes what belongs to an earlier connection recognisable.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{Ballot, NodeId, Operation, PartitionId, Response, SessionTag},
-    core::{LocalTime, kv::Change, sessions::Expiry},
+    core::{LocalTime, entries::Entries, kv::Change, sessions::Expiry},
 };
 
 /// A message between nodes.
@@ -307,9 +307,6 @@ pub struct Suffix {
     /// The entries.
     pub entries: Entries,
 }
-
-/// Entries that several have: what is sent to each follower and what is recorded is one list.
-pub type Entries = Arc<Vec<Entry>>;
 
 impl Suffix {
     /// Length of the log with them.

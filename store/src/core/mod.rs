@@ -11,6 +11,7 @@
 pub mod detector;
 pub mod durable;
 pub mod election;
+pub mod entries;
 pub mod hosted;
 pub mod invariants;
 pub mod kv;

@@ -5,14 +5,16 @@
 //! protocol messages and gets nothing: the other direction of that pair of nodes is a connection of its own.
 
 use bytes::{Buf, Bytes, BytesMut};
-use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio_util::codec::LengthDelimitedCodec;
 
-use crate::api::{Ballot, NodeId, PartitionId};
+use crate::{
+    api::{Ballot, NodeId, PartitionId},
+    encoding,
+};
 
 /// Version of the wire format; a node refuses every other.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 /// A longer frame of a client, or before the handshake is over, closes the connection.
 pub const MAX_FRAME: usize = 4 << 20;
@@ -88,40 +90,10 @@ pub fn encode<T: Serialize>(value: &T) -> Bytes {
 pub fn put<T: Serialize>(out: &mut Vec<u8>, value: &T) {
     let start = out.len();
     out.extend([0; 4]);
-    postcard::serialize_with_flavor(value, Appended(out)).expect("a value in memory can be encoded");
+    encoding::append(out, value);
     let length = out.len() - start - 4;
     assert!(length <= MAX_MESSAGE, "a frame of {length} bytes is longer than any is taken");
     out[start..start + 4].copy_from_slice(&(length as u32).to_be_bytes());
-}
-
-/// Encodes to the end of a buffer that is written anyway, without a buffer of its own.
-struct Appended<'a>(&'a mut Vec<u8>);
-
-/// Numbers have up to ten bytes, most of them one or two: to copy these one by one is faster than to call for it.
-const SHORT: usize = 10;
-
-impl Flavor for Appended<'_> {
-    type Output = ();
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        if bytes.len() <= SHORT {
-            for byte in bytes {
-                self.0.push(*byte);
-            }
-        } else {
-            self.0.extend_from_slice(bytes);
-        }
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
 }
 
 /// The value in a frame.
@@ -322,7 +294,8 @@ mod tests {
         api::{Key, Operation, StoreError},
         core::{
             LocalTime, Message,
-            message::{Entries, ForwardId, GroupMessage, Suffix, Table},
+            entries::Entries,
+            message::{ForwardId, GroupMessage, Suffix, Table},
         },
     };
 

@@ -6,7 +6,7 @@ use crate::{
     config::Mutant,
     core::{
         LocalTime, Turn,
-        message::{Entries, GroupMessage, Suffix},
+        message::{GroupMessage, Suffix},
     },
 };
 
@@ -174,7 +174,7 @@ impl Paxos {
         }
         assert_eq!(suffix.start, self.length(), "an Accept of this session follows what the log holds");
         self.changed_from(suffix.start, turn);
-        self.log.extend(Entries::unwrap_or_clone(suffix.entries));
+        self.log.extend(suffix.entries.into_vec());
         self.trace_stop_sign(turn);
         self.decide(decided);
         if let Role::Follower(Follower { phase: FollowerPhase::Accept { acknowledge, .. }, .. }) =

@@ -12,7 +12,8 @@ use crate::{
     core::{
         LocalTime, Moment, Turn,
         detector::LONGEST_PERIOD,
-        message::{Entries, Entry, GroupMessage, Suffix},
+        entries::Entries,
+        message::{Entry, GroupMessage, Suffix},
     },
 };
 

@@ -25,8 +25,9 @@ use crate::{
     core::{
         LocalTime, Moment, Turn,
         durable::{DurableGroup, Record},
+        entries::Entries,
         log::Log,
-        message::{Entries, Entry, GroupMessage, Message, Suffix},
+        message::{Entry, GroupMessage, Message, Suffix},
         trace::TraceEvent,
     },
 };
@@ -297,7 +298,7 @@ impl Paxos {
         assert!(suffix.start <= self.length(), "entries follow what the log holds");
         assert!(ballot >= self.accepted_ballot, "an acceptor's ballot only rises");
         self.log.truncate(suffix.start);
-        self.log.extend(Entries::unwrap_or_clone(suffix.entries));
+        self.log.extend(suffix.entries.into_vec());
         self.accepted_ballot = ballot;
         self.changed_from(suffix.start, turn);
         self.trace_stop_sign(turn);

@@ -9,8 +9,9 @@ use super::*;
 use crate::{
     api::{Ballot, Key, Operation, Outcome},
     core::{
+        entries::Entries,
         kv::{Change, Versioned},
-        message::{Command, Entries, Entry, ProposalId, Table},
+        message::{Command, Entry, ProposalId, Table},
         sessions::{Session, Verdict},
     },
     node::storage::{LosesUnsynced, tear_log},
@@ -72,7 +73,7 @@ fn entries(values: &[&str]) -> Entries {
         let operation = Operation::Put { key: Key::Integer(1), value: (*value).into() };
         Entry::Command(Command { id: ProposalId { node: 1, boot: 1, number: 1 }, operation, session: None })
     };
-    Entries::new(values.iter().map(entry).collect())
+    Vec::into(values.iter().map(entry).collect())
 }
 
 fn records() -> Vec<Record> {
