@@ -37,12 +37,14 @@ pub enum Way {
     QuorumInMemory,
     QuorumSynced,
     LeaseGet,
-    LogGet,
+    DurableLogGet,
+    MemoryLogGet,
     MemoryPut,
     DurablePut,
     DurableMix,
     ManyPartitionsGet,
     ManyPartitionsPut,
+    ManyPartitionsDurablePut,
     EtcdGet,
     EtcdPut,
     EtcdMix,
@@ -51,17 +53,19 @@ pub enum Way {
 }
 
 impl Way {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Echo,
         Self::QuorumInMemory,
         Self::QuorumSynced,
         Self::LeaseGet,
-        Self::LogGet,
+        Self::DurableLogGet,
+        Self::MemoryLogGet,
         Self::MemoryPut,
         Self::DurablePut,
         Self::DurableMix,
         Self::ManyPartitionsGet,
         Self::ManyPartitionsPut,
+        Self::ManyPartitionsDurablePut,
         Self::EtcdGet,
         Self::EtcdPut,
         Self::EtcdMix,
@@ -75,12 +79,14 @@ impl Way {
             Self::QuorumInMemory => "bare quorum, in memory",
             Self::QuorumSynced => "bare quorum, one sync a batch",
             Self::LeaseGet => "store, GET under a lease",
-            Self::LogGet => "store, GET through the log, in memory",
+            Self::DurableLogGet => "store, GET through the log, durable",
+            Self::MemoryLogGet => "store, GET through the log, in memory",
             Self::MemoryPut => "store, PUT in memory",
             Self::DurablePut => "store, PUT durable",
             Self::DurableMix => "store, GET and PUT durable, 1:1",
             Self::ManyPartitionsGet => "store, 16 partitions, GET",
             Self::ManyPartitionsPut => "store, 16 partitions, PUT in memory",
+            Self::ManyPartitionsDurablePut => "store, 16 partitions, PUT durable",
             Self::EtcdGet => "etcd, linearizable GET",
             Self::EtcdPut => "etcd, PUT",
             Self::EtcdMix => "etcd, GET and PUT, 1:1",
@@ -89,9 +95,17 @@ impl Way {
         }
     }
 
+    fn has_many_partitions(self) -> bool {
+        matches!(self, Self::ManyPartitionsGet | Self::ManyPartitionsPut | Self::ManyPartitionsDurablePut)
+    }
+
     fn mix(self) -> Mix {
         match self {
-            Self::LeaseGet | Self::LogGet | Self::ManyPartitionsGet | Self::EtcdGet => Mix::only(Kind::Get),
+            Self::LeaseGet
+            | Self::DurableLogGet
+            | Self::MemoryLogGet
+            | Self::ManyPartitionsGet
+            | Self::EtcdGet => Mix::only(Kind::Get),
             Self::DurableMix | Self::EtcdMix => Mix([1, 1, 0]),
             _ => Mix::only(Kind::Put),
         }
@@ -128,8 +142,10 @@ struct Contenders {
     quorum_synced: Vec<Part>,
     durable: Vec<NodeProcess>,
     in_memory: Vec<NodeProcess>,
-    without_leases: Vec<NodeProcess>,
+    /// Without leases: durable, and in memory.
+    without_leases: [Vec<NodeProcess>; 2],
     many_partitions: Vec<NodeProcess>,
+    many_durable: Vec<NodeProcess>,
     /// Or why it is left out.
     etcd: Result<Etcd, String>,
     /// The same: built as the crate's own store is, and in the loop of the bare quorum.
@@ -149,8 +165,7 @@ pub async fn compare(arguments: &Arguments, folder: &Path) -> Result<Report> {
             for turn in 0..Way::ALL.len() {
                 let way = Way::ALL[(turn + round * 5) % Way::ALL.len()];
                 // one connection reaches one leader
-                let many = matches!(way, Way::ManyPartitionsGet | Way::ManyPartitionsPut);
-                if many && load.0 < local::NODES as usize {
+                if way.has_many_partitions() && load.0 < local::NODES as usize {
                     continue;
                 }
                 let measured = contenders.measure(way, load, arguments.seconds).await;
@@ -184,8 +199,12 @@ impl Contenders {
             quorum_synced: quorum::start(Some(&quorum_folder))?,
             durable: start("durable", shape(StorageKind::Durable, true, 1)).await?,
             in_memory: start("in-memory", shape(StorageKind::Memory, true, 1)).await?,
-            without_leases: start("without-leases", shape(StorageKind::Memory, false, 1)).await?,
+            without_leases: [
+                start("durable-without-leases", shape(StorageKind::Durable, false, 1)).await?,
+                start("without-leases", shape(StorageKind::Memory, false, 1)).await?,
+            ],
             many_partitions: start("many", shape(StorageKind::Memory, true, PARTITIONS)).await?,
+            many_durable: start("many-durable", shape(StorageKind::Durable, true, PARTITIONS)).await?,
             etcd,
             omnipaxos,
             keys: (0..KEYS).collect(),
@@ -205,7 +224,9 @@ impl Contenders {
     }
 
     async fn fill(&self) -> Result<()> {
-        for nodes in [&self.durable, &self.in_memory, &self.without_leases, &self.many_partitions] {
+        let [durable, in_memory] = &self.without_leases;
+        let with_leases = [&self.durable, &self.in_memory, &self.many_partitions, &self.many_durable];
+        for nodes in with_leases.into_iter().chain([durable, in_memory]) {
             target(nodes, KEYS as u64).await?.fill().await?;
         }
         if let Ok(etcd) = &self.etcd {
@@ -238,9 +259,11 @@ impl Contenders {
                 plain(members, Answers::Number).await
             }
             Way::LeaseGet | Way::DurablePut | Way::DurableMix => store(&self.durable).await,
-            Way::LogGet => store(&self.without_leases).await,
+            Way::DurableLogGet => store(&self.without_leases[0]).await,
+            Way::MemoryLogGet => store(&self.without_leases[1]).await,
             Way::MemoryPut => store(&self.in_memory).await,
             Way::ManyPartitionsGet | Way::ManyPartitionsPut => store(&self.many_partitions).await,
+            Way::ManyPartitionsDurablePut => store(&self.many_durable).await,
             Way::EtcdGet | Way::EtcdPut | Way::EtcdMix => {
                 let Ok(etcd) = &self.etcd else { return Ok(None) };
                 let leader = etcd.leader().await?;
@@ -278,7 +301,9 @@ impl Contenders {
             Way::LeaseGet | Way::ManyPartitionsGet => {
                 ensure!(counts.fast == counts.right, "of {} reads {} were fast", counts.right, counts.fast);
             }
-            Way::LogGet => ensure!(counts.fast == 0, "{} reads were fast without leases", counts.fast),
+            Way::DurableLogGet | Way::MemoryLogGet => {
+                ensure!(counts.fast == 0, "{} reads were fast without leases", counts.fast);
+            }
             _ => {}
         }
         Ok(measured)

@@ -88,7 +88,7 @@ type Compared = (Figure, Way, Way, (usize, usize), Option<Goal>);
 
 /// All of it. Those without a goal say how far the store is from
 /// what the machine allows, and what happens to a mixed load.
-const COMPARED: [Compared; 28] = {
+const COMPARED: [Compared; 33] = {
     use Figure::{P50, P99, PerSecond};
     use Goal::{AtLeast, AtMost};
     [
@@ -98,15 +98,20 @@ const COMPARED: [Compared; 28] = {
         (PerSecond, Way::DurablePut, Way::EtcdPut, LARGE, Some(AtLeast(12.0))),
         (PerSecond, Way::MemoryPut, Way::OmnipaxosPut, SMALL, Some(AtLeast(2.0))),
         (PerSecond, Way::MemoryPut, Way::OmnipaxosPut, LARGE, Some(AtLeast(2.0))),
-        (PerSecond, Way::LeaseGet, Way::LogGet, SMALL, Some(AtLeast(3.0))),
-        (PerSecond, Way::LeaseGet, Way::LogGet, LARGE, Some(AtLeast(3.0))),
+        (PerSecond, Way::LeaseGet, Way::DurableLogGet, SMALL, Some(AtLeast(3.0))),
+        (PerSecond, Way::LeaseGet, Way::DurableLogGet, LARGE, Some(AtLeast(3.0))),
+        (PerSecond, Way::LeaseGet, Way::MemoryLogGet, SMALL, Some(AtLeast(3.0))),
+        (PerSecond, Way::LeaseGet, Way::MemoryLogGet, LARGE, Some(AtLeast(3.0))),
         (P50, Way::LeaseGet, Way::Echo, ONE, Some(AtMost(1.6))),
         (P50, Way::DurablePut, Way::QuorumSynced, ONE, Some(AtMost(1.5))),
         (PerSecond, Way::ManyPartitionsGet, Way::LeaseGet, SMALL, Some(AtLeast(1.0))),
         (PerSecond, Way::ManyPartitionsGet, Way::LeaseGet, LARGE, Some(AtLeast(1.0))),
         (PerSecond, Way::ManyPartitionsPut, Way::MemoryPut, SMALL, Some(AtLeast(1.0))),
         (PerSecond, Way::ManyPartitionsPut, Way::MemoryPut, LARGE, Some(AtLeast(1.0))),
-        (PerSecond, Way::LeaseGet, Way::LogGet, ONE, None),
+        (PerSecond, Way::ManyPartitionsDurablePut, Way::DurablePut, SMALL, Some(AtLeast(1.0))),
+        (PerSecond, Way::ManyPartitionsDurablePut, Way::DurablePut, LARGE, Some(AtLeast(1.0))),
+        (PerSecond, Way::LeaseGet, Way::DurableLogGet, ONE, None),
+        (PerSecond, Way::LeaseGet, Way::MemoryLogGet, ONE, None),
         (PerSecond, Way::Echo, Way::QuorumInMemory, SMALL, None),
         (PerSecond, Way::Echo, Way::QuorumInMemory, LARGE, None),
         (PerSecond, Way::LeaseGet, Way::Echo, LARGE, None),
