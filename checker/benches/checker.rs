@@ -149,7 +149,8 @@ fn in_one_process(name: &str, folder: &Path, rounds: usize) -> Result<Row> {
 /// The goals that public histories have.
 fn public(folder: Option<&Path>) -> Result<Vec<Case>> {
     let Some(folder) = folder else { return Ok(Vec::new()) };
-    let expected = std::fs::read_to_string(folder.join("expected.csv")).context("expected.csv")?;
+    let expected = folder.join("expected.csv");
+    let expected = std::fs::read_to_string(&expected).with_context(|| expected.display().to_string())?;
     let mut all: Vec<(PathBuf, Vec<String>)> = Vec::new();
     for line in expected.lines().skip(1) {
         let [file, format, model, _] = line.split(',').collect::<Vec<_>>()[..] else { bail!("{line}?") };

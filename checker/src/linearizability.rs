@@ -11,7 +11,7 @@ pub(crate) mod unique;
 mod witness;
 
 use rustc_hash::FxHashMap;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 pub use crate::budget::Budget;
 use crate::budget::{Limits, Stopwatch};
@@ -116,8 +116,38 @@ pub struct KeyReport {
     #[serde(skip_serializing_if = "Certificate::is_unchecked")]
     pub certificate: Certificate,
     /// The verdict.
-    #[serde(flatten)]
+    #[serde(flatten, serialize_with = "without_what_the_report_says")]
     pub verdict: Verdict,
+}
+
+/// A verdict beside the key and its number of completed operations: no name stands twice in an object of JSON.
+fn without_what_the_report_says<S: Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    #[serde(tag = "verdict", rename_all = "kebab-case")]
+    enum Rest<'a> {
+        Valid,
+        Violation {
+            operations: &'a [usize],
+            stuck: Option<usize>,
+            placed: &'a [usize],
+            line: usize,
+            text: &'a str,
+        },
+        Unknown {
+            reason: &'a str,
+            placed: usize,
+        },
+    }
+    let rest = match verdict {
+        Verdict::Valid => Rest::Valid,
+        Verdict::Violation(Violation { key: _, operations, stuck, placed, line, text }) => {
+            Rest::Violation { operations, stuck: *stuck, placed, line: *line, text }
+        }
+        Verdict::Unknown(Undecided { key: _, reason, placed, completed: _ }) => {
+            Rest::Unknown { reason, placed: *placed }
+        }
+    };
+    rest.serialize(serializer)
 }
 
 /// What was found about a history.
@@ -270,5 +300,45 @@ fn judge(record: &impl Record, key: &Key, problem: &Problem, limits: Limits<'_>)
         configurations: outcome.configurations,
         certificate: Certificate::Unchecked,
         verdict,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reader of JSON may take the first of two equal names, the last, or neither.
+    #[test]
+    fn no_name_stands_twice_in_what_is_told_of_a_key() {
+        let key = || Key::Integer(7);
+        let violation = Violation {
+            key: key(),
+            operations: vec![1, 2],
+            stuck: Some(2),
+            placed: vec![1],
+            line: 4,
+            text: "why".to_owned(),
+        };
+        let undecided = Undecided { key: key(), reason: "time", placed: 1, completed: 3 };
+        for verdict in [Verdict::Valid, Verdict::Violation(violation), Verdict::Unknown(undecided)] {
+            let method = Method::Search;
+            let report = KeyReport {
+                key: key(),
+                method,
+                completed: 3,
+                unknown: 0,
+                steps: 9,
+                configurations: 9,
+                certificate: Certificate::Unchecked,
+                verdict,
+            };
+            let text = serde_json::to_string(&report).expect("a report can be written as JSON");
+            let read: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_str(&text).expect("an object");
+            for name in read.keys() {
+                assert_eq!(text.matches(&format!("\"{name}\":")).count(), 1, "{text}");
+            }
+            assert!(read.contains_key("verdict") && read["completed"] == 3, "{text}");
+        }
     }
 }

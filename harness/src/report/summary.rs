@@ -16,7 +16,9 @@ pub fn render(report: &Report) -> String {
     let figures = &report.figures;
     let mutant = report.mutant.as_ref().map(|mutant| format!(", planted bug {mutant}")).unwrap_or_default();
     line(&mut text, &format!("{} seed {}, {:.1} s{mutant}", report.workload, report.seed, figures.seconds));
-    operations(&mut text, figures);
+    // a system without leases has no fast reads to tell of
+    let has_leases = report.facts.fast_reads_near_expiry.is_some();
+    operations(&mut text, figures, has_leases);
     latencies(&mut text, figures);
     faults(&mut text, figures);
     let changes: Vec<String> = figures
@@ -71,12 +73,14 @@ pub fn verdict_line(report: &Report) -> String {
     format!("VERDICT {verdict} {} seed {}: {}", report.workload, report.seed, report.words)
 }
 
-fn operations(text: &mut String, figures: &Figures) {
+fn operations(text: &mut String, figures: &Figures, has_leases: bool) {
     line(text, "operations            ok     fail     info");
     for (name, outcomes) in &figures.operations {
         line(text, &format!("  {name:<12} {:>9}{:>9}{:>9}", outcomes.ok, outcomes.fail, outcomes.info));
     }
-    line(text, &format!("fast reads      {}", figures.fast_reads));
+    if has_leases || figures.fast_reads > 0 {
+        line(text, &format!("fast reads      {}", figures.fast_reads));
+    }
     if figures.local_reads > 0 {
         line(text, &format!("local reads     {}", figures.local_reads));
     }
