@@ -1,4 +1,4 @@
-//! How what is sent and recorded is encoded: postcard, to the end of a buffer that is there anyway.
+//! How messages and records are encoded: postcard, to the end of a buffer that is there anyway.
 
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;

@@ -290,7 +290,7 @@ pub enum GroupMessage {
         /// Whether they are the last.
         last: bool,
     },
-    /// "All members have these entries, decided: keep them for nobody."
+    /// "All members have these entries, decided, as far as is known: keep them for nobody."
     AcceptedByAll {
         /// The leader's ballot.
         ballot: Ballot,

@@ -213,7 +213,7 @@ struct Running {
     durable: u64,
     /// Sends and replies that wait for their persist, in order.
     held: VecDeque<(u64, Output)>,
-    /// A persist that was durable at once, since there is no disk: the core is told in its next turn.
+    /// A persist that counts as durable at once, since there is no disk, or by a planted bug: the core is told in its next turn.
     at_once: Option<u64>,
     /// When the alarm rings that wakes the loop.
     alarm: Option<LocalTime>,

@@ -42,7 +42,7 @@ pub(super) struct Trimming {
     snapshot: u64,
     /// Bytes of the entries that were applied since.
     bytes: u64,
-    /// How far the others have said that they know the log to be decided.
+    /// How far the others have said that they know the log to be decided, or the leader that they have it.
     told: BTreeMap<NodeId, u64>,
     /// The persist that makes it durable, and how many entries are to go after that.
     pending: Option<(u64, u64)>,
@@ -84,8 +84,9 @@ impl Replica {
     pub(super) fn trim_if_due(&mut self, turn: &mut Turn<'_>) {
         self.persist_late_keys(turn);
         let index = self.covered();
-        let TrimConfig { snapshot_after_bytes, .. } = turn.config.cluster.trimming_of_each();
-        let most = if turn.has_disk() { u64::MAX } else { IN_MEMORY };
+        let TrimConfig { snapshot_after_bytes, keep_log_bytes } = turn.config.cluster.trimming_of_each();
+        // where nothing is kept, who lags has as long as it takes to the next snapshot
+        let most = if turn.has_disk() || keep_log_bytes == 0 { u64::MAX } else { IN_MEMORY };
         if self.trimming.bytes < snapshot_after_bytes.min(most)
             || index == self.trimming.snapshot
             || self.trimming.pending.is_some()
@@ -95,8 +96,8 @@ impl Replica {
         let changed = self.changed_until(index, turn);
         let had_by_all = self.had_by_all(index);
         let start = self.first_to_keep(had_by_all, index, turn);
-        self.tell_what_all_have(had_by_all, turn);
         self.persist_snapshot(index, changed, start, turn);
+        self.tell_what_all_have(had_by_all, turn);
         self.trimming.pending = Some((turn.covering(), start));
         let partition = self.paxos.group().partition;
         turn.trace(|| TraceEvent::Snapshot { partition, index, start, fetched: false });
@@ -187,12 +188,14 @@ impl Replica {
         // while a member lacks what the log begins with there is nothing to tell, and without a budget nothing is kept
         if keep_log_bytes > 0 && length > self.paxos.log().start() {
             for node in self.paxos.group().others() {
-                turn.send(node, self.paxos.group().wrap(GroupMessage::AcceptedByAll { ballot, length }));
+                // all includes this replica: what it has is durable with its snapshot
+                let told = GroupMessage::AcceptedByAll { ballot, length };
+                turn.send_durable(node, self.paxos.group().wrap(told));
             }
         }
     }
 
-    /// Its leader has said what all have: that stays so, whatever becomes of the leader.
+    /// Its leader has said what all have. A member that had told of more than it had synced, and crashed, says so itself.
     pub(super) fn on_accepted_by_all(&mut self, length: u64) {
         for node in self.paxos.group().others() {
             let told = self.trimming.told.entry(node).or_default();

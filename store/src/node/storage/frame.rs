@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::core::durable::Record;
+use crate::{core::durable::Record, encoding};
 
 /// Bytes before the content.
 pub const HEADER: usize = 32;
@@ -63,7 +63,7 @@ pub struct Frame<'a> {
 pub fn append(bytes: &mut Vec<u8>, disk: u64, segment: u64, number: u64, content: &Content) {
     let from = bytes.len();
     bytes.resize(from + HEADER, 0);
-    *bytes = postcard::to_extend(content, std::mem::take(bytes)).expect("a value in memory can be encoded");
+    encoding::append(bytes, content);
     let length = u32::try_from(bytes.len() - from - HEADER).expect("a write takes less than 4 GiB");
     let frame = &mut bytes[from..];
     frame[8..12].copy_from_slice(MAGIC);
