@@ -11,7 +11,7 @@ pub(crate) mod unique;
 mod witness;
 
 use rustc_hash::FxHashMap;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 pub use crate::budget::Budget;
 use crate::budget::{Limits, Stopwatch};
@@ -37,7 +37,8 @@ pub enum Verdict {
 /// Why a key's history is not linearizable.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Violation {
-    /// The key.
+    /// The key. In JSON a [`KeyReport`] has it.
+    #[serde(skip_serializing)]
     pub key: Key,
     /// Indices in [`History::operations`] of operations that have no order even on their own, by invocation.
     pub operations: Vec<usize>,
@@ -54,13 +55,15 @@ pub struct Violation {
 /// What was not decided.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Undecided {
-    /// The key.
+    /// The key. In JSON a [`KeyReport`] has it.
+    #[serde(skip_serializing)]
     pub key: Key,
     /// Why: which budget ran out.
     pub reason: &'static str,
     /// Most operations that were put in order.
     pub placed: usize,
-    /// How many there are to be put in order.
+    /// How many there are to be put in order. The same.
+    #[serde(skip_serializing)]
     pub completed: usize,
 }
 
@@ -116,38 +119,8 @@ pub struct KeyReport {
     #[serde(skip_serializing_if = "Certificate::is_unchecked")]
     pub certificate: Certificate,
     /// The verdict.
-    #[serde(flatten, serialize_with = "without_what_the_report_says")]
+    #[serde(flatten)]
     pub verdict: Verdict,
-}
-
-/// A verdict beside the key and its number of completed operations: no name stands twice in an object of JSON.
-fn without_what_the_report_says<S: Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    #[serde(tag = "verdict", rename_all = "kebab-case")]
-    enum Rest<'a> {
-        Valid,
-        Violation {
-            operations: &'a [usize],
-            stuck: Option<usize>,
-            placed: &'a [usize],
-            line: usize,
-            text: &'a str,
-        },
-        Unknown {
-            reason: &'a str,
-            placed: usize,
-        },
-    }
-    let rest = match verdict {
-        Verdict::Valid => Rest::Valid,
-        Verdict::Violation(Violation { key: _, operations, stuck, placed, line, text }) => {
-            Rest::Violation { operations, stuck: *stuck, placed, line: *line, text }
-        }
-        Verdict::Unknown(Undecided { key: _, reason, placed, completed: _ }) => {
-            Rest::Unknown { reason, placed: *placed }
-        }
-    };
-    rest.serialize(serializer)
 }
 
 /// What was found about a history.

@@ -163,7 +163,8 @@ pub struct LeaseConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrimConfig {
-    /// Bytes of entries that are applied from one snapshot to the next; in memory 16 KiB at the most, if any are kept.
+    /// Bytes of entries that are applied from one snapshot to the next; in memory 16 KiB at the most, unless none are
+    /// kept beyond it.
     pub snapshot_after_bytes: u64,
     /// Bytes of entries that are kept, beyond the snapshot, for members that lag behind. Who lags more is sent the keys.
     pub keep_log_bytes: u64,

@@ -80,6 +80,16 @@ fn without_a_disk_the_log_is_short() {
     }
 }
 
+/// Who lags has as long as it takes to the next snapshot: there is nothing else that waits for it.
+#[test]
+fn without_a_disk_and_a_budget_the_log_is_as_long_as_with_a_disk() {
+    let mut world = led(&ClusterConfig { storage: StorageKind::Memory, ..cluster(3, 200_000, 0) }, 3);
+    write(&mut world, 3, 1000);
+    for node in 1..=3 {
+        assert_eq!(group(&world, node).log_start, 0, "some 50 KB");
+    }
+}
+
 /// A long log goes a thousand entries at a time: also those go for which no write comes any more.
 #[test]
 fn a_long_log_is_freed_to_its_end() {

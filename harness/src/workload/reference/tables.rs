@@ -373,7 +373,8 @@ pub const TABLES: &[Table] = &[
                 Integer(1),
                 Default("4194304"),
                 "bytes of log entries from one snapshot of a replica's keys to the next, after which the log is trimmed; \
-                 partitions share them equally, at least 64 KiB for each; in memory 16 KiB at the most",
+                 partitions share them equally, at least 64 KiB for each; in memory 16 KiB at the most, unless \
+                 `keep_log_bytes` is 0",
             ),
             key(
                 "keep_log_bytes",
