@@ -18,6 +18,9 @@ pub type PartitionId = u32;
 /// The longest key, in bytes: the storage engine names what it stores by it.
 pub const MAX_KEY: usize = 32 << 10;
 
+/// Bytes of the values that one operation names, at most: what is asked and what is answered are a frame each.
+pub const MAX_VALUES: usize = 4_000_000;
+
 /// A value. Shared, because one value travels to the log, to the followers and to the map.
 pub type Value = Arc<str>;
 
@@ -157,6 +160,27 @@ impl Operation {
             | Self::Delete { key }
             | Self::OpenSession { key } => key,
         }
+    }
+
+    /// Bytes of the values that it names.
+    pub fn values(&self) -> usize {
+        match self {
+            Self::Put { value, .. } => value.len(),
+            Self::Cas { expected, new, .. } => new.len() + expected.as_ref().map_or(0, |value| value.len()),
+            Self::Get { .. } | Self::Delete { .. } | Self::OpenSession { .. } => 0,
+        }
+    }
+
+    /// Whether a node takes it, as far as its length tells.
+    pub fn fits(&self) -> Result<(), StoreError> {
+        let (key, values) = (self.key().weight(), self.values());
+        if key > MAX_KEY {
+            return Err(StoreError::KeyTooLong { bytes: key as u64 });
+        }
+        if values > MAX_VALUES {
+            return Err(StoreError::ValuesTooLong { bytes: values as u64 });
+        }
+        Ok(())
     }
 
     /// True for an operation that cannot change the store.
@@ -313,6 +337,12 @@ pub enum StoreError {
         /// Why, in words.
         reason: String,
     },
+    /// The values that the operation names are longer than a node takes.
+    #[error("the values have {bytes} bytes, and at most {MAX_VALUES} are taken at once")]
+    ValuesTooLong {
+        /// Their bytes.
+        bytes: u64,
+    },
 }
 
 impl StoreError {
@@ -326,6 +356,7 @@ impl StoreError {
             | Self::Behind { .. }
             | Self::OutOfRange { .. }
             | Self::KeyTooLong { .. }
+            | Self::ValuesTooLong { .. }
             | Self::WrongKeyType { .. }
             | Self::SessionExpired { .. }
             | Self::OutOfSequence { .. }

@@ -7,9 +7,10 @@ mod load;
 use std::{io::Write, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::{Context, ensure};
+use clap::builder::RangedU64ValueParser;
 use hdrhistogram::Histogram;
 use store::{
-    api::{Key, Operation},
+    api::{Key, MAX_VALUES, Operation},
     client::Client,
     config::StorageKind,
     local::{self, NAME, NODES, NodeProcess, Shape},
@@ -30,7 +31,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 20_000)]
     operations: u64,
     /// Bytes of a value.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = RangedU64ValueParser::<usize>::new().range(..=MAX_VALUES as u64))]
     value_size: usize,
     /// Keep state in memory only.
     #[arg(long)]

@@ -178,6 +178,7 @@ impl Client {
 
     /// Carries out one operation.
     pub async fn call(&mut self, operation: Operation) -> Result<Answer, ClientError> {
+        operation.fits()?;
         match self.request(RequestBody::Operation { operation, seen: 0, session: None }).await? {
             ReplyBody::Operation(response) => Ok(response?),
             other => Err(mismatch(&other)),

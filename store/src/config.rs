@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Key, KeyType, NodeId, PartitionId};
+use crate::api::{Key, KeyType, NodeId, Operation, PartitionId};
 
 /// The longest log that may be kept for those that lag: one message carries it, with room for what is not decided yet.
 pub const MOST_LOG_BYTES: u64 = 256 << 20;
@@ -401,9 +401,11 @@ impl ClusterConfig {
                 after.partition
             );
         }
-        for (key, _) in &self.preset {
+        for (key, value) in &self.preset {
             let held = key.key_type() == self.key_type && self.partition_of(key).is_some();
             ensure!(held, "no partition holds the preset key {key}");
+            let put = Operation::Put { key: key.clone(), value: value.as_str().into() };
+            put.fits().map_err(|error| anyhow!("a preset key cannot be written: {error}"))?;
         }
         Ok(())
     }
@@ -670,6 +672,10 @@ mod tests {
         assert_eq!(
             refusal(|config| config.cluster.partitions[0].lower = Some(Key::Integer(5))),
             "no partition holds the preset key 3"
+        );
+        assert_eq!(
+            refusal(|config| config.cluster.preset[0].1 = "x".repeat(4_000_001)),
+            "a preset key cannot be written: the values have 4000001 bytes, and at most 4000000 are taken at once"
         );
     }
 

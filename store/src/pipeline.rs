@@ -107,6 +107,7 @@ impl Pipeline {
         operation: Operation,
         seen: u64,
     ) -> Result<Answer, ClientError> {
+        operation.fits()?;
         match self.ask(RequestBody::Operation { operation, seen, session })?.await {
             Ok(Ok(ReplyBody::Operation(response))) => Ok(response?),
             Ok(Ok(other)) => Err(mismatch(&other)),

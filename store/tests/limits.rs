@@ -11,12 +11,16 @@ use std::{
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use store::{
-    api::{ClientRequest, Key, Operation, RequestBody},
-    client::Client,
+    api::{
+        ClientReply, ClientRequest, Key, MAX_KEY, MAX_VALUES, Operation, Outcome, ReplyBody, RequestBody,
+        StoreError, Value,
+    },
+    client::{Client, ClientError},
     node::{
         control::Notice,
         wire::{self, Handshake, Role, Verdict},
     },
+    pipeline::Pipeline,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -147,6 +151,49 @@ fn a_frame_that_is_too_long_or_makes_no_sense_ends_its_connection_only() {
 
         let answer = innocent.call(Operation::Get { key: Key::Integer(1) }).await.expect("it is served on");
         assert_eq!(answer.version, 1);
+    });
+}
+
+/// It never leaves a client of ours, and a node that is asked by another one refuses it: either way it certainly has not happened,
+/// and whoever shares the connection is served on.
+#[test]
+fn an_operation_that_is_too_long_is_refused_and_the_longest_that_fits_is_read_as_it_was_written() {
+    let node = Node::start();
+    let key = || Key::Integer(1);
+    let text = |bytes| Value::from("x".repeat(bytes));
+    let put = |value: &Value| Operation::Put { key: key(), value: Value::clone(value) };
+    let bytes = MAX_VALUES as u64 + 1;
+    let too_long = [
+        (put(&text(MAX_VALUES + 1)), StoreError::ValuesTooLong { bytes }),
+        (
+            Operation::Cas { key: key(), expected: Some(text(MAX_VALUES)), new: text(1) },
+            StoreError::ValuesTooLong { bytes },
+        ),
+        (
+            Operation::Get { key: Key::String("x".repeat(MAX_KEY + 1)) },
+            StoreError::KeyTooLong { bytes: MAX_KEY as u64 + 1 },
+        ),
+    ];
+    block_on(async {
+        let longest = text(MAX_VALUES);
+        node.put(1, &longest).await;
+        let shared = Pipeline::new(Client::connect(&node.address, NAME).await.expect("it listens"));
+        let mut raw = node.welcome().await;
+        for (id, (operation, refusal)) in (1..).zip(too_long) {
+            let error = shared.call(operation.clone(), 0).await.expect_err("too long");
+            assert!(matches!(&error, ClientError::Store(error) if *error == refusal), "{error}");
+            assert!(error.is_definite());
+            if matches!(refusal, StoreError::KeyTooLong { .. }) {
+                continue;
+            }
+            let body = RequestBody::Operation { operation, seen: 0, session: None };
+            raw.send(wire::encode(&ClientRequest { id, body })).await.expect("sent");
+            let reply = raw.next().await.expect("an answer").expect("a frame");
+            let reply: ClientReply = wire::decode(&reply).expect("a reply");
+            assert_eq!(reply, ClientReply { id, body: ReplyBody::Operation(Err(refusal)) });
+        }
+        let answer = shared.call(Operation::Get { key: key() }, 0).await.expect("it is served on");
+        assert_eq!((answer.version, answer.outcome), (1, Outcome::Value(Some(longest))));
     });
 }
 

@@ -334,15 +334,7 @@ impl Entry {
             Self::StopSign(_) => return 64,
             Self::Expiry(expiry) => return 64 + 16 * expiry.sessions.len(),
         };
-        let key = command.operation.key().weight();
-        let values = match &command.operation {
-            Operation::Put { value, .. } => value.len(),
-            Operation::Cas { expected, new, .. } => {
-                new.len() + expected.as_ref().map_or(0, |value| value.len())
-            }
-            Operation::Get { .. } | Operation::Delete { .. } | Operation::OpenSession { .. } => 0,
-        };
-        32 + key + values
+        32 + command.operation.key().weight() + command.operation.values()
     }
 }
 

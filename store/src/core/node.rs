@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    api::{Ballot, Key, MAX_KEY, NodeId, NodeStatus, Operation, PartitionId, StoreError, TransferError},
+    api::{Ballot, NodeId, NodeStatus, Operation, PartitionId, StoreError, TransferError},
     config::{Mutant, PartitionConfig, RoutingMode},
     core::{
         ClientId, Config, Input, Journal, LocalTime, Moment, Output, Turn,
@@ -297,7 +297,7 @@ impl State {
     // ---- clients -------------------------------------------------------------------------------------------------
 
     fn on_request(&mut self, waiting: Waiting, turn: &mut Turn<'_>) {
-        match self.partition_for(waiting.operation.key(), turn.moment()) {
+        match self.partition_for(&waiting.operation, turn.moment()) {
             Err(error) => turn.reply(waiting.client, Err(error)),
             Ok(partition) => self.route(partition, waiting, turn),
         }
@@ -362,7 +362,8 @@ impl State {
         }
     }
 
-    fn partition_for(&self, key: &Key, moment: Moment<'_>) -> Result<PartitionId, StoreError> {
+    fn partition_for(&self, operation: &Operation, moment: Moment<'_>) -> Result<PartitionId, StoreError> {
+        let key = operation.key();
         let cluster = &moment.config.cluster;
         if let Membership::Joining { joined, .. } = &self.membership {
             return Err(StoreError::NotReady { joined: joined.len() as u64, threshold: cluster.threshold });
@@ -370,9 +371,7 @@ impl State {
         if key.key_type() != cluster.key_type {
             return Err(StoreError::WrongKeyType { expected: cluster.key_type });
         }
-        if key.weight() > MAX_KEY {
-            return Err(StoreError::KeyTooLong { bytes: key.weight() as u64 });
-        }
+        operation.fits()?;
         cluster.partition_of(key).ok_or_else(|| StoreError::OutOfRange { key: key.clone() })
     }
 

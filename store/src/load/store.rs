@@ -76,7 +76,7 @@ impl Protocol for StoreProtocol {
         _: &mut Vec<u8>,
         asked: &Asked,
     ) -> Result<Option<(u64, Verdict)>, String> {
-        let Some(reply) = wire::take(read, wire::MAX_MESSAGE)? else { return Ok(None) };
+        let Some(reply) = wire::take(read, wire::MAX_FRAME)? else { return Ok(None) };
         let ClientReply { id, body } = reply;
         let request = asked.request(id).ok_or_else(|| format!("answered {id}, which was not asked"))?;
         let verdict = match body {

@@ -9,15 +9,18 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio_util::codec::LengthDelimitedCodec;
 
 use crate::{
-    api::{Ballot, NodeId, PartitionId},
+    api::{Ballot, MAX_KEY, MAX_VALUES, NodeId, PartitionId},
     encoding,
 };
 
 /// Version of the wire format; a node refuses every other.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 
-/// A longer frame of a client, or before the handshake is over, closes the connection.
+/// A longer frame of a client, or before the handshake is over, closes the connection. What a client may ask for fits, and so does
+/// every answer.
 pub const MAX_FRAME: usize = 4 << 20;
+
+const _: () = assert!(MAX_FRAME > MAX_KEY + MAX_VALUES + (64 << 10));
 
 /// A longer message between nodes is not sent. One message brings a follower that lags up to date with what the log still has.
 pub const MAX_MESSAGE: usize = 1 << 30;
