@@ -3,11 +3,12 @@
 //! The one rule that matters most is [`StoreError::is_definite`]: an error is definite only when the operation certainly
 //! did not and will not happen. Everything else is indefinite, and a tester must count such an operation as "maybe".
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::directory::Directory;
+pub use crate::value::Value;
 
 /// Number of a node, from 1.
 pub type NodeId = u64;
@@ -20,9 +21,6 @@ pub const MAX_KEY: usize = 32 << 10;
 
 /// Bytes of the values that one operation names, at most: what is asked and what is answered are a frame each.
 pub const MAX_VALUES: usize = 4_000_000;
-
-/// A value. Shared, because one value travels to the log, to the followers and to the map.
-pub type Value = Arc<str>;
 
 /// A key of the store. One cluster uses one of the two kinds, and partition bounds compare in that kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

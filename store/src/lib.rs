@@ -21,3 +21,4 @@ pub mod node;
 pub mod overview;
 pub mod pipeline;
 pub mod routes;
+mod value;

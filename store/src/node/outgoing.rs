@@ -148,6 +148,6 @@ mod tests {
         let added = (0..2 * QUEUE as u64).take_while(|id| replies.add(reply(*id, &value))).count();
         assert_eq!(added, QUEUE + 1);
         assert!(replies.lock().frames.len() < 2 * WRITE);
-        assert_eq!(std::sync::Arc::strong_count(&value), QUEUE + 1);
+        assert_eq!(value.sharers(), QUEUE + 1);
     }
 }

@@ -46,7 +46,7 @@ fn decided_from_nowhere(world: &World) -> Option<Value> {
         .ids()
         .into_iter()
         .flat_map(|node| world.decided_values(node))
-        .find(|value| value.as_ref() != "first" && !proposed(value))
+        .find(|value| &**value != "first" && !proposed(value))
 }
 
 /// A cluster that has decided the write of `first`, with all nodes down, so that their disks can be written to.
