@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 /// Time for making a counterexample small, unless something else is said.
 const EXPLAIN: Duration = Duration::from_secs(2);
 
+/// Search state of a check, unless something else is said: less than what has the kernel end the process.
+const MEMORY: usize = 4 << 30;
+
 /// What a check may spend. Whatever runs out first makes the verdict unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
     /// Wall-clock time of the whole check; `None`: unbounded.
     pub time: Option<Duration>,
-    /// Bytes of search state of the whole check (beside the history itself); each thread gets its share of it.
+    /// Bytes of search state of the whole check (beside the history itself), of which each thread gets its share; `None`: 4 GiB.
     pub memory: Option<usize>,
     /// Transitions of the search on any one key.
     pub steps: Option<u64>,
@@ -71,7 +74,7 @@ impl<'a> Limits<'a> {
     pub(crate) fn share(budget: Budget, threads: usize, watch: &'a Stopwatch) -> Self {
         Self {
             watch,
-            memory: budget.memory.unwrap_or(usize::MAX) / threads,
+            memory: budget.memory.unwrap_or(MEMORY) / threads,
             steps: budget.steps.unwrap_or(u64::MAX),
             explain: watch.left(budget.explain.unwrap_or(EXPLAIN)),
         }

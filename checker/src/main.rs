@@ -109,6 +109,9 @@ fn sequential(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     }
     let size = format!("{} operations of {} sessions", report.operations, report.sessions);
     let (word, code) = match report.verdict() {
+        sequential::Verdict::Valid if history.operations.is_empty() => {
+            ("unknown no operations", ExitCode::from(3))
+        }
         sequential::Verdict::Valid => ("valid", ExitCode::SUCCESS),
         sequential::Verdict::Violation => ("violation", ExitCode::from(1)),
         sequential::Verdict::Unknown => ("unknown", ExitCode::from(3)),

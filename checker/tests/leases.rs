@@ -553,9 +553,9 @@ fn a_run_is_read_from_its_folder() {
     for node in run.traces().nodes {
         let mut text = String::new();
         for (_, line) in &node.lines {
-            // What a crash leaves: a half-written line that the next boot runs into, and one at the end.
+            // What a crash leaves: a half-written line that the next boot ends, and one at the end.
             if line.boot == 2 && matches!(line.event, TraceEvent::Started { .. }) {
-                text += r#"{"node":3,"boot":1,"comm"#;
+                text += "{\"node\":3,\"boot\":1,\"comm\n";
             }
             text += &serde_json::to_string(line).unwrap();
             text.push('\n');
@@ -571,6 +571,15 @@ fn a_run_is_read_from_its_folder() {
     let mut expected = run.judge().exercise;
     expected.truncated_lines = 4;
     assert_eq!(report.exercise, expected);
+
+    // what looks half-written and is not: its boot goes on
+    let node = &run.traces().nodes[0];
+    let whole = serde_json::to_string(&node.lines[0].1).unwrap();
+    fs::write(folder.path().join("trace/node-8.jsonl"), format!("{whole}\n{{\"node\":1,\"bo\n{whole}\n"))
+        .unwrap();
+    let error = lease_safety::check(folder.path()).unwrap_err().to_string();
+    assert!(error.starts_with("node-8.jsonl: line 2, column 13: EOF while parsing a string"), "{error}");
+    fs::remove_file(folder.path().join("trace/node-8.jsonl")).unwrap();
 
     fs::write(folder.path().join("trace/node-9.jsonl"), "{\"node\":9}\n").unwrap();
     let error = lease_safety::check(folder.path()).unwrap_err().to_string();

@@ -253,4 +253,15 @@ fn the_command_line_tells_verdicts_by_exit_codes() {
     let output = run(&["leases", folder.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2), "no traces are bad input");
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot read"));
+
+    // nothing is in it, so nothing is shown
+    let header = r#"{"record":"header","workload":"w","seed":1,"origin":5,"initial":[]}"#;
+    fs::write(&path, header).unwrap();
+    fs::create_dir(folder.path().join("trace")).unwrap();
+    fs::write(folder.path().join("trace/node-1.jsonl"), "").unwrap();
+    for arguments in [["sequential", file], ["leases", folder.path().to_str().unwrap()]] {
+        let output = run(&arguments);
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}");
+        assert!(last_line(&output).starts_with("VERDICT unknown no "), "{}", last_line(&output));
+    }
 }

@@ -272,7 +272,10 @@ fn run_all(arguments: &RunArguments) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    runtime.block_on(run_plans(plans, &options, arguments.json))
+    let code = runtime.block_on(run_plans(plans, &options, arguments.json));
+    // a check that an interrupted run has left computing is waited for by nobody
+    runtime.shutdown_background();
+    code
 }
 
 /// One run after the other; the last line is that of the worst.

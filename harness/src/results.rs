@@ -80,6 +80,15 @@ impl ResultsFolder {
     pub fn of_simulated(results: &Path, name: &str, plan: &Plan) -> Result<Self> {
         let path = results.join(&plan.workload).join(name);
         fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+        // beside another plan they would tell of it what was found of the one before
+        for told in [VERDICT, "report.html", "history.jsonl"] {
+            match fs::remove_file(path.join(told)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {told} in {}", path.display()));
+                }
+                _ => {}
+            }
+        }
         let going_on = Arc::new(write_plan(&path, plan)?);
         let trace = path.join("trace");
         let emptied = match fs::remove_dir_all(&trace) {
@@ -95,10 +104,9 @@ impl ResultsFolder {
         &self.path
     }
 
-    /// Writes one of its files.
+    /// Writes one of its files, whole or not at all.
     pub fn write(&self, name: &str, text: &str) -> Result<()> {
-        let path = self.path.join(name);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        write_whole(&self.path.join(name), |out| Ok(out.write_all(text.as_bytes())?))
     }
 }
 

@@ -282,6 +282,49 @@ fn ctrl_c_kills_every_node_and_keeps_the_history() {
     assert!(report.contains("the run has left no verdict"), "what was recorded is drawn, and is not valid");
 }
 
+/// Nothing of a script goes on when it has failed: what it still asked would be recorded behind the end of the run, and reach the
+/// nodes of the next one.
+#[test]
+fn what_a_script_has_under_way_ends_with_it() {
+    let place = Place::new(
+        r#"
+[cluster]
+nodes = 3
+partitions = [{}]
+lease = "off"
+request_timeout_ms = 1000
+[clients]
+count = 2
+timeout_ms = 1500
+[[step]]
+name = "goes on"
+client = 1
+get = { key = 1 }
+for = "1m"
+expect = { outcome = "any" }
+background = true
+[[step]]
+client = 2
+put = { key = 2, value = "two" }
+within = "5s"
+[[step]]
+client = 2
+get = { key = 2 }
+expect = { value = "three" }
+"#,
+    );
+    let output = place.run(&[]);
+    assert_eq!(output.status.code(), Some(1), "{}", last_line(&output));
+    let records = history(&place.latest());
+    let asks_for_1 = |record: &Record| matches!(record, Record::Op(op) if op.kind == Kind::Invoke && *op.function.key() == Key::Integer(1));
+    let heal =
+        records.iter().position(|record| matches!(record, Record::Phase(phase) if phase.name == "heal"));
+    let (before, after) = records.split_at(heal.expect("the cluster is healed"));
+    assert!(before.iter().any(asks_for_1));
+    let late = after.iter().filter(|record| asks_for_1(record)).count();
+    assert!(late <= 10, "{late} reads, and those at the end are a few");
+}
+
 /// A node that nobody had asked to die: the run has failed, and says so everywhere.
 #[test]
 fn a_node_that_dies_by_itself_fails_the_run_in_every_place_that_tells_of_it() {

@@ -15,6 +15,10 @@ pub(crate) fn leases(run: &Path, json: bool) -> anyhow::Result<ExitCode> {
         tell_leases(&report);
     }
     let checked = if report.leases { "L1-L8 SP2 SP3 BLE3" } else { "L8 SP2 SP3 BLE3, no leases" };
+    if report.is_valid() && report.exercise.boots == 0 {
+        say!("VERDICT unknown no node has started in these traces");
+        return Ok(ExitCode::from(3));
+    }
     if report.is_valid() {
         say!("VERDICT valid ({checked})");
         return Ok(ExitCode::SUCCESS);

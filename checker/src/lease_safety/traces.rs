@@ -111,43 +111,46 @@ impl NodeTrace {
         Self::parse(file, BufReader::with_capacity(1 << 18, File::open(path).map_err(io)?))
     }
 
-    /// Reads the contents of a file of this name. A crash may leave a half-written line: at the end of the file, or run into by
-    /// the `started` event of the next boot.
+    /// Reads the contents of a file of this name. A crash may leave a half-written line: at the end of the file, or before the
+    /// first event of the next boot, which has ended it.
     pub fn parse(file: String, mut reader: impl BufRead) -> Result<Self, TraceError> {
         let mut trace = Self { file, lines: Vec::new(), truncated: Vec::new() };
-        let mut text = Vec::new();
+        let (mut text, mut halves) = (Vec::new(), Vec::new());
         for number in 1.. {
             text.clear();
             let read = reader.read_until(b'\n', &mut text);
             if read.map_err(|source| TraceError::Io { path: trace.file.clone(), source })? == 0 {
                 break;
             }
-            trace.take(number, &text)?;
+            trace.take(number, text.trim_ascii(), &mut halves)?;
         }
+        trace.truncated.extend(halves.into_iter().map(|half| half.cut));
         Ok(trace)
     }
 
-    fn take(&mut self, number: usize, bytes: &[u8]) -> Result<(), TraceError> {
-        let body = bytes.trim_ascii();
+    /// Takes a line. `halves` are the half-written ones since the last whole one, each the last of its boot.
+    fn take(&mut self, number: usize, body: &[u8], halves: &mut Vec<Half>) -> Result<(), TraceError> {
         if body.is_empty() {
             return Ok(());
         }
         let line = match serde_json::from_slice::<TraceLine>(body) {
             Ok(line) => line,
-            Err(_)
-                if !bytes.ends_with(b"\n") && serde_json::from_slice::<serde_json::Value>(body).is_err() =>
-            {
-                self.truncated.push(Truncated { line: number, bytes: body.len() });
+            Err(error) => {
+                let otherwise = self.malformed(number, column_of(&error, body), without_place(&error));
+                if serde_json::from_slice::<serde_json::Value>(body).is_ok() {
+                    return Err(otherwise);
+                }
+                halves.push(Half { cut: Truncated { line: number, bytes: body.len() }, otherwise });
                 return Ok(());
             }
-            Err(error) => match restarted(body) {
-                Some((cut, line)) => {
-                    self.truncated.push(Truncated { line: number, bytes: cut });
-                    line
-                }
-                None => return Err(self.malformed(number, column_of(&error, body), without_place(&error))),
-            },
         };
+        let before = self.lines.last().map_or(1, |(_, last)| last.boot);
+        if line.boot < before + halves.len() as u64
+            && let Some(half) = halves.pop()
+        {
+            return Err(half.otherwise);
+        }
+        self.truncated.extend(halves.drain(..).map(|half| half.cut));
         if let Some((_, last)) = self.lines.last() {
             if line.common < last.common {
                 return Err(self.malformed(number, 1, "the common clock goes backwards".to_owned()));
@@ -169,12 +172,11 @@ impl NodeTrace {
     }
 }
 
-/// The `started` event that was written behind a half-written one, and the length of the latter.
-fn restarted(body: &[u8]) -> Option<(usize, TraceLine)> {
-    let begin = br#"{"node":"#;
-    let cut = (1..body.len()).rev().find(|&at| body[at..].starts_with(begin))?;
-    let line: TraceLine = serde_json::from_slice(&body[cut..]).ok()?;
-    matches!(line.event, TraceEvent::Started { .. }).then_some((cut, line))
+/// A line that may be half-written.
+struct Half {
+    cut: Truncated,
+    /// What is wrong with it if it is not, since its boot goes on.
+    otherwise: TraceError,
 }
 
 impl TraceLine {

@@ -89,7 +89,7 @@ pub struct Report {
     pub folder: PathBuf,
 }
 
-/// What a run lacks that it must contain to mean anything, beside faults that took effect.
+/// What a run lacks that it must contain to mean anything, beside faults that took effect: at least one answer.
 pub fn missing(require: &Require, facts: &Facts, figures: &Figures) -> Vec<String> {
     let mut missing = Vec::new();
     let mut at_least = |have: u64, wanted: u64, what: &str| {
@@ -97,7 +97,7 @@ pub fn missing(require: &Require, facts: &Facts, figures: &Figures) -> Vec<Strin
             missing.push(format!("{have} {what}, {wanted} are required"));
         }
     };
-    at_least(figures.answered(), require.operations, "answered operations");
+    at_least(figures.answered(), require.operations.max(1), "answered operations");
     at_least(figures.fast_reads, require.fast_reads, "fast reads");
     at_least(figures.local_reads, require.local_reads, "local reads");
     at_least(figures.ways.redirects, require.redirects, "redirects");
@@ -164,6 +164,9 @@ pub fn judge(
     let broke = deaths.iter().find(|death| matches!(death.cause, Cause::Broke(_)));
     if let Some(death) = broke.or(deaths.first().filter(|_| checks.is_empty())) {
         return (Status::Unknown, false, FAILED, format!("the run failed: {death}"));
+    }
+    if checks.is_empty() {
+        return (Status::Unknown, false, 3, "nothing was checked".to_owned());
     }
     let worst = checks.iter().map(|check| check.status).max().unwrap_or(Status::Valid);
     let verdict = if worst == Status::Valid && !missing.is_empty() { Status::Unknown } else { worst };
@@ -296,6 +299,7 @@ mod tests {
         assert_eq!(code(&negative, &fine, &unreached), (Status::Unknown, 3));
         assert_eq!(code(&negative, &found, &unreached), (Status::Violation, 1));
         assert_eq!(code(&valid, &fine, &unreached), (Status::Unknown, 3));
+        assert_eq!(code(&valid, &[], &[]), (Status::Unknown, 3), "nothing was checked");
     }
 
     #[test]
@@ -339,6 +343,12 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_answers_nothing_lacks_an_answer() {
+        let lacking = missing(&Require::default(), &Facts::default(), &Figures::default());
+        assert_eq!(lacking, ["0 answered operations, 1 are required"]);
+    }
+
+    #[test]
     fn what_a_run_lacks_is_named() {
         let require = Require {
             operations: 10,
@@ -357,10 +367,6 @@ mod tests {
                 "0 fast reads in the last tenth of a hold, 1 are required",
                 "2 keys read at the end, 3 are required",
             ]
-        );
-        assert_eq!(
-            missing(&Require::default(), &Facts::default(), &Figures::default()),
-            Vec::<String>::new()
         );
     }
 }

@@ -123,7 +123,10 @@ pub async fn run(plan: Plan, again: String, options: &Options) -> Result<Ended> 
 /// The same for those who have nothing else to do meanwhile.
 pub fn alone(plan: &Plan, again: String, options: &Options) -> Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-    runtime.block_on(run(plan.clone(), again, options))
+    let ended = runtime.block_on(run(plan.clone(), again, options));
+    // a check that was interrupted is waited for by nobody
+    runtime.shutdown_background();
+    ended
 }
 
 /// Writes `report.html`. That it cannot be written changes no verdict.

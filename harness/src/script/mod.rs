@@ -14,9 +14,10 @@ use store::{
 };
 use tokio::{
     sync::Mutex,
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
     time::{self, Instant},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     cluster::Cluster,
@@ -24,7 +25,7 @@ use crate::{
     nemesis::{FaultError, Nemesis, Roles, Wanted, carry_out, see_through},
     plan::{Plan, node_order},
     stall::Stalls,
-    worker::{Session, Surroundings},
+    worker::{BACKOFF, Session, Surroundings},
     workload::{Action, Ask, OperationStep, Step, Template, Via, Wait, Who},
 };
 use expect::{Expected, shown};
@@ -77,7 +78,8 @@ pub struct Script {
     shared: Arc<Shared>,
     stalls: Arc<Stalls>,
     sessions: BTreeMap<u64, Arc<Mutex<Session>>>,
-    background: BTreeMap<String, Vec<JoinHandle<Result<Answered, String>>>>,
+    /// Operations under way: they end with the script.
+    background: BTreeMap<String, Vec<AbortOnDropHandle<Result<Answered, String>>>>,
     faults: BTreeMap<String, u64>,
     /// Faults that change or end later.
     courses: JoinSet<Result<(), FaultError>>,
@@ -232,7 +234,7 @@ impl Script {
                 client,
                 several,
             };
-            tasks.push(tokio::spawn(task.run()));
+            tasks.push(AbortOnDropHandle::new(tokio::spawn(task.run())));
         }
         self.background.insert(step.name.clone(), tasks);
         if operation.background {
@@ -333,7 +335,11 @@ impl Task {
             if !again {
                 break;
             }
-            answered.extend(self.once(&mut session, time).await?);
+            let leader = self.once(&mut session, time).await?;
+            if leader.is_none() && self.operation.lasts.is_some() {
+                time::sleep(BACKOFF).await;
+            }
+            answered.extend(leader);
         }
         answered.sort_unstable();
         answered.dedup();

@@ -258,7 +258,7 @@ pub enum Consistency {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Require {
-    /// Operations that were answered.
+    /// Operations that were answered; without any, a run shows nothing in any case.
     pub operations: u64,
     /// Of these, operations that overlap each fault.
     pub operations_per_fault: u64,

@@ -662,14 +662,19 @@ pub const TABLES: &[Table] = &[
                 Default("true"),
                 "were the leases safe, and did all nodes decide the same?",
             ),
-            key("progress", Bool, Default("true"), "is every key readable after everything is healed?"),
+            key(
+                "progress",
+                Bool,
+                Default("true"),
+                "is every key readable after everything is healed? The final reads show it: without them, nothing does",
+            ),
             key("budget", Time, Default("\"60s\""), "time for each check"),
         ],
     },
     Table {
         header: "[require]",
         about: "What a run must contain to mean anything, each seed of a simulation too; without it, it is undecided. Faults must take effect\n\
-                whatever stands here.",
+                and something must be answered whatever stands here.",
         keys: &[
             key("operations", COUNT, Default("0"), "answered operations"),
             key("operations_per_fault", COUNT, Default("0"), "answered operations that overlap each fault"),
