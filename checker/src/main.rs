@@ -92,6 +92,8 @@ fn convert(file: &Path, output: &Path) -> anyhow::Result<ExitCode> {
     let history = History::read(file).with_context(|| file.display().to_string())?;
     note_cut(history.truncated.as_ref());
     let place = || output.display().to_string();
+    let is_itself = matches!((file.canonicalize(), output.canonicalize()), (Ok(from), Ok(to)) if from == to);
+    anyhow::ensure!(!is_itself, "{}: the history would be overwritten by its other form", place());
     let mut out = BufWriter::new(File::create(output).with_context(place)?);
     compact::write(&history, &mut out).and_then(|()| out.flush()).with_context(place)?;
     Ok(ExitCode::SUCCESS)

@@ -265,3 +265,41 @@ fn the_command_line_tells_verdicts_by_exit_codes() {
         assert!(last_line(&output).starts_with("VERDICT unknown no "), "{}", last_line(&output));
     }
 }
+
+/// A pipe gives its bytes once, and a few at a time: those that tell what form the history has are a part of it.
+#[test]
+fn a_history_that_comes_through_a_pipe_is_judged_as_its_file_is() {
+    use std::{
+        io::Write,
+        process::{Command, Stdio},
+    };
+    let event = |process: u64, kind: &str, function: &str, value: &str| {
+        format!("INFO  jepsen.util - {process}\t:{kind}\t:{function}\t{value}\n")
+    };
+    let mut text = String::new();
+    for value in 1..400 {
+        let value = value.to_string();
+        text += &(event(0, "invoke", "write", &value) + &event(0, "ok", "write", &value));
+    }
+    text += &(event(1, "invoke", "read", "nil") + &event(1, "ok", "read", "1"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.log");
+    fs::write(&path, &text).unwrap();
+    let of_file = run(&["check", path.to_str().unwrap()]);
+    assert_eq!(of_file.status.code(), Some(1), "{}", last_line(&of_file));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_checker"))
+        .args(["check", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    for line in text.split_inclusive('\n') {
+        pipe.write_all(line.as_bytes()).unwrap();
+    }
+    drop(pipe);
+    let of_pipe = child.wait_with_output().unwrap();
+    assert_eq!(of_pipe.status.code(), Some(1), "{}", last_line(&of_pipe));
+    let verdict = |output: &Output| last_line(output).split(" in ").next().unwrap().to_owned();
+    assert_eq!(verdict(&of_pipe), verdict(&of_file));
+}

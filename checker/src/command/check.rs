@@ -1,12 +1,13 @@
 //! `checker check`: is this history linearizable?
 
+use std::fmt::Display;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use checker::budget::Stopwatch;
 use checker::compact::Compact;
 use checker::formats::{self, Format};
@@ -22,7 +23,7 @@ use crate::note_cut;
 /// How to judge a history, and what to print beside the verdict.
 #[derive(Args)]
 pub(crate) struct Check {
-    /// The history.
+    /// The history; `-` is standard input.
     file: PathBuf,
     /// What the history is of; without it what is usual in its format: keys with get, put, cas and delete, keys with append,
     /// or one register with cas.
@@ -116,30 +117,37 @@ impl Check {
     }
 
     fn judge(&self) -> anyhow::Result<Report> {
-        let file = &self.file;
-        let place = || file.display().to_string();
+        let place = || self.file.display().to_string();
+        let input = if self.file == Path::new("-") { Path::new("/dev/stdin") } else { &self.file };
+        let mut source = BufReader::with_capacity(1 << 18, File::open(input).with_context(place)?);
+        // a pipe can be read only once
+        let beginning = beginning(&mut source).with_context(place)?;
         let format = match self.format {
             Written::As(format) => format,
-            Written::Auto => {
-                let found = beginning(file).map(|bytes| formats::detect(&bytes)).with_context(place)?;
-                found.with_context(|| format!("{}: not a history that is known; say --format", place()))?
-            }
+            Written::Auto => formats::detect(beginning.get_ref())
+                .with_context(|| format!("{}: not a history that is known; say --format", place()))?,
         };
+        let source = beginning.chain(source);
         match format {
             Format::Jsonl => {
                 self.refuse_what_is_not_for_keys("JSON lines")?;
-                let history = History::read(file).with_context(place)?;
+                let history = History::read_from(source, &self.file).with_context(place)?;
                 note_cut(history.truncated.as_ref());
                 Ok(linearizability::check(&history, self.budget()))
             }
             Format::Compact => {
                 self.refuse_what_is_not_for_keys("the compact form")?;
-                let history = Compact::read(file).with_context(place)?;
+                let is_file = std::fs::metadata(input).with_context(place)?.is_file();
+                ensure!(
+                    is_file,
+                    "{}: a history in the compact form must be a file: it is read twice",
+                    place()
+                );
+                let history = Compact::read(input).with_context(place)?;
                 Ok(linearizability::check_compact(&history, self.budget()))
             }
             _ => {
-                let bytes = BufReader::with_capacity(1 << 18, File::open(file).with_context(place)?);
-                let calls = formats::read(bytes, format).with_context(place)?;
+                let calls = formats::read(source, format).with_context(place)?;
                 note_cut(calls.truncated.as_ref());
                 judge::judge(&calls, &self.question(format)?).with_context(place)
             }
@@ -195,6 +203,11 @@ impl Check {
                 ),
             }
         }
+        // a single register has no key
+        let of = |key: &dyn Display| match key.to_string().as_str() {
+            "" => String::new(),
+            key => format!("key {key} "),
+        };
         match report.verdict() {
             Verdict::Valid if report.operations + report.failed == 0 => {
                 say!("VERDICT unknown no operations ({size})");
@@ -205,11 +218,11 @@ impl Check {
                 ExitCode::SUCCESS
             }
             Verdict::Violation(violation) => {
-                say!("VERDICT violation key {} line {} ({size})", violation.key, violation.line);
+                say!("VERDICT violation {}line {} ({size})", of(&violation.key), violation.line);
                 ExitCode::from(1)
             }
             Verdict::Unknown(undecided) => {
-                say!("VERDICT unknown key {} {} ({size})", undecided.key, undecided.reason);
+                say!("VERDICT unknown {}{} ({size})", of(&undecided.key), undecided.reason);
                 let is_wrong = |key: &KeyReport| matches!(key.certificate, Certificate::Wrong(_));
                 ExitCode::from(if report.keys.iter().any(is_wrong) { 4 } else { 3 })
             }
@@ -255,11 +268,10 @@ fn peak_memory() -> Option<u64> {
     line.trim().trim_end_matches("kB").trim().parse().ok()
 }
 
-/// The first bytes of a file, and the rest of the line that they end in, within reason.
-fn beginning(file: &Path) -> std::io::Result<Vec<u8>> {
+/// The first bytes of a source, and the rest of the line that they end in, within reason.
+fn beginning(source: &mut impl BufRead) -> std::io::Result<Cursor<Vec<u8>>> {
     let mut bytes = Vec::new();
-    let mut file = BufReader::new(File::open(file)?);
-    file.by_ref().take(4096).read_to_end(&mut bytes)?;
-    file.take(1 << 24).read_until(b'\n', &mut bytes)?;
-    Ok(bytes)
+    source.by_ref().take(4096).read_to_end(&mut bytes)?;
+    source.take(1 << 24).read_until(b'\n', &mut bytes)?;
+    Ok(Cursor::new(bytes))
 }

@@ -65,7 +65,12 @@ impl History {
     /// Reads a history from a file of JSON lines.
     pub fn read(path: &Path) -> Result<Self, HistoryError> {
         let io = |source| HistoryError::Io { path: path.display().to_string(), source };
-        let mut lines = BufReader::with_capacity(1 << 18, File::open(path).map_err(io)?);
+        Self::read_from(BufReader::with_capacity(1 << 18, File::open(path).map_err(io)?), path)
+    }
+
+    /// Reads the lines of a history; errors call it by `path`.
+    pub fn read_from(mut lines: impl BufRead, path: &Path) -> Result<Self, HistoryError> {
+        let io = |source| HistoryError::Io { path: path.display().to_string(), source };
         let mut assembly = Assembly::default();
         let mut text = Vec::new();
         loop {
