@@ -49,7 +49,7 @@ impl Change {
     pub fn weight(&self) -> usize {
         match self {
             Self::Key(key, held) => 32 + key.weight() + held.value.as_ref().map_or(0, |value| value.len()),
-            Self::Session(_, Session { verdict, .. }) => 32 + verdict.outcome.weight(),
+            Self::Session(_, held) => 32 + held.weight(),
             Self::SessionStays(_) | Self::SessionClosed(_) => 16,
         }
     }
@@ -105,7 +105,7 @@ impl KeyValues {
         let changed = self.keys.iter().filter(|(_, held)| held.version > index);
         let keys = changed.map(|(key, held)| Change::Key(key.clone(), held.clone()));
         let sessions = self.sessions.iter().map(|(session, held)| {
-            let changed = held.verdict.index > index;
+            let changed = held.index > index;
             if changed { Change::Session(session, held.clone()) } else { Change::SessionStays(session) }
         });
         keys.chain(sessions).collect()
@@ -143,7 +143,7 @@ impl KeyValues {
         for (entry, index) in entries.zip(index + 1..) {
             let named = sessions::named_by(entry, index);
             let named = named.into_iter().map(|session| (session, self.sessions.get(session)));
-            sessions.extend(named.filter(|(_, held)| held.is_none_or(|held| held.verdict.index == index)));
+            sessions.extend(named.filter(|(_, held)| held.is_none_or(|held| held.index == index)));
         }
         sessions.sort_unstable_by_key(|(session, _)| *session);
         sessions.dedup_by_key(|(session, _)| *session);
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
     use crate::core::{
         message::ProposalId,
-        sessions::{Expiry, MOST_SESSIONS},
+        sessions::{Expiry, MOST_REMEMBERED, MOST_SESSIONS},
     };
 
     fn entry(kv: &KeyValues, operation: Operation, session: Option<SessionTag>) -> Entry {
@@ -361,6 +361,42 @@ mod tests {
         kv.apply(&Entry::Expiry(Expiry { sessions: vec![(first, 0)] }));
         open(&mut kv);
         assert_eq!(kv.sessions().len(), MOST_SESSIONS);
+    }
+
+    /// Swaps of a few bytes that are refused with a long value: what the sessions remember of them has an end, and who asks again for
+    /// what nobody remembers is told that it was carried out, never that it failed.
+    #[test]
+    fn there_is_an_end_to_what_sessions_remember() {
+        let mut kv = KeyValues::default();
+        let sessions: Vec<u64> = (0..20).map(|_| open(&mut kv)).collect();
+        let long = "x".repeat(1 << 20);
+        apply(&mut kv, Operation::Put { key: key(), value: long.as_str().into() });
+        let mut first = Vec::new();
+        for session in &sessions {
+            first.push(apply_in(&mut kv, cas(None, ""), tag(*session, 1)).expect("it is carried out"));
+        }
+        let weight: u64 = kv.sessions().iter().map(|(_, held)| held.weight() as u64).sum();
+        assert_eq!(weight, MOST_REMEMBERED);
+        for (number, session) in sessions.iter().enumerate() {
+            let again = apply_in(&mut kv, cas(None, ""), tag(*session, 1));
+            if number < 16 {
+                assert_eq!(again, Ok(first[number].clone()));
+            } else {
+                assert!(matches!(again, Err(StoreError::Indefinite { .. })), "{again:?}");
+            }
+        }
+        assert!(
+            apply_in(&mut kv, cas(Some(&long), "short"), tag(sessions[19], 2)).is_ok(),
+            "the next is as any"
+        );
+        let mut elsewhere = KeyValues::default();
+        elsewhere.move_to(kv.applied(), kv.contents());
+        assert_eq!(elsewhere, kv, "a snapshot has the same room");
+        kv.apply(&Entry::Expiry(Expiry { sessions: vec![(sessions[0], 1)] }));
+        apply(&mut kv, Operation::Put { key: key(), value: long.as_str().into() });
+        let next = tag(sessions[17], 2);
+        let verdict = apply_in(&mut kv, cas(None, ""), next);
+        assert_eq!(apply_in(&mut kv, cas(None, ""), next), verdict, "who is gone leaves room");
     }
 
     /// With more keys than entries, the entries are gone through; the other way the keys.

@@ -22,17 +22,37 @@ use crate::{
 /// The most sessions that a partition has at a time: another one is refused until some have expired.
 pub const MOST_SESSIONS: usize = 10_000;
 
+/// Bytes of outcomes that the sessions of a partition remember together. A swap of a few bytes is refused with the value that it
+/// found: so many of these would make a snapshot that nobody can write.
+pub const MOST_REMEMBERED: u64 = 16 << 20;
+
 /// The open sessions of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Sessions(BTreeMap<u64, Session>);
+pub struct Sessions {
+    open: BTreeMap<u64, Session>,
+    /// About how many bytes their outcomes take.
+    remembered: u64,
+}
 
 /// What is remembered of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Session {
     /// The number of its last write; 0: none yet.
     pub last: u64,
-    /// What came of that, or of the request that opened the session.
-    pub verdict: Verdict,
+    /// What came of that, or of the request that opened the session; none: the write was carried out, and [`MOST_REMEMBERED`]
+    /// leaves no room for what came of it.
+    pub outcome: Option<Outcome>,
+    /// Version of the key that it reflects.
+    pub version: u64,
+    /// The entry's index.
+    pub index: u64,
+}
+
+impl Session {
+    /// About how many bytes its outcome takes.
+    pub fn weight(&self) -> usize {
+        self.outcome.as_ref().map_or(0, Outcome::weight)
+    }
 }
 
 /// What came of an entry.
@@ -56,70 +76,81 @@ pub struct Expiry {
 impl Sessions {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.open.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.open.is_empty()
     }
 
     /// What is remembered of a session, if it is open.
     pub fn get(&self, session: u64) -> Option<&Session> {
-        self.0.get(&session)
+        self.open.get(&session)
     }
 
     /// The open sessions, in the order in which they were opened.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Session)> {
-        self.0.iter().map(|(session, held)| (*session, held))
+        self.open.iter().map(|(session, held)| (*session, held))
     }
 
     /// What a write with this tag gets without being carried out: its verdict, if it was, or why it is not. None: it is to be
     /// carried out.
     pub fn known(&self, tag: SessionTag) -> Option<Result<Verdict, StoreError>> {
         let SessionTag { session, sequence } = tag;
-        let Some(held) = self.0.get(&session) else {
+        let Some(held) = self.open.get(&session) else {
             return Some(Err(StoreError::SessionExpired { session }));
         };
         if sequence > held.last {
             return None;
         }
         if sequence == held.last && sequence > 0 {
-            return Some(Ok(held.verdict.clone()));
+            let Session { version, index, .. } = *held;
+            let outcome = held.outcome.clone().ok_or_else(|| StoreError::Indefinite {
+                reason: "it was carried out before, and what came of it was too long to be remembered"
+                    .to_owned(),
+            });
+            return Some(outcome.map(|outcome| Verdict { outcome, version, index }));
         }
         Some(Err(StoreError::OutOfSequence { session, sequence, last: held.last }))
     }
 
     /// The entry with this index opens a session, unless there are too many. `version` is that of the key that it names.
     pub(super) fn open(&mut self, index: u64, version: u64) -> Result<Verdict, StoreError> {
-        if self.0.len() >= MOST_SESSIONS {
+        if self.open.len() >= MOST_SESSIONS {
             return Err(StoreError::TooManySessions { at_most: MOST_SESSIONS as u64 });
         }
-        let verdict = Verdict { outcome: Outcome::Opened, version, index };
-        self.0.insert(index, Session { last: 0, verdict: verdict.clone() });
-        Ok(verdict)
+        let outcome = Outcome::Opened;
+        self.set(index, Some(Session { last: 0, outcome: Some(outcome.clone()), version, index }));
+        Ok(Verdict { outcome, version, index })
     }
 
     /// A write with this tag, for which nothing was known, was carried out.
     pub(super) fn carried_out(&mut self, tag: SessionTag, verdict: Verdict) {
-        self.0.insert(tag.session, Session { last: tag.sequence, verdict });
+        let Verdict { outcome, version, index } = verdict;
+        self.set(tag.session, None);
+        let has_room = self.remembered + outcome.weight() as u64 <= MOST_REMEMBERED;
+        let outcome = has_room.then_some(outcome);
+        self.set(tag.session, Some(Session { last: tag.sequence, outcome, version, index }));
     }
 
     /// Closes those that have written nothing since the entry was proposed.
     pub(super) fn expire(&mut self, expiry: &Expiry) {
         for (session, last) in &expiry.sessions {
-            if self.0.get(session).is_some_and(|held| held.last == *last) {
-                self.0.remove(session);
+            if self.open.get(session).is_some_and(|held| held.last == *last) {
+                self.set(*session, None);
             }
         }
     }
 
     /// A session is like this now; none: it is closed.
     pub(super) fn set(&mut self, session: u64, held: Option<Session>) {
-        match held {
-            Some(held) => drop(self.0.insert(session, held)),
-            None => drop(self.0.remove(&session)),
-        }
+        self.remembered += held.as_ref().map_or(0, Session::weight) as u64;
+        let before = match held {
+            Some(held) => self.open.insert(session, held),
+            None => self.open.remove(&session),
+        };
+        self.remembered -= before.as_ref().map_or(0, Session::weight) as u64;
     }
 }
 

@@ -103,7 +103,8 @@ impl Durable {
         };
         durable.append(Content::Started { boot: durable.boot })?;
         if !superseded.is_empty() {
-            durable.jobs.push(Job::Remove { segments: superseded });
+            // before what this start itself leaves behind: the oldest goes first
+            durable.jobs.insert(0, Job::Remove { segments: superseded });
         }
         if die {
             die_now();

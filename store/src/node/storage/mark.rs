@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Version of the layout on disk; a node refuses every other.
-pub const LAYOUT: u32 = 6;
+pub const LAYOUT: u32 = 7;
 
 /// What the file begins with, whatever the version.
 const MAGIC: &[u8; 4] = b"mark";

@@ -12,7 +12,7 @@ use crate::{
         entries::Entries,
         kv::{Change, Versioned},
         message::{Command, Entry, ProposalId, Table},
-        sessions::{Session, Verdict},
+        sessions::Session,
     },
     node::storage::{LosesUnsynced, tear_log},
 };
@@ -122,10 +122,7 @@ fn snapshot(
     let session = |(session, last): &(u64, Option<u64>)| {
         let held = |index| {
             let outcome = Outcome::NotSwapped { seen: Some("b".into()) };
-            Change::Session(
-                *session,
-                Session { last: index, verdict: Verdict { outcome, version: 1, index } },
-            )
+            Change::Session(*session, Session { last: index, outcome: Some(outcome), version: 1, index })
         };
         last.map_or(Change::SessionClosed(*session), held)
     };

@@ -79,6 +79,40 @@ fn a_crash_between_any_two_steps_of_the_keeper_loses_nothing() {
     }
 }
 
+/// The first write of a segment fills it, and the process is killed before the segment behind it is gone: so the start changes segments
+/// once more, and has two to remove. The oldest goes first, or a crash would leave a gap.
+#[test]
+fn a_crash_in_a_start_that_removes_two_segments_loses_nothing() {
+    let folder = temporary();
+    let (mut storage, _) = open(folder.path());
+    let mut state = DurableState::default();
+    for record in records() {
+        state.apply(&record);
+        write(&mut storage, vec![record]);
+    }
+    let long = "long".repeat(1000);
+    let record =
+        Record::Accepted { partition: 1, accepted_ballot: ballot(3), start: 9, entries: entries(&[&long]) };
+    state.apply(&record);
+    let before = storage.segment.number;
+    storage.write(vec![Batch { number: 1, records: vec![record] }]).expect("writes");
+    assert!(storage.segment.number == before + 1 && storage.segment.length > storage.segment.capacity);
+    let killed = copy_of(folder.path());
+    let crashes = Arc::new(Mutex::new(Vec::new()));
+    let watch = {
+        let (root, crashes) = (killed.path().to_owned(), Arc::clone(&crashes));
+        Box::new(move |step: Step| crashes.lock().expect("the crashes").push((step, copy_of(&root))))
+    };
+    let (storage, found) = Durable::open_with(killed.path(), 7, false, SHORT, watch).expect("opens");
+    assert!(found.state == state);
+    storage.settle();
+    let crashes = std::mem::take(&mut *crashes.lock().expect("the crashes"));
+    assert_eq!(crashes.iter().filter(|(step, _)| *step == Step::Removed).count(), 2);
+    for (step, folder) in crashes {
+        assert!(open(folder.path()).1.state == state, "after {step:?}");
+    }
+}
+
 #[test]
 fn the_tree_is_flushed_before_the_log_is_removed() {
     // without the last flush the log must have what the tree lacks
