@@ -220,6 +220,10 @@ fn names_must_exist() {
 fn what_contradicts_itself_is_refused() {
     golden("clock-beyond-the-bound", &format!("{RIGHT}\n[clocks]\n2 = {{ rate_ppm = 60000 }}\n"));
     golden("fault-after-the-phase", &with("at = \"2s\"", "at = \"20s\""));
+    golden("far-too-many-clients", &with("count = 2", "count = 10000000"));
+    golden("far-too-many-keys", &with("{ count = 4 }", "{ count = 2000000000 }"));
+    golden("far-too-long-a-range", &with("{ count = 4 }", "{ from = 0, to = 9000000000000000000 }"));
+    golden("log-too-long", &with("nodes = 3", "nodes = 3\nkeep_log_bytes = 1000000000\n"));
     golden("fault-too-rare", &with("at = \"2s\"", "every = \"7s\""));
     golden("fault-without-time", &with("at = \"2s\"\n", ""));
     golden("fault-without-target", &with("target = \"leader(1)\"\n", ""));

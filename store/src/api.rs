@@ -335,6 +335,12 @@ pub enum StoreError {
         /// Why, in words.
         reason: String,
     },
+    /// So much waits to be decided, or for a leader, that nothing more is taken.
+    #[error("operations of {bytes} bytes are under way or wait already: ask again later")]
+    Busy {
+        /// About how many bytes.
+        bytes: u64,
+    },
     /// The values that the operation names are longer than a node takes.
     #[error("the values have {bytes} bytes, and at most {MAX_VALUES} are taken at once")]
     ValuesTooLong {
@@ -355,6 +361,7 @@ impl StoreError {
             | Self::OutOfRange { .. }
             | Self::KeyTooLong { .. }
             | Self::ValuesTooLong { .. }
+            | Self::Busy { .. }
             | Self::WrongKeyType { .. }
             | Self::SessionExpired { .. }
             | Self::OutOfSequence { .. }

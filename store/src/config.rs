@@ -359,7 +359,11 @@ impl ClusterConfig {
             "session_idle_ms is {}: it must be 4 or more, since it is looked at four times in it",
             self.session_idle_ms
         );
-        ensure!(self.trimming.snapshot_after_bytes > 0, "snapshot_after_bytes must be above 0");
+        ensure!(
+            (1..=MOST_LOG_BYTES).contains(&self.trimming.snapshot_after_bytes),
+            "snapshot_after_bytes is {}: from 1 to {MOST_LOG_BYTES}, since one message carries what no snapshot covers",
+            self.trimming.snapshot_after_bytes
+        );
         ensure!(
             self.trimming.keep_log_bytes <= MOST_LOG_BYTES,
             "keep_log_bytes is {}: one message carries what is kept, at most {MOST_LOG_BYTES} bytes",

@@ -1,6 +1,10 @@
 //! From a file as written to a workload that makes sense: everything that parses and is still impossible is found here.
 
-use std::{collections::BTreeSet, ops::Range, path::Path};
+use std::{
+    collections::BTreeSet,
+    ops::{Range, RangeInclusive},
+    path::Path,
+};
 
 use store::{
     api::{Key, KeyType, NodeId, PartitionId},
@@ -19,6 +23,10 @@ use super::{
     scalar::{FileKey, Target},
     script, statement, store_key, target,
 };
+
+/// More than this many clients, or keys, are a slip of the hand, and would take all memory before anything is said.
+const MOST_CLIENTS: u64 = 10_000;
+pub const MOST_KEYS: u64 = 1_000_000;
 
 /// What later checks need to know of the cluster.
 pub struct Scope<'a> {
@@ -230,11 +238,12 @@ fn check_trimming(
 ) -> Result<TrimConfig, Fault> {
     let mut trimming = TrimConfig::default();
     if let Some(bytes) = snapshot_after {
-        trimming.snapshot_after_bytes = at_least(bytes, 1, "bytes from one snapshot to the next")?;
+        trimming.snapshot_after_bytes =
+            between(bytes, 1..=MOST_LOG_BYTES, "bytes from one snapshot to the next")?;
     }
     if let Some(bytes) = keep {
         trimming.keep_log_bytes =
-            at_most(bytes, MOST_LOG_BYTES, "log", "one message carries what is kept for a member that lags")?;
+            between(bytes, 0..=MOST_LOG_BYTES, "bytes that are kept for a member that lags")?;
     }
     Ok(trimming)
 }
@@ -447,7 +456,7 @@ fn check_clocks(
 }
 
 fn check_clients(scope: &Scope, clients: file::Clients) -> Result<Clients, Fault> {
-    let count = at_least(&clients.count, 1, "clients")?;
+    let count = between(&clients.count, 1..=MOST_CLIENTS, "clients")?;
     let timeout_ms = at_least(&clients.timeout_ms, 1, "milliseconds")?;
     let share = at_least(&clients.share, 1, "clients to a connection")?;
     let span = clients.entry.span();
@@ -607,6 +616,15 @@ pub fn at_least(value: &Spanned<u64>, least: u64, what: &str) -> Result<u64, Fau
             .help(format!("write {least} or more")));
     }
     Ok(*value.get_ref())
+}
+
+pub fn between(value: &Spanned<u64>, allowed: RangeInclusive<u64>, what: &str) -> Result<u64, Fault> {
+    if allowed.contains(value.get_ref()) {
+        return Ok(*value.get_ref());
+    }
+    let (least, most) = allowed.into_inner();
+    Err(Fault::new(value.span(), format!("{} {what}", value.get_ref()), "here")
+        .help(format!("write a number from {least} to {most}")))
 }
 
 fn at_most(value: &Spanned<u64>, nodes: u64, name: &str, why: &str) -> Result<u64, Fault> {

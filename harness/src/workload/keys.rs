@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use super::{
     Fault,
-    check::{at_least, held, key_in, ranges_of},
+    check::{MOST_KEYS, at_least, between, held, key_in, ranges_of},
     file, history_key,
     template::Template,
 };
@@ -22,7 +22,7 @@ pub fn check(cluster: &ClusterConfig, keys: &Spanned<file::Keys>) -> Result<Vec<
                 3] }`";
     let found: Vec<api::Key> = match keys.get_ref() {
         file::Keys { count: Some(count), from: None, to: None, step: None, list } if list.is_empty() => {
-            let wanted = at_least(count, 1, "keys")?;
+            let wanted = between(count, 1..=MOST_KEYS, "keys")?;
             spread(cluster, wanted).ok_or_else(|| {
                 Fault::new(count.span(), "the partitions do not hold that many keys", "too many")
                     .help("name the keys: `keys = { list = […] }`")
@@ -32,6 +32,10 @@ pub fn check(cluster: &ClusterConfig, keys: &Spanned<file::Keys>) -> Result<Vec<
             if list.is_empty() && from < to =>
         {
             let step = step.as_ref().map_or(Ok(1), |step| at_least(step, 1, "keys from one to the next"))?;
+            if from.abs_diff(*to).div_ceil(step) > MOST_KEYS {
+                return Err(Fault::new(keys.span(), format!("more than {MOST_KEYS} keys"), "in this range")
+                    .help("narrow the range, or write a longer `step`"));
+            }
             let numbers = (*from..*to).step_by(usize::try_from(step).unwrap_or(usize::MAX));
             let key = |number: i64| match cluster.key_type {
                 KeyType::Integer => api::Key::Integer(number),

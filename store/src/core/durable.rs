@@ -13,7 +13,7 @@ use crate::{
         entries::Entries,
         kv::{Change, KeyValues},
         log::Log,
-        message::Table,
+        message::{Entry, Table},
     },
 };
 
@@ -66,6 +66,17 @@ pub enum Record {
         /// How many entries at the beginning of the log are gone; the log may have been shorter. At most `index`.
         start: u64,
     },
+}
+
+impl Record {
+    /// About how many bytes it takes.
+    pub fn weight(&self) -> usize {
+        64 + match self {
+            Self::Accepted { entries, .. } => entries.iter().map(Entry::weight).sum(),
+            Self::Snapshot { changed, .. } => changed.iter().map(Change::weight).sum(),
+            Self::Table(_) | Self::Announced { .. } | Self::Promised { .. } | Self::Decided { .. } => 0,
+        }
+    }
 }
 
 /// What a node finds when it starts again.

@@ -316,10 +316,10 @@ impl State {
         }
         if let Some(replica) = here.filter(|_| is_local_read(operation, turn.moment())) {
             let until = Until::Applied(replica.keys().applied());
-            return self.routing.wait(partition, Waiting { until, ..waiting });
+            return self.routing.wait(partition, Waiting { until, ..waiting }, turn);
         }
         if self.transfers.concern(partition) {
-            return self.routing.wait(partition, waiting);
+            return self.routing.wait(partition, waiting, turn);
         }
         let leader = self.leader_elsewhere(partition, turn.moment());
         match (turn.config.cluster.routing, leader) {
@@ -327,7 +327,7 @@ impl State {
                 turn.reply(waiting.client, Err(StoreError::NotLeader { partition, leader }));
             }
             (RoutingMode::Forward, Some(leader)) => self.routing.forward(leader.node, waiting, turn),
-            (RoutingMode::Forward, None) => self.routing.wait(partition, waiting),
+            (RoutingMode::Forward, None) => self.routing.wait(partition, waiting, turn),
         }
     }
 

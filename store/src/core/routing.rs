@@ -18,11 +18,16 @@ use crate::{
     },
 };
 
+/// Bytes of operations that wait on a node, at most.
+const MOST_WAITING: u64 = 128 << 20;
+
 /// The table of leaders, and the operations of this node's clients that are not answered yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Routing {
     leaders: BTreeMap<PartitionId, Ballot>,
     waiting: BTreeMap<PartitionId, VecDeque<Waiting>>,
+    /// About how many bytes the operations take that wait.
+    bytes: u64,
     forwarded: BTreeMap<ForwardId, Forwarded>,
     next_forward: u64,
 }
@@ -53,6 +58,13 @@ pub enum Until {
     Applied(u64),
 }
 
+impl Waiting {
+    /// About how many bytes it takes.
+    fn weight(&self) -> u64 {
+        (128 + self.operation.key().weight() + self.operation.values()) as u64
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Forwarded {
     client: ClientId,
@@ -72,8 +84,13 @@ impl Routing {
         self.leaders.get(&partition).copied()
     }
 
-    /// An operation that waits, until a leader is known and not suspected, or until enough is applied here.
-    pub fn wait(&mut self, partition: PartitionId, waiting: Waiting) {
+    /// An operation that waits, until a leader is known and not suspected, or until enough is applied here; unless too much waits.
+    pub fn wait(&mut self, partition: PartitionId, waiting: Waiting, turn: &mut Turn<'_>) {
+        let bytes = self.bytes + waiting.weight();
+        if bytes > MOST_WAITING {
+            return turn.reply(waiting.client, Err(StoreError::Busy { bytes: self.bytes }));
+        }
+        self.bytes = bytes;
         self.waiting.entry(partition).or_default().push_back(waiting);
     }
 
@@ -84,7 +101,9 @@ impl Routing {
 
     /// Takes the operations that wait for a partition, oldest first.
     pub fn take_waiting(&mut self, partition: PartitionId) -> VecDeque<Waiting> {
-        self.waiting.remove(&partition).unwrap_or_default()
+        let taken = self.waiting.remove(&partition).unwrap_or_default();
+        self.bytes -= taken.iter().map(Waiting::weight).sum::<u64>();
+        taken
     }
 
     /// Hands an operation to the leader, once and for all.
@@ -116,6 +135,7 @@ impl Routing {
         for (partition, queue) in &mut self.waiting {
             while queue.front().is_some_and(|oldest| oldest.received + timeout <= turn.now) {
                 let Some(expired) = queue.pop_front() else { break };
+                self.bytes -= expired.weight();
                 let (partition, waited_ms) = (*partition, timeout.as_millis() as u64);
                 let error = match expired.until {
                     Until::Led => StoreError::NoLeader { partition, waited_ms },

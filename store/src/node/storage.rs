@@ -44,6 +44,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// About how many bytes its records take.
+    fn weight(&self) -> usize {
+        self.records.iter().map(Record::weight).sum()
+    }
+
     /// Whether nothing waits for it: what is decided is known from others, too.
     fn rides_along(&self) -> bool {
         self.records.iter().all(|record| matches!(record, Record::Decided { .. }))

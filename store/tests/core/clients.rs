@@ -126,3 +126,42 @@ fn a_leader_that_lags_behind_a_client_reads_through_the_log() {
     assert_eq!((read.index, read.version, read.local, read.fast), (2, 1, false, false));
     assert_eq!(read.outcome, Outcome::Value(Some("one".into())));
 }
+
+/// What nobody decides, and what waits for a leader, fills no memory: more is refused, definitely, and taken again later.
+#[test]
+fn operations_that_cannot_be_carried_out_are_taken_up_to_a_limit_only() {
+    let mut world = led(RoutingMode::Forward, ReadMode::Linearizable);
+    let long = "x".repeat(4_000_000);
+    let refused_of_40 = |world: &mut World, node: NodeId| {
+        let first = world.asked.len();
+        for _ in 0..40 {
+            world.ask(node, put(&long)).expect("no invariant breaks");
+        }
+        world.run(20 * MS).expect("no invariant breaks");
+        let busy = |response: &Option<Response>| match response {
+            Some(Err(error @ StoreError::Busy { bytes })) => error.is_definite() && *bytes > 100 << 20,
+            _ => false,
+        };
+        world.asked[first..].iter().filter(|asked| busy(&asked.response)).count()
+    };
+    for other in [1, 2] {
+        world.cut(3, other);
+        world.cut(other, 3);
+    }
+    assert_eq!(refused_of_40(&mut world, 3), 6, "the leader's log has 136 MB that nobody else has");
+    world.open_all().expect("no invariant breaks");
+    world.run(2000 * MS).expect("no invariant breaks");
+    answered(&mut world, 1, put("after it"), 0);
+    world.crash(2);
+    world.crash(3);
+    let alone = |world: &World| world.status(1).expect("it runs").suspected == [2, 3];
+    assert!(world.run_until(1000 * MS, alone).expect("no invariant breaks"));
+    world.run(1000 * MS).expect("no invariant breaks");
+    assert_eq!(
+        refused_of_40(&mut world, 1),
+        7,
+        "who waits for a leader is refused before the limit is passed"
+    );
+    world.run(2000 * MS).expect("no invariant breaks");
+    assert_eq!(refused_of_40(&mut world, 1), 7, "who has waited too long makes room");
+}

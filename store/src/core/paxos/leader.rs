@@ -49,6 +49,8 @@ pub struct Accepting {
     durable: u64,
     /// Persists that are under way, with the length of the log in each.
     persisting: VecDeque<(u64, u64)>,
+    /// About how many bytes the entries take that are not decided.
+    undecided: u64,
 }
 
 /// What a follower said in its promise.
@@ -333,7 +335,9 @@ impl Paxos {
         );
         self.decide(decided);
         let Role::Leader(leader) = &mut self.role else { unreachable!("only a leader adopts") };
-        leader.phase = LeaderPhase::Accept(Accepting { adopted, durable: 0, persisting: VecDeque::new() });
+        let undecided = self.log.after(self.decided).map(|entry| entry.weight() as u64).sum();
+        leader.phase =
+            LeaderPhase::Accept(Accepting { adopted, durable: 0, persisting: VecDeque::new(), undecided });
         for (node, promised) in promises {
             if node != self.group.node {
                 self.sync_to(node, &promised, turn);
@@ -406,6 +410,9 @@ impl Paxos {
         assert!(self.in_accept_phase(), "only a leader in the accept phase proposes");
         assert!(!self.stopped(), "no entry follows a stop-sign");
         self.changed_from(self.length(), turn);
+        if let Role::Leader(Leader { phase: LeaderPhase::Accept(accepting), .. }) = &mut self.role {
+            accepting.undecided += entry.weight() as u64;
+        }
         self.log.push(entry);
         self.trace_stop_sign(turn);
         self.length()
@@ -478,7 +485,20 @@ impl Paxos {
             durable.sort_unstable_by(|a, b| b.cmp(a));
             durable.get(quorum - 1).copied()
         };
+        // a planted bug may have set it back, to where the log has nothing any more
+        let before = self.decided.max(self.log.start());
         self.decide(decided.unwrap_or(0));
+        let newly: u64 =
+            self.log.between(before, self.decided.max(before)).map(|entry| entry.weight() as u64).sum();
+        if let Role::Leader(Leader { phase: LeaderPhase::Accept(accepting), .. }) = &mut self.role {
+            accepting.undecided = accepting.undecided.saturating_sub(newly);
+        }
+    }
+
+    /// About how many bytes of a leader's log are not decided: what it has adopted counts, too.
+    pub fn undecided(&self) -> u64 {
+        let Role::Leader(leader) = &self.role else { return 0 };
+        leader.accepting().map_or(0, |accepting| accepting.undecided)
     }
 
     /// How many entries of this leader's log a replica does not have durably; none if it is in no session with this leader.

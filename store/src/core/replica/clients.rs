@@ -15,6 +15,10 @@ use crate::{
     },
 };
 
+/// Bytes of entries that may wait to be decided: a leader that is cut off from its quorum takes no more, and one message carries all
+/// of them to whoever comes back.
+pub const MOST_UNDECIDED: u64 = 128 << 20;
+
 impl Replica {
     /// Whether this replica, and no other node, is to be asked.
     pub fn answers(&self, operation: &Operation, moment: Moment<'_>) -> bool {
@@ -184,8 +188,12 @@ impl Replica {
         request.origin.reply(Ok(answer), turn);
     }
 
-    /// Has the log carry out an operation that [`Replica::answer_alone`] leaves to it.
+    /// Has the log carry out an operation that [`Replica::answer_alone`] leaves to it, unless too much waits to be decided.
     pub fn propose(&mut self, request: Request, turn: &mut Turn<'_>) {
+        let bytes = self.paxos.undecided();
+        if bytes > MOST_UNDECIDED {
+            return request.origin.reply(Err(StoreError::Busy { bytes }), turn);
+        }
         let id = ProposalId { node: turn.config.node, boot: turn.config.boot, number: self.next_proposal };
         self.next_proposal += 1;
         let session = self.tag_of(&request, turn);

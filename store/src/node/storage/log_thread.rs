@@ -19,6 +19,10 @@ const UNSYNCED: Duration = Duration::from_millis(200);
 /// a sync for that alone would stand in the way of the next round, which comes sooner than this under load.
 const RIDES_ALONG: Duration = Duration::from_millis(2);
 
+/// Bytes of records that one write takes, except that one batch always fits: what has gathered behind a disk that stood still may be
+/// more than a frame can say.
+const ONE_WRITE: usize = 64 << 20;
+
 /// The thread that writes, and the way to it.
 #[derive(Debug)]
 pub struct LogThread {
@@ -74,14 +78,25 @@ fn take(waiting: &Receiver<Batch>, late: bool) -> Option<Vec<Batch>> {
         let (_never, pause) = channel::<()>();
         assert_eq!(pause.recv_timeout(UNSYNCED), Err(RecvTimeoutError::Timeout));
     }
-    taken.extend(waiting.try_iter());
+    take_more(waiting, &mut taken);
     if taken.iter().all(Batch::rides_along)
         && let Ok(next) = waiting.recv_timeout(RIDES_ALONG)
     {
         taken.push(next);
-        taken.extend(waiting.try_iter());
+        take_more(waiting, &mut taken);
     }
     Some(taken)
+}
+
+/// What waits now, as much as one write takes.
+fn take_more(waiting: &Receiver<Batch>, taken: &mut Vec<Batch>) {
+    let mut bytes: usize = taken.iter().map(Batch::weight).sum();
+    while bytes < ONE_WRITE
+        && let Ok(batch) = waiting.try_recv()
+    {
+        bytes += batch.weight();
+        taken.push(batch);
+    }
 }
 
 /// What a tester asks of the disk: the log thread passes here between each write and its sync.
