@@ -74,6 +74,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Some(Comparison::Load(arguments)) => return load::run(arguments),
         None => {}
     }
+    let Arguments { clients, operations, .. } = *arguments;
+    ensure!(clients > 0, "--clients 0: at least one is needed");
+    ensure!(operations >= clients, "--operations {operations}: at least one for each of {clients} clients");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut figures = Vec::new();
     for lease in [true, false] {

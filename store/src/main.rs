@@ -8,7 +8,7 @@ mod request;
 use std::{io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use request::{Destination, operate, status, transfer_leader};
+use request::{Asked, Destination, operate, status, transfer_leader};
 use store::api::{NodeId, Operation, PartitionId};
 
 /// A partitioned, replicated, linearizable key-value store.
@@ -26,36 +26,42 @@ enum Command {
     /// Read a key.
     Get {
         #[command(flatten)]
-        to: Destination,
+        asked: Asked,
         /// The key.
+        #[arg(allow_negative_numbers = true)]
         key: String,
     },
     /// Write a key.
     Put {
         #[command(flatten)]
-        to: Destination,
+        asked: Asked,
         /// The key.
+        #[arg(allow_negative_numbers = true)]
         key: String,
         /// Its new value.
+        #[arg(allow_negative_numbers = true)]
         value: String,
     },
     /// Write a key if it holds what is expected.
     Cas {
         #[command(flatten)]
-        to: Destination,
+        asked: Asked,
         /// The key.
+        #[arg(allow_negative_numbers = true)]
         key: String,
         /// Its new value.
+        #[arg(allow_negative_numbers = true)]
         new: String,
         /// What it must hold; without this it must be absent.
-        #[arg(long)]
+        #[arg(long, allow_negative_numbers = true)]
         expected: Option<String>,
     },
     /// Remove a key.
     Delete {
         #[command(flatten)]
-        to: Destination,
+        asked: Asked,
         /// The key.
+        #[arg(allow_negative_numbers = true)]
         key: String,
     },
     /// Show partitions, leaders, leases and how far each replica is: exit code 0 as soon as one node answers.
@@ -105,15 +111,15 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Node(arguments) => launch::run(&arguments),
-        Command::Get { to, key } => operate(&to, &key, |key| Operation::Get { key }),
-        Command::Put { to, key, value } => {
-            operate(&to, &key, |key| Operation::Put { key, value: value.into() })
+        Command::Get { asked, key } => operate(&asked, &key, |key| Operation::Get { key }),
+        Command::Put { asked, key, value } => {
+            operate(&asked, &key, |key| Operation::Put { key, value: value.into() })
         }
-        Command::Cas { to, key, new, expected } => {
+        Command::Cas { asked, key, new, expected } => {
             let expected = expected.map(Into::into);
-            operate(&to, &key, |key| Operation::Cas { key, expected, new: new.into() })
+            operate(&asked, &key, |key| Operation::Cas { key, expected, new: new.into() })
         }
-        Command::Delete { to, key } => operate(&to, &key, |key| Operation::Delete { key }),
+        Command::Delete { asked, key } => operate(&asked, &key, |key| Operation::Delete { key }),
         Command::Status { to, json } => status(&to, json),
         Command::TransferLeader { to, partition, successor } => transfer_leader(&to, partition, successor),
         Command::Repl { to, exactly_once } => repl::run(&to, exactly_once),

@@ -7,13 +7,13 @@ use std::{
 
 use store::{
     api::{KeyType, Operation},
-    client::{ClientEvent, Cluster},
+    client::Cluster,
     overview::Overview,
 };
 
 use tokio::sync::mpsc;
 
-use crate::request::{Destination, failure, key_of, outcome, runtime, way};
+use crate::request::{Destination, failure, key_of, once_each, outcome, runtime, way};
 
 const HELP: &str = "\
 get KEY                 read a key
@@ -33,7 +33,7 @@ pub fn run(to: &Destination, exactly_once: bool) -> anyhow::Result<ExitCode> {
 
 async fn serve(to: &Destination, exactly_once: bool) -> anyhow::Result<ExitCode> {
     let session = Session { to, terminal: std::io::stdin().is_terminal() };
-    let mut cluster = match Cluster::join(&to.cluster, &to.address, to.limit(), tell).await {
+    let mut cluster = match Cluster::join(&to.cluster, &to.address, to.limit(), once_each(tell)).await {
         Ok(cluster) if exactly_once => cluster.exactly_once(),
         Ok(cluster) => cluster,
         Err(error) => {
@@ -101,7 +101,7 @@ impl Session<'_> {
     }
 
     async fn ask(&self, cluster: &mut Cluster, operation: &Operation) -> std::io::Result<()> {
-        let done = cluster.call(operation, self.to.limit(), tell).await;
+        let done = cluster.call(operation, self.to.limit(), once_each(tell)).await;
         match done.result {
             Ok(answer) => writeln!(std::io::stdout(), "{}\n  {}", outcome(&answer.outcome), way(&answer)),
             Err(error) => writeln!(std::io::stdout(), "{}", failure(&error)),
@@ -116,9 +116,9 @@ impl Session<'_> {
     }
 }
 
-fn tell(event: &ClientEvent) {
+fn tell(words: &str) {
     // whoever does not read it does not want it
-    let _ = writeln!(std::io::stdout(), "  {event}");
+    let _ = writeln!(std::io::stdout(), "  {words}");
 }
 
 /// What a line asks for.

@@ -1,6 +1,6 @@
 //! One request of a person to a cluster: an operation or the cluster's status, shown in words.
 
-use std::{io::Write, process::ExitCode, time::Duration};
+use std::{collections::BTreeSet, io::Write, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use store::{
@@ -30,6 +30,16 @@ impl Destination {
     }
 }
 
+/// How one operation is asked for.
+#[derive(Debug, clap::Args)]
+pub struct Asked {
+    #[command(flatten)]
+    to: Destination,
+    /// Print the answer as JSON, in which an absent key is not the same as any value.
+    #[arg(long)]
+    json: bool,
+}
+
 /// The outcome is unknown; never the same as a failure.
 const UNKNOWN: u8 = 3;
 
@@ -38,13 +48,13 @@ const FAILED: u8 = 4;
 
 /// Carries out one operation on a key and shows what came of it.
 pub fn operate(
-    to: &Destination,
+    Asked { to, json }: &Asked,
     key: &str,
     operation: impl FnOnce(Key) -> Operation,
 ) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
-        let tell = |event: &ClientEvent| eprintln!("{event}");
-        let mut cluster = match Cluster::join(&to.cluster, &to.address, to.limit(), tell).await {
+        let mut tell = once_each(|event| eprintln!("{event}"));
+        let mut cluster = match Cluster::join(&to.cluster, &to.address, to.limit(), &mut tell).await {
             Ok(cluster) => cluster,
             Err(error) => return no_node(&error),
         };
@@ -52,7 +62,11 @@ pub fn operate(
         let done = cluster.call(&operation, to.limit(), tell).await;
         match done.result {
             Ok(answer) => {
-                show(format_args!("{}\n  {}\n", outcome(&answer.outcome), way(&answer)));
+                if *json {
+                    show(format_args!("{}\n", serde_json::to_string(&answer)?));
+                } else {
+                    show(format_args!("{}\n  {}\n", outcome(&answer.outcome), way(&answer)));
+                }
                 let swapped = !matches!(answer.outcome, Outcome::NotSwapped { .. });
                 Ok(if swapped { ExitCode::SUCCESS } else { ExitCode::from(1) })
             }
@@ -85,8 +99,8 @@ pub fn transfer_leader(
     successor: NodeId,
 ) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
-        let tell = |event: &ClientEvent| eprintln!("{event}");
-        let mut cluster = match Cluster::join(&to.cluster, &to.address, to.limit(), tell).await {
+        let mut tell = once_each(|event| eprintln!("{event}"));
+        let mut cluster = match Cluster::join(&to.cluster, &to.address, to.limit(), &mut tell).await {
             Ok(cluster) => cluster,
             Err(error) => return no_node(&error),
         };
@@ -101,6 +115,18 @@ pub fn transfer_leader(
             }
         }
     })
+}
+
+/// Tells each thing that happens to a request once: until somebody leads, the same few happen fifty times a second.
+pub fn once_each(tell: impl Fn(&str)) -> impl FnMut(&ClientEvent) {
+    let mut told = BTreeSet::new();
+    move |event| {
+        let words = event.to_string();
+        if !told.contains(&words) {
+            tell(&words);
+            told.insert(words);
+        }
+    }
 }
 
 /// Prints what came of a request. Nobody may read it: the exit code says what has happened all the same.

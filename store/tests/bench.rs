@@ -56,6 +56,15 @@ fn what_cannot_be_measured_is_refused_with_the_reason() {
     ] {
         assert_eq!(refused(&arguments), reason);
     }
+    let plain = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_store")).arg("bench").args(arguments).output();
+        text(&output.expect("it runs").stderr)
+    };
+    assert_eq!(plain(&["--clients", "0"]), "error: --clients 0: at least one is needed\n");
+    assert_eq!(
+        plain(&["--operations", "10", "--clients", "11"]),
+        "error: --operations 10: at least one for each of 11 clients\n"
+    );
     let all = ["--mix", "get=1,swap=2"];
     assert!(refused(&all).contains("'swap' is no operation: write get, put or cas"), "{}", refused(&all));
     let weight = ["--mix", "put=often"];

@@ -253,6 +253,60 @@ fn one_address_is_enough_to_find_the_leader_and_stderr_tells_how() {
     assert_eq!(code(&["cas", "a", "second", "--expected", "other"]), Some(1), "not written is no success");
     assert_eq!(code(&["get", "nobody"]), Some(0), "not found is a success");
     assert_eq!(code(&["get", "a", "--cluster-name", "x"]), Some(2), "what cannot be understood");
+    assert_eq!(code(&["put", "-5", "-6"]), Some(0), "a number may be negative");
+    assert_eq!(code(&["cas", "-5", "not found", "--expected", "-6"]), Some(0));
+    let held = |key: &str| {
+        let output = cluster.ask(leader, &["get", key, "--json"]);
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        answer["outcome"]["Value"].clone()
+    };
+    assert_eq!((held("-5"), held("nobody")), (Value::from("not found"), Value::Null));
+}
+
+/// The others are up, and no majority is: what happens again and again is told once.
+#[test]
+fn what_a_request_meets_is_told_once() {
+    let mut cluster = Cluster::from_flags(&["--memory"]);
+    cluster.leader(1);
+    cluster.kill(2);
+    cluster.kill(3);
+    let output = cluster.ask(1, &["put", "1", "one", "--timeout-ms", "3000"]);
+    assert_ne!(output.status.code(), Some(0));
+    let said = text(&output.stderr);
+    assert!(said.lines().count() <= 10, "{said}");
+}
+
+/// Two that were started for different clusters: each says why it is not let in, and whoever refuses it says so once.
+#[test]
+fn a_node_that_is_refused_says_so_and_fills_no_log() {
+    let mut cluster = Cluster::new();
+    let (say, said) = mpsc::channel();
+    for (node, other, name) in [(1, 2, "one"), (2, 1, "another")] {
+        let peer = format!("{other}={}", cluster.addresses[&other]);
+        let id = node.to_string();
+        let mut child = store(&["node", "--memory", "--id", &id, "--name", name])
+            .args(["--listen", &cluster.addresses[&node], "--peers", &peer])
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the node starts");
+        let (log, say) = (BufReader::new(child.stderr.take().expect("its log")), say.clone());
+        std::thread::spawn(move || {
+            log.lines().map_while(Result::ok).try_for_each(|line| say.send((node, line)))
+        });
+        cluster.running.insert(node, child);
+    }
+    let mut told: BTreeMap<(NodeId, bool), u64> = BTreeMap::new();
+    let (mut limit, mut all) = (Duration::from_secs(20), false);
+    // for a second after each of the four was told: at one dial in 20 ms there would be fifty lines of each
+    while let Ok((node, line)) = said.recv_timeout(limit) {
+        *told.entry((node, line.contains("the peer refuses this node"))).or_default() += 1;
+        if told.len() == 4 && !all {
+            (limit, all) = (Duration::from_secs(1), true);
+        }
+    }
+    let once = [(1, false), (1, true), (2, false), (2, true)].map(|who| (who, 1));
+    assert_eq!(told, BTreeMap::from(once));
 }
 
 /// `store repl` with its standard input in the test's hands.

@@ -3,7 +3,11 @@
 //! A connection between nodes carries messages in one direction, from whoever dialed. While a peer cannot be reached its
 //! messages are dropped: the protocol's sessions notice. What is ready when a task wakes is written with one call.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use futures::{SinkExt, StreamExt};
@@ -38,8 +42,9 @@ const ROOM_OF_PEERS: usize = 64 << 10;
 /// How long a peer may take to answer a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(2);
 
-/// How long to wait before a peer is dialed again.
+/// How long to wait before a peer is dialed again; when it has refused, twice as long each time, up to this.
 const REDIAL: Duration = Duration::from_millis(20);
+const REDIAL_REFUSED: Duration = Duration::from_secs(5);
 
 /// Who this node says that it is.
 #[derive(Clone, Debug)]
@@ -129,38 +134,69 @@ impl Peers {
 }
 
 async fn keep_connected(to: NodeId, address: String, identity: Identity, messages: Arc<Outgoing<Message>>) {
+    let (mut wait, mut told) = (REDIAL, None);
     for dial in 1.. {
         match connect(to, dial, &address, &identity).await {
             Ok(stream) => {
                 tracing::info!(peer = to, "connected");
+                (wait, told) = (REDIAL, None);
                 let error = write_messages(stream, &messages).await;
                 tracing::info!(peer = to, %error, "connection lost");
             }
-            Err(error) => tracing::debug!(peer = to, error, "cannot connect"),
+            Err(NoConnection::Failed(error)) => {
+                tracing::debug!(peer = to, error, "cannot connect");
+                wait = REDIAL;
+            }
+            Err(NoConnection::Refused(reason)) => {
+                if told.as_ref() != Some(&reason) {
+                    tracing::warn!(peer = to, address, reason, "the peer refuses this node");
+                    told = Some(reason);
+                }
+                wait = (wait * 2).min(REDIAL_REFUSED);
+            }
         }
         // what was added while the link was down belongs to no session
         messages.clear();
-        tokio::time::sleep(REDIAL).await;
+        tokio::time::sleep(wait).await;
     }
 }
 
-async fn connect(to: NodeId, dial: u64, address: &str, identity: &Identity) -> Result<TcpStream, String> {
+/// Why a peer was not connected.
+enum NoConnection {
+    /// It could not be reached, or has not answered.
+    Failed(String),
+    /// It has answered that it does not want to.
+    Refused(String),
+}
+
+impl<E: ToString> From<E> for NoConnection {
+    fn from(error: E) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+async fn connect(
+    to: NodeId,
+    dial: u64,
+    address: &str,
+    identity: &Identity,
+) -> Result<TcpStream, NoConnection> {
     let dial = async {
-        let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
         let mut framed = Framed::new(stream, wire::frames());
         let (cluster, node) = (identity.cluster.clone(), identity.node);
         let Identity { disk, boot, config, .. } = *identity;
         let role = Role::Node { node, to, disk, boot, dial, config };
         let hello = wire::encode(&Handshake { version: wire::VERSION, cluster, role });
-        framed.send(hello).await.map_err(|error| error.to_string())?;
-        let frame = framed.next().await.ok_or("closed")?.map_err(|error| error.to_string())?;
-        match wire::decode::<Verdict>(&frame).map_err(|error| error.to_string())? {
+        framed.send(hello).await?;
+        let frame = framed.next().await.ok_or("closed")??;
+        match wire::decode::<Verdict>(&frame)? {
             Verdict::Welcome { .. } => Ok(framed.into_inner()),
-            Verdict::Refused { reason } => Err(format!("refused: {reason}")),
+            Verdict::Refused { reason } => Err(NoConnection::Refused(reason)),
         }
     };
-    timeout(HANDSHAKE, dial).await.unwrap_or_else(|_| Err("no answer to the handshake".to_owned()))
+    timeout(HANDSHAKE, dial).await.unwrap_or_else(|_| Err("no answer to the handshake".into()))
 }
 
 /// Writes messages until the connection breaks; its error.
@@ -189,10 +225,12 @@ async fn write_all<T: Serialize>(mut write: OwnedWriteHalf, outgoing: &Outgoing<
 
 /// Accepts connections for as long as the node lives.
 pub async fn listen(listener: TcpListener, identity: Identity, events: mpsc::Sender<Event>) {
+    let refusals = Arc::new(Refusals::default());
     for connection in 1.. {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(serve(stream, connection, identity.clone(), events.clone()));
+                let refusals = Arc::clone(&refusals);
+                tokio::spawn(serve(stream, connection, identity.clone(), events.clone(), refusals));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -202,7 +240,27 @@ pub async fn listen(listener: TcpListener, identity: Identity, events: mpsc::Sen
     }
 }
 
-async fn serve(stream: TcpStream, connection: u64, identity: Identity, events: mpsc::Sender<Event>) {
+/// The last refusal that was logged: who is refused dials again and again, for the same reason.
+#[derive(Debug, Default)]
+struct Refusals(Mutex<String>);
+
+impl Refusals {
+    fn log(&self, reason: String) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != reason {
+            tracing::warn!(reason, "connection refused");
+            *last = reason;
+        }
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    connection: u64,
+    identity: Identity,
+    events: mpsc::Sender<Event>,
+    refusals: Arc<Refusals>,
+) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
@@ -226,7 +284,7 @@ async fn serve(stream: TcpStream, connection: u64, identity: Identity, events: m
     match (verdict, hello.map(|hello| hello.role)) {
         (None, Ok(Role::Client)) => serve_client(framed, connection, events).await,
         (None, Ok(Role::Node { node, .. })) => read_messages(framed, node, connection, events).await,
-        (reason, _) => tracing::warn!(reason, "connection refused"),
+        (reason, _) => refusals.log(reason.unwrap_or_default()),
     }
 }
 
