@@ -119,7 +119,7 @@ struct RunArguments {
     /// One run for each of these seeds: from A up to, and without, B.
     #[arg(long, value_name = "A..B", value_parser = seeds)]
     seeds: Option<Range<u64>>,
-    /// Warm-up and faults together take this long, such as 30s.
+    /// Warm-up and faults together take this long, such as 30s; faults that are due later are left out, and steps take their time.
     #[arg(long, value_name = "TIME", value_parser = time)]
     time_limit: Option<Time>,
     /// The files are plans, as results hold them: each is run once, with its own seed.

@@ -229,6 +229,36 @@ fn a_fault_that_waits_keeps_no_other_from_its_time() {
     assert!(ran.begin("reset").instant, "nothing is left to undo");
 }
 
+/// A node without a replica writes nothing: the kill in a write waits for a second and then kills it anyway. Meanwhile it lives, and
+/// another fault waits for it: of that one nothing has happened.
+#[test]
+fn a_fault_whose_node_dies_before_it_is_reached_found_nobody() {
+    let cluster = CLUSTER.replace("[1, 2, 3, 4, 5]", "[1, 2, 3]");
+    let ran = run(&format!(
+        "{cluster}{}",
+        r#"
+        [phases]
+        warm_up = "200ms"
+        faults = "3s"
+        [[nemesis]]
+        at = "200ms"
+        action = "kill-during-write"
+        target = "node 5"
+        for = "2s"
+        [[nemesis]]
+        at = "500ms"
+        action = "stall-disk"
+        target = "node 5"
+        for = "500ms"
+        "#
+    ));
+    assert_eq!(ran.code, Some(3), "{}", ran.shown);
+    let (killed, stalled) = (ran.begin("kill-during-write"), ran.begin("stall-disk"));
+    assert_eq!((&killed.nodes[..], &stalled.nodes[..]), (&[5][..], &[][..]));
+    assert!(ran.end(stalled).is_none(), "and nothing was undone");
+    assert!(ran.shown.contains("stall-disk node 5) found nobody"), "{}", ran.shown);
+}
+
 #[test]
 fn a_wiped_node_is_gone_for_good_and_false_statements_are_found() {
     let ran = run(&format!(

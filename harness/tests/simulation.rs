@@ -355,7 +355,7 @@ fn a_step_whose_fault_finds_nobody_decides_nothing() {
     let undecided = |more: &str| {
         let text = format!(
             "[cluster]\nnodes = 3\npartitions = [{{}}]\nlease = \"off\"\n[[step]]\nname = \"slow\"\nfault = {{ action = \
-             \"delay\", target = \"all\", delay = \"5ms\"{more} }}\n"
+             \"delay\", target = \"all\", delay = \"5ms\"{more} }}\n[clients]\ncount = 1\n[[step]]\nclient = 1\nget = {{ key = 1 }}\n"
         );
         simulated(&workload::parse(Path::new("steps.toml"), &text).expect("right"), 1).undecided
     };

@@ -191,7 +191,7 @@ impl Nemesis {
         if wants_peers(action) && peers.is_empty() {
             nodes.clear();
         }
-        let active = Active {
+        let mut active = Active {
             spec: wanted.spec.clone(),
             planned: wanted.planned,
             nodes,
@@ -220,11 +220,27 @@ impl Nemesis {
             let struck = self.act(&active).await?;
             self.ledger().struck.insert(fault, struck);
             if let Some(effect) = active.effect(0) {
-                self.settle(&effect).await?;
+                let gone = self.settle(&effect).await?;
+                if !matches!(effect, Effect::Down(_)) && !gone.is_empty() {
+                    self.leave_out(fault, &mut active, &gone);
+                }
             }
         }
         self.record(fault, true, &active, requested);
         Ok(Some(fault))
+    }
+
+    /// These nodes have died before the fault reached them, which an earlier one kept waiting: nothing was done to them, and nothing is
+    /// recorded of them.
+    fn leave_out(&self, fault: u64, active: &mut Active, gone: &[NodeId]) {
+        active.nodes.retain(|node| !gone.contains(node));
+        let mut ledger = self.ledger();
+        if active.nodes.is_empty() {
+            ledger.effects.remove(fault);
+            ledger.active.remove(&fault);
+        } else {
+            ledger.active.insert(fault, active.clone());
+        }
     }
 
     /// A fault changes its links, or ends by itself; false when it is over.
@@ -291,7 +307,7 @@ impl Nemesis {
             let Some(fault) = passing else { break };
             done.push(self.end(fault).await);
         }
-        done.push(self.settle_nodes(&self.plan.node_ids()).await);
+        done.push(self.settle_nodes(&self.plan.node_ids()).await.map(drop));
         FaultError::of(done).map(drop)
     }
 
@@ -393,7 +409,7 @@ impl Nemesis {
             self.cluster.kill(node).await?;
         }
         self.cluster.wipe(node)?;
-        self.settle_place(node, &mut place).await
+        self.settle_place(node, &mut place).await.map(drop)
     }
 
     /// Breaks the connections between the nodes and all others; what faults there are stay.
@@ -410,12 +426,12 @@ impl Nemesis {
         self.network.switch(conditions).await;
     }
 
-    /// Brings about what has changed with an effect that has come or gone.
-    async fn settle(&self, effect: &Effect) -> Result<(), FaultError> {
+    /// Brings about what has changed with an effect that has come or gone; the nodes that are dead, and stay so.
+    async fn settle(&self, effect: &Effect) -> Result<Vec<NodeId>, FaultError> {
         match effect {
             Effect::Links(..) => {
                 self.switch().await;
-                Ok(())
+                Ok(Vec::new())
             }
             _ => self.settle_nodes(effect.nodes()).await,
         }
@@ -427,17 +443,18 @@ impl Nemesis {
         self.network.switch(conditions).await;
     }
 
-    async fn settle_nodes(&self, nodes: &[NodeId]) -> Result<(), FaultError> {
-        all(nodes.iter().map(|node| self.settle_node(*node))).await.map(drop)
+    async fn settle_nodes(&self, nodes: &[NodeId]) -> Result<Vec<NodeId>, FaultError> {
+        let live = all(nodes.iter().map(|node| self.settle_node(*node))).await?;
+        Ok(nodes.iter().zip(live).filter(|(_, lives)| !lives).map(|(node, _)| *node).collect())
     }
 
-    async fn settle_node(&self, node: NodeId) -> Result<(), FaultError> {
+    async fn settle_node(&self, node: NodeId) -> Result<bool, FaultError> {
         let mut place = self.places[&node].lock().await;
         self.settle_place(node, &mut place).await
     }
 
-    /// Starts the node, stops it, sets its clock and its disk, until it is as all faults together ask for.
-    async fn settle_place(&self, node: NodeId, place: &mut Place) -> Result<(), FaultError> {
+    /// Starts the node, stops it, sets its clock and its disk, until it is as all faults together ask for. Whether it lives.
+    async fn settle_place(&self, node: NodeId, place: &mut Place) -> Result<bool, FaultError> {
         let (down, paused) = {
             let ledger = self.ledger();
             (ledger.effects.is_down(node), ledger.effects.is_paused(node))
@@ -446,7 +463,7 @@ impl Nemesis {
         let may_start = !down && self.plan.cluster.storage == StorageKind::Durable;
         if !self.cluster.is_running(node) {
             if !may_start {
-                return Ok(());
+                return Ok(false);
             }
             self.start(node, place).await?;
         }
@@ -456,7 +473,10 @@ impl Nemesis {
             _ => {}
         }
         // one that stands still is told when it goes on
-        if paused { Ok(()) } else { self.tell(node, place).await }
+        if !paused {
+            self.tell(node, place).await?;
+        }
+        Ok(true)
     }
 
     /// Starts a node. Its clock is right from the beginning: one that jumped when it is told would shorten waits that are

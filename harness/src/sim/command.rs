@@ -48,7 +48,7 @@ pub struct SimArguments {
     /// Tells what happens in each run: for one seed.
     #[arg(long)]
     pub tale: bool,
-    /// Warm-up and faults together take this long, such as 30s.
+    /// Warm-up and faults together take this long, such as 30s; faults that are due later are left out, and steps take their time.
     #[arg(long, value_name = "TIME", value_parser = crate::cli::time)]
     pub time_limit: Option<Time>,
     /// Runs a negative workload without its planted bug, and expects it to be valid.

@@ -388,8 +388,9 @@ impl Workload {
         self
     }
 
-    /// Lets warm-up and faults take this long together; faults that are due later are left out.
+    /// Lets warm-up and faults take this long together; faults that are due later are left out, which a note says.
     pub fn limit_time(&mut self, limit: Time) {
+        let all = self.nemesis.len();
         self.phases.warm_up = self.phases.warm_up.min(limit);
         self.phases.faults = Time(limit.0.saturating_sub(self.phases.warm_up.0));
         let faults = self.phases.faults;
@@ -397,6 +398,10 @@ impl Workload {
             When::At(at) => at < faults,
             When::Every(_) | When::After(_) => true,
         });
+        let left_out = all - self.nemesis.len();
+        if left_out > 0 {
+            eprintln!("note: {}: {left_out} faults are due after {limit}, and are left out", self.name);
+        }
     }
 }
 
