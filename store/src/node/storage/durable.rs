@@ -84,6 +84,8 @@ impl Durable {
             Log::read(&path, mark.disk, mark.acknowledged, |number, content| replay.take(number, content))?;
         let keys = open_keys(folder, has_keys, &log, &replay)?;
         log.cut()?;
+        // before the tree, or a later write, says that it was there
+        log.make_durable()?;
         let (keys, state) = replay.with_keys(keys)?;
         let (segment, prepared, superseded) = open_segments(&path, &log, sizes)?;
         let number = log.last.unwrap_or(0);

@@ -125,6 +125,8 @@ pub struct Log {
     pub end: Option<(u64, u64)>,
     /// Number of the last whole write.
     pub last: Option<u64>,
+    /// Where the last whole write is, if it was not acknowledged.
+    unsure: Option<(PathBuf, u64, usize)>,
     /// What is not whole behind it.
     torn: Option<Torn>,
 }
@@ -151,6 +153,9 @@ impl Log {
             let path = path_of(log, segment);
             let bytes = fs::read(&path).map_err(in_file(&path))?;
             found.read_segment(&path, &bytes, (disk, segment), &mut each)?;
+        }
+        if found.last <= Some(acknowledged) {
+            found.unsure = None;
         }
         found.all_acknowledged(log, acknowledged)?;
         Ok(found)
@@ -183,6 +188,7 @@ impl Log {
                 return Err(unreadable("a segment begins with a checkpoint, and has no other".to_owned()));
             }
             each(frame.number, content).map_err(unreadable)?;
+            self.unsure = Some((path.to_owned(), at as u64, frame.length));
             at += frame.length;
             (self.last, self.end) = (Some(frame.number), Some((segment, at as u64)));
         }
@@ -229,6 +235,20 @@ impl Log {
     #[cfg(test)]
     pub fn is_torn(&self) -> bool {
         self.torn.is_some()
+    }
+
+    /// Makes the last write durable if nobody knows that it is: what was read may be in the memory of the system only, as if it were on
+    /// the disk, also after a sync that has failed. So it is written again first.
+    pub fn make_durable(&mut self) -> Result<(), StorageError> {
+        let Some((path, at, length)) = self.unsure.take() else { return Ok(()) };
+        let again = || {
+            let file = File::options().read(true).write(true).open(&path)?;
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, at)?;
+            file.write_all_at(&bytes, at)?;
+            sync_file(&file)
+        };
+        again().map_err(in_file(&path))
     }
 
     /// Makes zeros of a torn write.

@@ -113,6 +113,47 @@ fn a_crash_in_a_start_that_removes_two_segments_loses_nothing() {
     }
 }
 
+/// The process is killed between a write and its sync, and the power fails after the next start has found the write: it was counted on
+/// by then, so it is there.
+#[test]
+fn what_a_start_has_found_outlives_the_power() {
+    let folder = temporary();
+    power::watch(folder.path());
+    let removing = Arc::new(Mutex::new(None));
+    let open_watched = || {
+        let (root, removing) = (folder.path().to_owned(), Arc::clone(&removing));
+        let watch = Box::new(move |step: Step| {
+            if step == Step::Flushed {
+                power::all_is_synced(&root.join("keys"));
+                removing.lock().expect("the disk").get_or_insert_with(|| power::durable(&root));
+            }
+        });
+        Durable::open_with(folder.path(), 7, false, SHORT, watch).expect("opens")
+    };
+    let (mut storage, _) = open_watched();
+    let mut state = DurableState::default();
+    for record in records() {
+        state.apply(&record);
+        write(&mut storage, vec![record]);
+    }
+    // it fills its segment, so that the start writes to another one
+    let long = "long".repeat(1000);
+    let record =
+        Record::Accepted { partition: 1, accepted_ballot: ballot(3), start: 9, entries: entries(&[&long]) };
+    state.apply(&record);
+    storage.write(vec![Batch { number: 1, records: vec![record] }]).expect("writes");
+    drop(storage);
+    *removing.lock().expect("the disk") = None;
+    let (storage, found) = open_watched();
+    assert!(found.state == state);
+    storage.settle();
+    // before any segment is removed
+    let disk = removing.lock().expect("the disk").take().expect("the start removes a segment");
+    let restored = temporary();
+    disk.restore(folder.path(), restored.path());
+    assert!(open(restored.path()).1.state == state);
+}
+
 #[test]
 fn the_tree_is_flushed_before_the_log_is_removed() {
     // without the last flush the log must have what the tree lacks
