@@ -6,7 +6,7 @@ mod load;
 
 use std::{io::Write, path::Path, process::ExitCode, time::Duration};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::builder::RangedU64ValueParser;
 use hdrhistogram::Histogram;
 use store::{
@@ -16,7 +16,10 @@ use store::{
     local::{self, NAME, NODES, NodeProcess, Shape},
     node::clock::machine_time,
 };
-use tokio::time::timeout;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
 
 /// What is measured.
 #[derive(Debug, clap::Args)]
@@ -77,17 +80,30 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { clients, operations, .. } = *arguments;
     ensure!(clients > 0, "--clients 0: at least one is needed");
     ensure!(operations >= clients, "--operations {operations}: at least one for each of {clients} clients");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut figures = Vec::new();
     for lease in [true, false] {
-        let folder = std::env::temp_dir().join(format!("store-bench-{}-{lease}", std::process::id()));
-        let measured = runtime.block_on(measure(arguments, &folder, lease));
-        // the folder may not be there if nothing started
-        let _ = std::fs::remove_dir_all(&folder);
-        figures.extend(measured?);
+        figures.extend(in_folder("store-bench", async |folder| measure(arguments, folder, lease).await)?);
     }
     print(arguments, &figures)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Measures with nodes that have their data in a folder, which is gone when that ends, by Ctrl-C too.
+fn in_folder<T>(name: &str, measure: impl AsyncFnOnce(&Path) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let folder = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
+    let measured = runtime.block_on(async {
+        let (mut interrupted, mut terminated) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! {
+            measured = measure(&folder) => measured,
+            _ = interrupted.recv() => bail!("interrupted"),
+            _ = terminated.recv() => bail!("interrupted"),
+        }
+    });
+    // it may not be there if nothing started
+    let _ = std::fs::remove_dir_all(&folder);
+    measured
 }
 
 async fn measure(arguments: &Arguments, folder: &Path, lease: bool) -> anyhow::Result<Vec<Figures>> {

@@ -211,3 +211,20 @@ fn what_is_not_answered_is_counted_and_told() {
         assert!(said.starts_with("error: of 300 operations "), "{said}");
     });
 }
+
+/// Ctrl-C in the middle of it leaves nothing behind.
+#[test]
+fn what_is_interrupted_leaves_no_folder() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let mut child = bench(&["--seconds", "60"]).env("TMPDIR", temporary.path()).spawn().expect("it starts");
+    let entries = || std::fs::read_dir(temporary.path()).expect("a folder").count();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while entries() == 0 {
+        assert!(Instant::now() < deadline, "no node has made a folder");
+        std::thread::yield_now();
+    }
+    let process = Pid::from_raw(child.id() as i32).expect("a process");
+    kill_process(process, Signal::INT).expect("interrupted");
+    assert_eq!(child.wait().expect("it ends").code(), Some(2));
+    assert_eq!(entries(), 0);
+}

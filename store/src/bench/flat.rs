@@ -7,7 +7,7 @@ use anyhow::Context;
 use store::{client::Client, load::resident};
 use tokio::time::timeout;
 
-use super::{NAME, NodeProcess, find_leader, load, start};
+use super::{NAME, NodeProcess, find_leader, in_folder, load, start};
 
 /// What is measured.
 #[derive(Debug, clap::Args)]
@@ -49,12 +49,7 @@ struct Taken {
 
 /// Runs it.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let folder = std::env::temp_dir().join(format!("store-bench-flat-{}", std::process::id()));
-    let measured = runtime.block_on(measure(arguments, &folder));
-    // the folder may not be there if nothing started
-    let _ = std::fs::remove_dir_all(&folder);
-    measured?;
+    in_folder("store-bench-flat", async |folder| measure(arguments, folder).await)?;
     Ok(ExitCode::SUCCESS)
 }
 

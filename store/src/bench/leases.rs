@@ -10,7 +10,7 @@ use anyhow::Context;
 use store::load::median;
 use tokio::time::timeout;
 
-use super::{NodeProcess, find_leader, load, start};
+use super::{NodeProcess, find_leader, in_folder, load, start};
 
 /// What the origin took, in seconds: with the lease and without.
 const ORIGIN: [f64; 2] = [6.31, 12.76];
@@ -55,20 +55,16 @@ struct Ready {
 
 /// Runs the comparison.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let folder = std::env::temp_dir().join(format!("store-bench-leases-{}", std::process::id()));
-    let measured = runtime.block_on(async {
+    let rows = in_folder("store-bench-leases", async |folder| {
         let with = ready(arguments, &folder.join("with"), true).await?;
         let without = ready(arguments, &folder.join("without"), false).await?;
         let mut rows = Vec::new();
         for clients in CLIENTS {
             rows.push(compare(arguments, clients, &with, &without).await?);
         }
-        anyhow::Ok(rows)
-    });
-    // the folder may not be there if nothing started
-    let _ = std::fs::remove_dir_all(&folder);
-    print(arguments, &measured?)?;
+        Ok(rows)
+    })?;
+    print(arguments, &rows)?;
     Ok(ExitCode::SUCCESS)
 }
 

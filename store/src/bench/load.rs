@@ -11,6 +11,8 @@ use store::{
     node::clock::machine_time,
 };
 
+use super::in_folder;
+
 /// A load on three nodes of its own, started for it, or with --address on a running cluster, of which it overwrites keys 0 to
 /// --keys (bench-0 and so on where keys are texts). Exit code 1: some operations failed, or were not answered as they must be.
 #[derive(Debug, clap::Args)]
@@ -36,7 +38,7 @@ pub struct Arguments {
     /// What is asked, with weights: get, put, cas.
     #[arg(long, default_value = "get=1", value_parser = mix)]
     mix: Mix,
-    /// Number of keys; all are written beforehand.
+    /// Number of keys; all are written beforehand: in a running cluster, over what they hold.
     #[arg(long, default_value_t = 1000)]
     keys: u64,
     /// Bytes of a value.
@@ -99,12 +101,7 @@ struct Processors {
 /// Puts the load on.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     check(arguments)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let folder = std::env::temp_dir().join(format!("store-bench-load-{}", std::process::id()));
-    let measured = runtime.block_on(measure(arguments, &folder));
-    // without nodes of its own there is none
-    let _ = std::fs::remove_dir_all(&folder);
-    let report = measured?;
+    let report = in_folder("store-bench-load", async |folder| measure(arguments, folder).await)?;
     let mut out = std::io::stdout().lock();
     if arguments.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
