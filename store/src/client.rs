@@ -290,6 +290,9 @@ impl ClusterClient {
     ) -> Done {
         let deadline = Instant::now() + limit;
         let mut journey = self.routes.begin(partition, entry);
+        if let Err(error) = operation.fits() {
+            return Done { result: Err(error.into()), node: journey.node(), trip: journey.trip() };
+        }
         let mut errand = Errand::new(partition, operation.clone(), &mut self.sessions);
         loop {
             let node = journey.node();

@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{Key, KeyType, NodeId, Operation, PartitionId};
 
+/// What partitions with their bounds and replicas may take: one answer to a client names them all.
+const MOST_PARTITION_BYTES: usize = 2 << 20;
+
 /// The longest log that may be kept for those that lag: one message carries it, with room for what is not decided yet.
 pub const MOST_LOG_BYTES: u64 = 256 << 20;
 
@@ -371,6 +374,13 @@ impl ClusterConfig {
         );
         ensure!(self.threshold > 0, "threshold is 0: a cluster opens when one node or more have joined");
         ensure!(!self.partitions.is_empty(), "a cluster needs a partition");
+        let bytes: usize = self.partitions.iter().map(PartitionConfig::weight).sum();
+        ensure!(
+            bytes <= MOST_PARTITION_BYTES,
+            "{} partitions with their bounds take {bytes} bytes, and clients are told of them in one frame of which they may \
+             take {MOST_PARTITION_BYTES}",
+            self.partitions.len()
+        );
         if let Some(lease) = self.lease {
             let limit = self.heartbeat_ms * self.missed_rounds;
             ensure!(
@@ -455,6 +465,12 @@ fn fnv_1a(bytes: &[u8]) -> u64 {
 }
 
 impl PartitionConfig {
+    /// About how many bytes it takes to tell of it.
+    fn weight(&self) -> usize {
+        let bounds = self.lower.iter().chain(&self.upper).map(Key::weight);
+        64 + 16 * self.replicas.len() + bounds.sum::<usize>()
+    }
+
     fn check(&self, cluster: &ClusterConfig) -> anyhow::Result<()> {
         let number = self.partition;
         let same = cluster.partitions.iter().filter(|other| other.partition == number).count();

@@ -13,7 +13,7 @@ use store::{
 
 use tokio::sync::mpsc;
 
-use crate::request::{Destination, failure, key_of, once_each, outcome, runtime, way};
+use crate::request::{Destination, failure, key_of, nobody, once_each, outcome, runtime, way};
 
 const HELP: &str = "\
 get KEY                 read a key
@@ -37,7 +37,7 @@ async fn serve(to: &Destination, exactly_once: bool) -> anyhow::Result<ExitCode>
         Ok(cluster) if exactly_once => cluster.exactly_once(),
         Ok(cluster) => cluster,
         Err(error) => {
-            writeln!(std::io::stdout(), "no node of the cluster answers: {error}")?;
+            writeln!(std::io::stdout(), "{}", nobody(&error))?;
             return Ok(ExitCode::from(4));
         }
     };
@@ -111,7 +111,7 @@ impl Session<'_> {
     async fn status(&self) -> std::io::Result<()> {
         match Overview::of(&self.to.cluster, &self.to.address, self.to.limit()).await {
             Ok(overview) => write!(std::io::stdout(), "{overview}"),
-            Err(error) => writeln!(std::io::stdout(), "no node of the cluster answers: {error}"),
+            Err(error) => writeln!(std::io::stdout(), "{}", nobody(&error)),
         }
     }
 }

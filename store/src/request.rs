@@ -139,8 +139,16 @@ fn show(words: std::fmt::Arguments<'_>) {
 }
 
 fn no_node(error: &ClientError) -> anyhow::Result<ExitCode> {
-    writeln!(std::io::stderr(), "error: no node of the cluster answers: {error}")?;
+    writeln!(std::io::stderr(), "error: {}", nobody(error))?;
     Ok(ExitCode::from(FAILED))
+}
+
+/// Why nobody could be asked.
+pub fn nobody(error: &ClientError) -> String {
+    match error {
+        ClientError::Refused(_) => error.to_string(),
+        _ => format!("no node of the cluster answers: {error}"),
+    }
 }
 
 /// A runtime for one thread.

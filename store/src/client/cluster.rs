@@ -66,7 +66,10 @@ impl Cluster {
                 },
                 Err(error) => last = error,
             }
-            if let Some(next) = seeds.get(position + 1) {
+            // one that refuses is there
+            if let Some(next) = seeds.get(position + 1)
+                && !matches!(last, ClientError::Refused(_))
+            {
                 let place = |address: &String| Place { node: None, address: address.clone() };
                 told(&ClientEvent::Gone { node: place(address), next: place(next) });
             }
