@@ -45,7 +45,14 @@ async fn serve(to: &Destination, exactly_once: bool) -> anyhow::Result<ExitCode>
     session.prompt()?;
     let mut lines = lines();
     while let Some(line) = lines.recv().await {
-        let line = line?;
+        let line = match line {
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                writeln!(std::io::stdout(), "a line that is no text in UTF-8: nothing was asked")?;
+                session.prompt()?;
+                continue;
+            }
+            line => line?,
+        };
         session.echo(&line)?;
         match Line::read(&line, cluster.directory().key_type) {
             Ok(Line::Nothing) => {}

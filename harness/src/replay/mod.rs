@@ -32,6 +32,7 @@ pub use struck::Aim;
 use crate::{
     plan::Plan,
     recorded::{self, HISTORY, Recorded},
+    results::PLAN,
     shrink::{Kind, listed},
     sim::Finding,
     workload::CheckName,
@@ -57,7 +58,7 @@ impl Replay {
         ensure!(!run.simulated(), "the run was simulated: `harness sim --plans` does it again");
         let plan =
             run.plan.clone().with_context(|| format!("there is no plan ({})", run.lacking.join("; ")))?;
-        plan.system.simulated(&run.folder.join("plan.toml")).map_err(anyhow::Error::msg)?;
+        plan.system.simulated(&run.folder.join(PLAN)).map_err(anyhow::Error::msg)?;
         let kinds = kinds(&run);
         ensure!(
             !kinds.is_empty(),

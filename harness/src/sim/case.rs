@@ -44,7 +44,7 @@ impl Case {
     }
 
     fn of(path: &Path, plan: Plan, seeds: Range<u64>, workload: Option<Workload>) -> Result<Self, String> {
-        plan.system.simulated(path)?;
+        plan.system.simulated(path).map_err(|problem| format!("error: {problem}"))?;
         let (path, group, options) = (path.to_owned(), PathBuf::new(), String::new());
         Ok(Self { path, plan, seeds, group, workload, options })
     }

@@ -9,6 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use toml::Spanned;
 
+use crate::results::PLAN;
+
 use super::{Fault, file, lacks::Lack, scalar::Entry};
 
 /// The system under test.
@@ -109,8 +111,9 @@ impl System {
             return Ok(());
         }
         let name = path.display();
+        let plans = if path.file_name().is_some_and(|name| name == PLAN) { "--plans " } else { "" };
         Err(format!(
-            "error: {name} is for {}, which cannot be simulated: run it as processes, `harness {name}`",
+            "{name} is for {}, which cannot be simulated: run it as processes, `harness {plans}{name}`",
             self.name()
         ))
     }
