@@ -579,6 +579,10 @@ fn a_run_is_read_from_its_folder() {
         .unwrap();
     let error = lease_safety::check(folder.path()).unwrap_err().to_string();
     assert!(error.starts_with("node-8.jsonl: line 2, column 13: EOF while parsing a string"), "{error}");
+    // nor is a line half-written that is the beginning of none
+    fs::write(folder.path().join("trace/node-8.jsonl"), format!("{whole}\nnothing of the kind\n")).unwrap();
+    let error = lease_safety::check(folder.path()).unwrap_err().to_string();
+    assert!(error.starts_with("node-8.jsonl: line 2, column 2: expected ident"), "{error}");
     fs::remove_file(folder.path().join("trace/node-8.jsonl")).unwrap();
 
     fs::write(folder.path().join("trace/node-9.jsonl"), "{\"node\":9}\n").unwrap();

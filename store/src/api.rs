@@ -335,6 +335,9 @@ pub enum StoreError {
         /// Why, in words.
         reason: String,
     },
+    /// The write was carried out, and it is not known any more what came of it.
+    #[error("it was carried out before, and what came of it was too long to be remembered")]
+    Forgotten,
     /// So much waits to be decided, or for a leader, that nothing more is taken.
     #[error("operations of {bytes} bytes are under way or wait already: ask again later")]
     Busy {
@@ -366,7 +369,7 @@ impl StoreError {
             | Self::SessionExpired { .. }
             | Self::OutOfSequence { .. }
             | Self::TooManySessions { .. } => true,
-            Self::Indefinite { .. } => false,
+            Self::Indefinite { .. } | Self::Forgotten => false,
         }
     }
 }

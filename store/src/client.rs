@@ -269,7 +269,7 @@ impl ClusterClient {
     }
 
     /// The same client with sessions: what may have happened it asks for again, until it is told what came of it or its time is
-    /// up. Each write happens once all the same.
+    /// up, or a node has too much to do ([`StoreError::Busy`]). Each write happens once all the same.
     #[must_use]
     pub fn exactly_once(self) -> Self {
         Self { sessions: Sessions::exactly_once(), ..self }

@@ -1,7 +1,7 @@
 //! `store repl`: one line, one request. It says what happens to a request while it is under way.
 
 use std::{
-    io::{BufRead, IsTerminal, Write},
+    io::{self, BufRead, IsTerminal, Write},
     process::ExitCode,
 };
 
@@ -28,16 +28,21 @@ Keys and values with spaces in them stand in double quotes, in which \\\" is a q
 /// Serves lines of standard input until they end or one says `quit`.
 pub fn run(to: &Destination, exactly_once: bool) -> anyhow::Result<ExitCode> {
     // connections live on while nobody types, so that a node that goes is noticed before it is asked again
-    runtime()?.block_on(serve(to, exactly_once))
+    let served = runtime()?.block_on(serve(to, exactly_once));
+    served.or_else(|error| match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+        // who does not read on has heard enough
+        Some(io::ErrorKind::BrokenPipe) => Ok(ExitCode::SUCCESS),
+        _ => Err(error),
+    })
 }
 
 async fn serve(to: &Destination, exactly_once: bool) -> anyhow::Result<ExitCode> {
-    let session = Session { to, terminal: std::io::stdin().is_terminal() };
+    let session = Session { to, terminal: io::stdin().is_terminal() };
     let mut cluster = match Cluster::join(&to.cluster, &to.address, to.limit(), once_each(tell)).await {
         Ok(cluster) if exactly_once => cluster.exactly_once(),
         Ok(cluster) => cluster,
         Err(error) => {
-            writeln!(std::io::stdout(), "{}", nobody(&error))?;
+            writeln!(io::stdout(), "{}", nobody(&error))?;
             return Ok(ExitCode::from(4));
         }
     };
@@ -46,8 +51,8 @@ async fn serve(to: &Destination, exactly_once: bool) -> anyhow::Result<ExitCode>
     let mut lines = lines();
     while let Some(line) = lines.recv().await {
         let line = match line {
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                writeln!(std::io::stdout(), "a line that is no text in UTF-8: nothing was asked")?;
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                writeln!(io::stdout(), "a line that is no text in UTF-8: nothing was asked")?;
                 session.prompt()?;
                 continue;
             }
@@ -57,10 +62,10 @@ async fn serve(to: &Destination, exactly_once: bool) -> anyhow::Result<ExitCode>
         match Line::read(&line, cluster.directory().key_type) {
             Ok(Line::Nothing) => {}
             Ok(Line::Quit) => return Ok(ExitCode::SUCCESS),
-            Ok(Line::Help) => writeln!(std::io::stdout(), "{HELP}")?,
+            Ok(Line::Help) => writeln!(io::stdout(), "{HELP}")?,
             Ok(Line::Status) => session.status().await?,
             Ok(Line::Ask(operation)) => session.ask(&mut cluster, &operation).await?,
-            Err(reason) => writeln!(std::io::stdout(), "{reason}")?,
+            Err(reason) => writeln!(io::stdout(), "{reason}")?,
         }
         session.prompt()?;
     }
@@ -68,10 +73,10 @@ async fn serve(to: &Destination, exactly_once: bool) -> anyhow::Result<ExitCode>
 }
 
 /// Lines of standard input, which a thread of its own waits for.
-fn lines() -> mpsc::UnboundedReceiver<std::io::Result<String>> {
+fn lines() -> mpsc::UnboundedReceiver<io::Result<String>> {
     let (give, take) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
+        for line in io::stdin().lock().lines() {
             if give.send(line).is_err() {
                 return;
             }
@@ -86,46 +91,46 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn greet(&self, cluster: &Cluster) -> std::io::Result<()> {
+    fn greet(&self, cluster: &Cluster) -> io::Result<()> {
         let directory = cluster.directory();
         let (nodes, partitions) = (directory.peers.len() + 1, directory.partitions.len());
         let entry = directory.entry;
         writeln!(
-            std::io::stdout(),
+            io::stdout(),
             "cluster '{}': {nodes} nodes, {partitions} partitions; asking node {entry} first; `help` lists the commands",
             self.to.cluster
         )
     }
 
-    fn prompt(&self) -> std::io::Result<()> {
-        let mut out = std::io::stdout();
+    fn prompt(&self) -> io::Result<()> {
+        let mut out = io::stdout();
         if self.terminal { write!(out, "> ").and_then(|()| out.flush()) } else { Ok(()) }
     }
 
     /// Where nobody types, the output shows what was asked.
-    fn echo(&self, line: &str) -> std::io::Result<()> {
-        if self.terminal { Ok(()) } else { writeln!(std::io::stdout(), "> {line}") }
+    fn echo(&self, line: &str) -> io::Result<()> {
+        if self.terminal { Ok(()) } else { writeln!(io::stdout(), "> {line}") }
     }
 
-    async fn ask(&self, cluster: &mut Cluster, operation: &Operation) -> std::io::Result<()> {
+    async fn ask(&self, cluster: &mut Cluster, operation: &Operation) -> io::Result<()> {
         let done = cluster.call(operation, self.to.limit(), once_each(tell)).await;
         match done.result {
-            Ok(answer) => writeln!(std::io::stdout(), "{}\n  {}", outcome(&answer.outcome), way(&answer)),
-            Err(error) => writeln!(std::io::stdout(), "{}", failure(&error)),
+            Ok(answer) => writeln!(io::stdout(), "{}\n  {}", outcome(&answer.outcome), way(&answer)),
+            Err(error) => writeln!(io::stdout(), "{}", failure(&error)),
         }
     }
 
-    async fn status(&self) -> std::io::Result<()> {
+    async fn status(&self) -> io::Result<()> {
         match Overview::of(&self.to.cluster, &self.to.address, self.to.limit()).await {
-            Ok(overview) => write!(std::io::stdout(), "{overview}"),
-            Err(error) => writeln!(std::io::stdout(), "{}", nobody(&error)),
+            Ok(overview) => write!(io::stdout(), "{overview}"),
+            Err(error) => writeln!(io::stdout(), "{}", nobody(&error)),
         }
     }
 }
 
 fn tell(words: &str) {
     // whoever does not read it does not want it
-    let _ = writeln!(std::io::stdout(), "  {words}");
+    let _ = writeln!(io::stdout(), "  {words}");
 }
 
 /// What a line asks for.

@@ -137,7 +137,10 @@ impl NodeTrace {
             Ok(line) => line,
             Err(error) => {
                 let otherwise = self.malformed(number, column_of(&error, body), without_place(&error));
-                if serde_json::from_slice::<serde_json::Value>(body).is_ok() {
+                // what a crash leaves is a beginning
+                let is_beginning =
+                    serde_json::from_slice::<serde_json::Value>(body).is_err_and(|error| error.is_eof());
+                if !is_beginning {
                     return Err(otherwise);
                 }
                 halves.push(Half { cut: Truncated { line: number, bytes: body.len() }, otherwise });

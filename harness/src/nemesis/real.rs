@@ -222,7 +222,7 @@ impl Nemesis {
             if let Some(effect) = active.effect(0) {
                 let gone = self.settle(&effect).await?;
                 if !matches!(effect, Effect::Down(_)) && !gone.is_empty() {
-                    self.leave_out(fault, &mut active, &gone);
+                    self.leave_out(fault, &mut active, &gone).await?;
                 }
             }
         }
@@ -232,15 +232,21 @@ impl Nemesis {
 
     /// These nodes have died before the fault reached them, which an earlier one kept waiting: nothing was done to them, and nothing is
     /// recorded of them.
-    fn leave_out(&self, fault: u64, active: &mut Active, gone: &[NodeId]) {
+    async fn leave_out(&self, fault: u64, active: &mut Active, gone: &[NodeId]) -> Result<(), FaultError> {
         active.nodes.retain(|node| !gone.contains(node));
-        let mut ledger = self.ledger();
-        if active.nodes.is_empty() {
-            ledger.effects.remove(fault);
-            ledger.active.remove(&fault);
-        } else {
-            ledger.active.insert(fault, active.clone());
+        {
+            let mut ledger = self.ledger();
+            // somebody may have ended it meanwhile
+            if ledger.active.remove(&fault).is_some() {
+                ledger.effects.remove(fault);
+                if let Some(effect) = active.effect(0).filter(|_| !active.nodes.is_empty()) {
+                    ledger.effects.set(fault, effect);
+                    ledger.active.insert(fault, active.clone());
+                }
+            }
         }
+        // one that has come back meanwhile was told of it
+        self.settle_nodes(gone).await.map(drop)
     }
 
     /// A fault changes its links, or ends by itself; false when it is over.

@@ -181,8 +181,8 @@ impl KeyValues {
         self.keys.iter()
     }
 
-    /// Applies the next log entry; gives what comes of it for the client that waits for it. An error is definite: this entry
-    /// has changed nothing, and never will.
+    /// Applies the next log entry; gives what comes of it for the client that waits for it. After an error this entry has changed
+    /// nothing, and never will.
     pub fn apply(&mut self, entry: &Entry) -> Option<Result<Verdict, StoreError>> {
         self.applied += 1;
         match entry {
@@ -382,7 +382,7 @@ mod tests {
             if number < 16 {
                 assert_eq!(again, Ok(first[number].clone()));
             } else {
-                assert!(matches!(again, Err(StoreError::Indefinite { .. })), "{again:?}");
+                assert!(matches!(again, Err(StoreError::Forgotten)), "{again:?}");
             }
         }
         assert!(

@@ -106,10 +106,7 @@ impl Sessions {
         }
         if sequence == held.last && sequence > 0 {
             let Session { version, index, .. } = *held;
-            let outcome = held.outcome.clone().ok_or_else(|| StoreError::Indefinite {
-                reason: "it was carried out before, and what came of it was too long to be remembered"
-                    .to_owned(),
-            });
+            let outcome = held.outcome.clone().ok_or(StoreError::Forgotten);
             return Some(outcome.map(|outcome| Verdict { outcome, version, index }));
         }
         Some(Err(StoreError::OutOfSequence { session, sequence, last: held.last }))

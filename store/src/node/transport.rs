@@ -4,7 +4,7 @@
 //! messages are dropped: the protocol's sessions notice. What is ready when a task wakes is written with one call.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -155,9 +155,9 @@ async fn keep_connected(to: NodeId, address: String, identity: Identity, message
                 wait = (wait * 2).min(REDIAL_REFUSED);
             }
         }
+        tokio::time::sleep(wait).await;
         // what was added while the link was down belongs to no session
         messages.clear();
-        tokio::time::sleep(wait).await;
     }
 }
 
@@ -240,17 +240,24 @@ pub async fn listen(listener: TcpListener, identity: Identity, events: mpsc::Sen
     }
 }
 
-/// The last refusal that was logged: who is refused dials again and again, for the same reason.
+/// The refusals that were logged lately: who is refused dials again and again, for the same reason.
 #[derive(Debug, Default)]
-struct Refusals(Mutex<String>);
+struct Refusals(Mutex<BTreeSet<String>>);
+
+/// More reasons than a cluster has.
+const REASONS: usize = 64;
 
 impl Refusals {
     fn log(&self, reason: String) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if *last != reason {
-            tracing::warn!(reason, "connection refused");
-            *last = reason;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(&reason) {
+            return;
         }
+        tracing::warn!(reason, "connection refused");
+        if known.len() == REASONS {
+            known.clear();
+        }
+        known.insert(reason);
     }
 }
 

@@ -335,7 +335,8 @@ impl Paxos {
         );
         self.decide(decided);
         let Role::Leader(leader) = &mut self.role else { unreachable!("only a leader adopts") };
-        let undecided = self.log.after(self.decided).map(|entry| entry.weight() as u64).sum();
+        let undecided =
+            self.log.after(self.decided.max(self.log.start())).map(|entry| entry.weight() as u64).sum();
         leader.phase =
             LeaderPhase::Accept(Accepting { adopted, durable: 0, persisting: VecDeque::new(), undecided });
         for (node, promised) in promises {
