@@ -79,24 +79,30 @@ fn a_crash_between_any_two_steps_of_the_keeper_loses_nothing() {
     }
 }
 
+/// Writes what fits in the segments, and then what fills one of its own, which is not synced: so a start has to write to another one.
+/// What all of it adds up to.
+fn write_a_whole_segment(storage: &mut Durable) -> DurableState {
+    let mut state = DurableState::default();
+    for record in records() {
+        state.apply(&record);
+        write(storage, vec![record]);
+    }
+    let (accepted_ballot, long) = (ballot(3), "long".repeat(1000));
+    let record = Record::Accepted { partition: 1, accepted_ballot, start: 9, entries: entries(&[&long]) };
+    state.apply(&record);
+    let before = storage.segment.number;
+    storage.write(vec![Batch { number: 1, records: vec![record] }]).expect("writes");
+    assert!(storage.segment.number == before + 1 && storage.segment.length > storage.segment.capacity);
+    state
+}
+
 /// The first write of a segment fills it, and the process is killed before the segment behind it is gone: so the start changes segments
 /// once more, and has two to remove. The oldest goes first, or a crash would leave a gap.
 #[test]
 fn a_crash_in_a_start_that_removes_two_segments_loses_nothing() {
     let folder = temporary();
     let (mut storage, _) = open(folder.path());
-    let mut state = DurableState::default();
-    for record in records() {
-        state.apply(&record);
-        write(&mut storage, vec![record]);
-    }
-    let long = "long".repeat(1000);
-    let record =
-        Record::Accepted { partition: 1, accepted_ballot: ballot(3), start: 9, entries: entries(&[&long]) };
-    state.apply(&record);
-    let before = storage.segment.number;
-    storage.write(vec![Batch { number: 1, records: vec![record] }]).expect("writes");
-    assert!(storage.segment.number == before + 1 && storage.segment.length > storage.segment.capacity);
+    let state = write_a_whole_segment(&mut storage);
     let killed = copy_of(folder.path());
     let crashes = Arc::new(Mutex::new(Vec::new()));
     let watch = {
@@ -131,17 +137,7 @@ fn what_a_start_has_found_outlives_the_power() {
         Durable::open_with(folder.path(), 7, false, SHORT, watch).expect("opens")
     };
     let (mut storage, _) = open_watched();
-    let mut state = DurableState::default();
-    for record in records() {
-        state.apply(&record);
-        write(&mut storage, vec![record]);
-    }
-    // it fills its segment, so that the start writes to another one
-    let long = "long".repeat(1000);
-    let record =
-        Record::Accepted { partition: 1, accepted_ballot: ballot(3), start: 9, entries: entries(&[&long]) };
-    state.apply(&record);
-    storage.write(vec![Batch { number: 1, records: vec![record] }]).expect("writes");
+    let state = write_a_whole_segment(&mut storage);
     drop(storage);
     *removing.lock().expect("the disk") = None;
     let (storage, found) = open_watched();
